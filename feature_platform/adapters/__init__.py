@@ -1,0 +1,1 @@
+"""One module per technology behind each port. Decisions do not belong here; they are made in ``core``."""

@@ -1,0 +1,132 @@
+"""Contract documents as JSON: strict parsing, canonical form, hashing, and faults that name file, place, found and expected.
+
+What a contract *means* does not belong here.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from feature_platform.errors import ContractError
+
+SAFE_NAME: Final = r"[a-z][a-z0-9_]{0,62}"
+COLUMN_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
+_DURATION: Final = re.compile(r"([1-9]\d{0,4})([dhms])")
+_UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
+
+
+def canonical_json(document: object) -> bytes:
+    """The canonical form that hashes are taken over: UTF-8, sorted keys, no spaces, non-ASCII kept.
+
+    >>> canonical_json({"b": 1, "a": "é"}).decode()
+    '{"a":"é","b":1}'
+    """
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def schema_hash(document: Mapping[str, Any]) -> str:
+    """SHA-256 hex of a contract document's canonical form.
+
+    >>> schema_hash({})
+    '44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a'
+    """
+    return hashlib.sha256(canonical_json(document)).hexdigest()
+
+
+def parse_object(text: str | bytes, *, file: str) -> dict[str, Any]:
+    """Parse one JSON object, refusing duplicate keys, NaN and anything that is not an object.
+
+    Raises:
+        ContractError: The text is not such an object; the message names ``file`` and the place.
+    """
+    duplicates: list[str] = []
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        duplicates.extend(sorted({key for key in keys if keys.count(key) > 1}))
+        return dict(pairs)
+
+    def refuse_constant(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ContractError(f"{file} is not JSON", [f"expected a JSON object, found: {error}"]) from error
+    if not isinstance(document, dict):
+        raise ContractError(f"{file} is not a JSON object", [f"expected an object, found {type(document).__name__}"])
+    if duplicates:
+        raise ContractError(f"{file} repeats keys", [f"key {key!r} stands twice in one object; expected once" for key in duplicates])
+    return document
+
+
+def duration(text: str) -> timedelta:
+    """A duration such as ``7d``, ``12h``, ``30m`` or ``45s``.
+
+    >>> duration("7d").days
+    7
+
+    Raises:
+        ValueError: The text is no such duration.
+    """
+    match = _DURATION.fullmatch(text)
+    if not match:
+        raise ValueError(f"expected a whole number followed by d, h, m or s (e.g. '7d'), found {text!r}")
+    return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def days(text: str) -> int:
+    """A whole number of days, at most 3660, spelled like ``7d``.
+
+    Raises:
+        ValueError: The text is not a whole number of days.
+    """
+    if not re.fullmatch(r"[1-9]\d{0,3}d", text) or int(text[:-1]) > 3660:
+        raise ValueError(f"expected whole days from '1d' to '3660d', found {text!r}")
+    return int(text[:-1])
+
+
+def place(location: Sequence[int | str], document: Mapping[str, Any]) -> str:
+    """Spell a location in a document for a reader, naming list items that have a name.
+
+    >>> place(("columns", 1, "type"), {"columns": [{}, {"name": "f_x"}]})
+    'columns[1] (f_x).type'
+    """
+    spelled, current = "", document
+    for part in location:
+        if isinstance(part, int):
+            current = current[part] if isinstance(current, list) and part < len(current) else {}
+            name = current.get("name") if isinstance(current, dict) else None
+            spelled += f"[{part}]" + (f" ({name})" if isinstance(name, str) else "")
+        else:
+            current = current.get(part, {}) if isinstance(current, dict) else {}
+            spelled += f".{part}" if spelled else part
+    return spelled or "the document"
+
+
+def faults_of(error: ValidationError, document: Mapping[str, Any]) -> list[str]:
+    """One sentence for each fault that a model found in a document: place, what was found, what was expected."""
+    return [_fault(dict(item), document) for item in error.errors(include_url=False)]
+
+
+def _fault(item: dict[str, Any], document: Mapping[str, Any]) -> str:
+    where = place(item["loc"], document)
+    kind = item["type"]
+    if kind == "extra_forbidden":
+        return f"{where}: unknown key; expected only documented keys"
+    if kind == "missing":
+        return f"{where}: missing; expected it to be given"
+    if kind == "value_error":
+        return f"{where}: {item['ctx']['error']}"
+    expected = item["msg"].removeprefix("Input should be ").removeprefix("Input should ")
+    return f"{where}: found {_short(item['input'])}, expected {expected}"
+
+
+def _short(value: object, *, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"

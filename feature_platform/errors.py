@@ -1,0 +1,63 @@
+"""The error tree, grouped by what a handler does about an error.
+
+    FeaturePlatformError
+    ├── ConfigurationError       the operator fixes a setting; never retried
+    ├── ContractError            a contract is wrong; its author fixes it; never retried
+    ├── InvalidDataError         the data is wrong; never retried
+    ├── NotFoundError            the named thing does not exist
+    ├── ConflictError            someone else was first; read again, then retry
+    └── StorageError             the world hiccuped; retry with backoff
+        └── UnknownOutcomeError  a write whose fate could not be learned
+
+A message says what, which one, expected, found and what to do, in one or two sentences, and never a secret. All faults of one input
+are collected and reported together. Error *handling* does not belong here: one wrapper in ``defs`` maps this tree to Dagster's retries.
+"""
+
+from collections.abc import Sequence
+
+
+class FeaturePlatformError(Exception):
+    """Anything this project raises on purpose; ``except FeaturePlatformError`` is the outermost boundary."""
+
+
+class _FaultsError(FeaturePlatformError):
+    """An error that carries every fault found in one input.
+
+    Args:
+        subject: What was examined, e.g. a file name.
+        faults: One sentence per fault, in the order of the input.
+    """
+
+    def __init__(self, subject: str, faults: Sequence[str] = ()) -> None:
+        self.subject = subject
+        self.faults = tuple(faults)
+        lines = [subject, *(f"  - {fault}" for fault in self.faults)]
+        super().__init__("\n".join(lines))
+
+
+class ConfigurationError(_FaultsError):
+    """A setting is missing or wrong; the operator fixes it. Never retried."""
+
+
+class ContractError(_FaultsError):
+    """A contract or its template is wrong; its author fixes it. Never retried."""
+
+
+class InvalidDataError(_FaultsError):
+    """The data is wrong and cannot be used. Never retried."""
+
+
+class NotFoundError(FeaturePlatformError):
+    """The named object, version or entity does not exist."""
+
+
+class ConflictError(FeaturePlatformError):
+    """A precondition failed: someone else was first. Read again, decide again."""
+
+
+class StorageError(FeaturePlatformError):
+    """A store did not do what was asked, after the client's own retries. Retry later with backoff."""
+
+
+class UnknownOutcomeError(StorageError):
+    """A write was sent, its answer was lost, and the object could not be read back: it may or may not have happened."""

@@ -1,0 +1,133 @@
+"""Every environment variable the platform reads, typed; the only module that names them.
+
+``AWS_*`` variables belong to the AWS SDK's own credential chain and are listed here only to be documented. Nothing is read at import.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from feature_platform.errors import ConfigurationError
+
+PREFIX: Final = "FEATURE_PLATFORM_"
+
+# Kubernetes sets these in every pod for services of a release that is called like the project.
+_SERVICE_LINK: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_\w+)?)")
+
+AWS_VARIABLES: Final = {
+    "AWS_ENDPOINT_URL": "S3 endpoint, for stores other than AWS",
+    "AWS_REGION": "Region; `AWS_DEFAULT_REGION` is read too",
+    "AWS_ACCESS_KEY_ID": "Static credentials, where no role is attached",
+    "AWS_SECRET_ACCESS_KEY": "Static credentials, where no role is attached",
+    "AWS_SESSION_TOKEN": "Static credentials, where they are temporary",
+    "AWS_PROFILE": "A profile of the shared AWS configuration files",
+}
+"""What the AWS SDK reads by itself (also web identity, container and instance roles)."""
+
+
+def _s3_uri(value: str) -> str:
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[^\s?#]*)?", value):
+        raise ValueError(f"expected s3://bucket/prefix with a bucket name of 3 to 63 characters, found {value!r}")
+    return value.rstrip("/")
+
+
+def _redis(value: str) -> str:
+    address = value.split(",", 1)[0]
+    if not re.fullmatch(r"[^\s:,/]+:\d{1,5}", address):
+        raise ValueError("expected Feast's form host:port[,option=value…], e.g. localhost:6379,db=0; found another form")
+    return value
+
+
+S3Uri = Annotated[str, AfterValidator(_s3_uri)]
+
+
+class Settings(BaseModel):
+    """Where the platform reads, writes and serves. Field names are the variables' names without prefix, in lower case."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    env: Literal["local", "dev", "prod"] = Field(
+        description="Environment; names the Feast project `feature_store_<env>` and the registry path"
+    )
+    raw_uri: S3Uri = Field(description="Raw objects: `<raw>/<source>/dt=YYYY-MM-DD/…`, only read")
+    work_uri: S3Uri = Field(description="Validated events and quarantine")
+    feature_base: S3Uri = Field(description="Feature set versions, logs and `latest/`")
+    registry_uri: S3Uri = Field(description="Feast registries: `<registry>/<env>/registry.pb`")
+    redis: Annotated[str, AfterValidator(_redis)] = Field(
+        description="Online store, as Feast's connection string `host:port[,option=value…]`"
+    )
+    contracts_dir: Path = Field(description="Directory of contracts, source contracts, SQL transforms and metadata templates")
+    start_date: date = Field(description="First daily partition, `YYYY-MM-DD`")
+    home: Path = Field(default=Path(".feature_platform"), description="Local state: embedded servers, Dagster's instance, temporary files")
+    slack_token: str | None = Field(default=None, repr=False, description="Slack bot token for failure alerts and run summaries")
+    slack_channel: str | None = Field(default=None, description="Slack channel for them; both or neither")
+
+    @field_validator("contracts_dir")
+    @classmethod
+    def _existing_directory(cls, value: Path) -> Path:
+        if not value.is_dir():
+            raise ValueError(f"expected an existing directory, found {str(value)!r}")
+        return value
+
+    @property
+    def feast_project(self) -> str:
+        """The Feast project of this environment."""
+        return f"feature_store_{self.env}"
+
+
+def variable(field: str) -> str:
+    """The environment variable of a settings field.
+
+    >>> variable("raw_uri")
+    'FEATURE_PLATFORM_RAW_URI'
+    """
+    return f"{PREFIX}{field.upper()}"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the environment.
+
+    Args:
+        environ: Variables by name; the process environment where left out.
+
+    Raises:
+        ConfigurationError: With one sentence for each missing, wrong or unknown ``FEATURE_PLATFORM_*`` variable.
+    """
+    environ = os.environ if environ is None else environ
+    given: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and value != "" and not _SERVICE_LINK.fullmatch(name)
+    }
+    faults = [
+        f"{PREFIX}{name.upper()}: unknown setting; expected one of the documented names"
+        for name in given
+        if name not in Settings.model_fields
+    ]
+    try:
+        settings = Settings(**{name: value for name, value in given.items() if name in Settings.model_fields})
+    except ValidationError as error:
+        faults += [_fault(item) for item in error.errors(include_url=False)]
+    else:
+        if (settings.slack_token is None) != (settings.slack_channel is None):
+            faults.append(f"{variable('slack_token')} and {variable('slack_channel')}: expected both or neither, found one")
+        if not faults:
+            return settings
+    raise ConfigurationError(
+        f"{len(faults)} setting(s) are missing or wrong. Set them, or run `feature-platform up` for a local environment:", faults
+    )
+
+
+def _fault(item: Any) -> str:
+    name = variable(str(item["loc"][0])) if item["loc"] else PREFIX + "*"
+    description = Settings.model_fields[str(item["loc"][0])].description if item["loc"] else ""
+    if item["type"] == "missing":
+        return f"{name}: not set; expected: {description}"
+    if item["type"] == "value_error":
+        return f"{name}: {item['ctx']['error']}"
+    return f"{name}: found {item['input']!r}, {item['msg'].replace('Input should be', 'expected', 1)}"
