@@ -1,0 +1,55 @@
+"""A feature set's rows on their way from compute to a version: values only, streamed in batches.
+
+Computing, encoding and storing rows do not belong here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureTable:
+    """Rows of one feature set as of one moment.
+
+    Shape: one row per primary key, sorted by it, columns and types of ``schema`` (the contract's ``arrow_schema``). ``batches`` may be
+    called more than once and yields the same rows each time, so that nothing forces the whole table into memory.
+    """
+
+    schema: pa.Schema
+    batches: Callable[[], Iterator[pa.RecordBatch]]
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table) -> "FeatureTable":
+        """A table that is in memory already, as it is."""
+        return cls(schema=table.schema, batches=lambda: iter(table.to_batches()))
+
+    def to_arrow(self) -> pa.Table:
+        """Every row in memory; for previews, notebooks and tests."""
+        return pa.Table.from_batches(list(self.batches()), schema=self.schema)
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """What a file is, whatever it is called."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFeatures:
+    """The two data files of a version on local disk, and what was learned while writing them.
+
+    ``content_hash`` is the logical hash of the rows: independent of file format, batch sizes and compression.
+    ``statistics`` has one entry per column: ``nulls``, ``min``, ``max``, ``mean``, ``quantiles``, ``distinct`` (JSON values).
+    """
+
+    parquet: Path
+    csv: Path
+    digests: Mapping[str, FileDigest]
+    row_count: int
+    content_hash: str
+    statistics: Mapping[str, Mapping[str, object]]
