@@ -1,0 +1,1 @@
+"""What several test folders stand on: servers, buckets and fault injection. Tests and fixtures do not belong here."""
