@@ -89,6 +89,12 @@ def variable(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
 
 
+def s3_endpoint_url(environ: Mapping[str, str] | None = None) -> str | None:
+    """The S3 endpoint that the AWS SDK will use, for clients that are not built on it; None for AWS itself."""
+    environ = os.environ if environ is None else environ
+    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the settings from the environment.
 

@@ -1,0 +1,141 @@
+"""A Feast store of one environment, and what may be done to its registry: apply contracts, materialize, decommission.
+
+The declared objects are built in ``feast_objects``; reading values back belongs in ``feast_online``. Feast is imported inside the
+functions: it takes seconds.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from feature_platform.adapters.feast_objects import FeastObjects, feast_objects
+from feature_platform.core.contract import Contract
+from feature_platform.core.layout import registry_uri
+from feature_platform.errors import FeaturePlatformError, NotFoundError, StorageError
+from feature_platform.settings import Settings, s3_endpoint_url
+
+REGISTRY_STORE: Final = "feature_platform.feast_plugins.registry_store.ConditionalRegistryStore"
+ONLINE_STORE: Final = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
+OFFLINE_STORE: Final = "feature_platform.feast_plugins.offline_store.ArrowOfflineStore"
+REGISTRY_CACHE_TTL_S: Final = 60
+WRITE_BATCH_ROWS: Final = 10_000
+
+
+def repo_config(settings: Settings) -> dict[str, Any]:
+    """What ``feast_repo/feature_store.yaml`` says for these settings, as ``feast.RepoConfig`` takes it; a test holds both equal."""
+    return {
+        "project": settings.feast_project,
+        "provider": "local",
+        "entity_key_serialization_version": 3,
+        "registry": {
+            "registry_type": "file",
+            "registry_store_type": REGISTRY_STORE,
+            "path": registry_uri(settings.registry_uri, settings.env),
+            "cache_ttl_seconds": REGISTRY_CACHE_TTL_S,
+            "serve_features_while_materializing": True,
+        },
+        "online_store": {
+            "type": ONLINE_STORE,
+            "connection_string": settings.redis,
+            "skip_dedup": True,
+            "full_scan_for_deletion": False,
+        },
+        "offline_store": {"type": OFFLINE_STORE},
+        "batch_engine": {"type": "local", "backend": "polars"},
+        "materialization": {"pull_latest_features": True, "online_write_batch_size": WRITE_BATCH_ROWS},
+    }
+
+
+def open_store(settings: Settings) -> Any:
+    """The environment's ``feast.FeatureStore``, configured as ``feature_store.yaml`` configures it for use by hand.
+
+    Opens no connection and reads no file; the registry is read at the first use.
+    """
+    from feast import FeatureStore, RepoConfig
+
+    return FeatureStore(config=RepoConfig(**repo_config(settings)))
+
+
+def declared_objects(settings: Settings, contracts: Iterable[Contract]) -> FeastObjects:
+    """What contracts declare to Feast in this environment.
+
+    Raises:
+        ContractError: Feature sets share an entity but not its join key.
+    """
+    return feast_objects(contracts, feature_base=settings.feature_base, s3_endpoint=s3_endpoint_url())
+
+
+def apply_contracts(store: Any, contracts: Iterable[Contract], *, settings: Settings) -> FeastObjects:
+    """Make the registry say what the contracts say, and return the applied objects.
+
+    Only these contracts' objects are touched: a checkout that lacks a feature set never removes it. Applying the same contracts again
+    writes nothing.
+
+    Raises:
+        ContractError: Feature sets share an entity but not its join key.
+        StorageError, ConflictError, ConfigurationError: The registry could not be read or written; it is as it was.
+    """
+    objects = declared_objects(settings, contracts)
+    store.apply(objects.all, partial=True)
+    return objects
+
+
+def decommission(store: Any, contract: Contract) -> tuple[str, ...]:
+    """Remove one feature set from the registry on purpose, with its online values; its files stay.
+
+    Entities stay: other feature sets may share them.
+
+    Returns:
+        Names of the removed objects, ``kind/name`` each; empty where there was nothing.
+
+    Raises:
+        StorageError: The registry or the online store could not be reached; run it again.
+    """
+    removed = []
+    registry, project, name = store.registry, store.project, contract.feature_set
+    views = {view.name: view for view in registry.list_feature_views(project)}
+    if name in {service.name for service in registry.list_feature_services(project)}:
+        registry.delete_feature_service(name, project)
+        removed.append(f"feature_service/{name}")
+    if name in views:
+        store.provider.online_store.delete_table(store.config, views[name])
+        registry.delete_feature_view(name, project)
+        removed.append(f"feature_view/{name}")
+    source = f"{name}_latest"
+    if source in {item.name for item in registry.list_data_sources(project)}:
+        registry.delete_data_source(source, project)
+        removed.append(f"data_source/{source}")
+    return tuple(removed)
+
+
+def materialize(store: Any, contract: Contract, *, as_of: datetime) -> None:
+    """Load the feature set's ``latest/`` rows of one moment into the online store through Feast.
+
+    Writes every row that carries ``as_of`` or is at most one ttl older, corrections included; entities that the file lacks stay online
+    until they expire.
+
+    Args:
+        store: The store of :func:`open_store`, with the contract applied.
+        contract: The feature set.
+        as_of: The moment that the version's rows are true as of, UTC.
+
+    Raises:
+        NotFoundError: The feature set is not in the registry, or has no published version.
+        StorageError: The registry, S3 or Redis failed; what was written stays, run it again.
+    """
+    from feast.errors import FeatureViewNotFoundException
+    from redis.exceptions import RedisError
+
+    moment = as_of.astimezone(UTC)
+    try:
+        store.materialize(moment - max(contract.ttl_duration, timedelta(days=1)), moment, feature_views=[contract.feature_set])
+    except FeaturePlatformError:
+        raise
+    except FeatureViewNotFoundException as error:
+        raise NotFoundError(
+            f"Feature set {contract.feature_set!r} is not in the registry of {store.project}; apply its contract first."
+        ) from error
+    except RedisError as error:
+        raise StorageError(
+            f"Loading {contract.feature_set!r} into the online store failed: {error}. Rows written so far stay; run it again."
+        ) from error
