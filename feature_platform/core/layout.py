@@ -17,6 +17,7 @@ METADATA: Final = "metadata.json"
 FILES: Final = (PARQUET, CSV, SCHEMA, METADATA)
 """The fixed four-file set, in the order it is written: metadata last."""
 
+SAFE_PIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION: Final = re.compile(r"v_(\d{8}T\d{6})")
 _SEQUENCE: Final = re.compile(r"(\d{20})\.json")
 _STAMP: Final = "%Y%m%dT%H%M%S"

@@ -123,9 +123,11 @@ def cross_faults(contract: Contract, source: SourceContract) -> list[str]:
             continue
         read = [column.aggregation.column] if column.aggregation.column else []
         where = f"columns ({column.name}).aggregation"
-        for name in (*read, *column.aggregation.where):
-            if name not in kinds:
-                faults.append(f"{where}: {name!r} is not a column of source {source.source!r}; expected one of {', '.join(kinds)}")
+        faults += [
+            f"{where}: {name!r} is not a column of source {source.source!r}; expected one of {', '.join(kinds)}"
+            for name in (*read, *column.aggregation.where)
+            if name not in kinds
+        ]
         taken = kinds.get(column.aggregation.column or "")
         numeric = column.aggregation.function in {"sum", "mean", "stddev"}
         if numeric and taken is not None and taken not in {"int32", "int64", "float32", "float64"}:

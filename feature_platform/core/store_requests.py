@@ -57,12 +57,12 @@ Condition = IfAbsent | IfMatch | None
 class CopyOf:
     """A body that is the bytes of another object, read whole and checked against ``sha256`` before it is written.
 
-    ``rollback_sequence`` asks for bytes that no other projection has: see ``publication.project``.
+    ``padding`` is inserted before the footer of a Parquet file, where no reader looks: the same pages under new bytes.
     """
 
     uri: str
     sha256: str
-    rollback_sequence: int | None = None
+    padding: bytes | None = None
 
 
 Body = bytes | Path | CopyOf
@@ -101,13 +101,15 @@ class Scan:
 class Put:
     """Write one object under a condition; answered with the new ETag.
 
-    ``write_id`` is unique to this write, so that its author can recognise it after a lost answer.
+    ``write_id`` is unique to this write, so that its author can recognise it after a lost answer. ``sha256`` is the body's digest where
+    it is known already.
     """
 
     uri: str
     body: Body
     write_id: str
     condition: Condition
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +119,16 @@ class Delete:
     uri: str
 
 
-Request = Head | Get | GetImmutable | Scan | Put | Delete
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let a grace period pass."""
+
+    seconds: float
+
+
+Request = Head | Get | GetImmutable | Scan | Put | Delete | Wait
 Answer = ObjectInfo | StoredObject | tuple[bytes, ...] | tuple[ObjectInfo, ...] | str | None
 
 ResultT = TypeVar("ResultT")
-Protocol = Generator[Request, object, ResultT]
-"""A pure protocol: yields requests, is sent answers, returns a result."""
+Protocol = Generator[object, object, ResultT]
+"""A pure protocol: yields requests (these, and its own such as ``publication.Prepare``), is sent answers, returns a result."""

@@ -1,0 +1,214 @@
+"""Mutants of the publishing protocols: each removes one rule that the invariants rest on. A suite that lets one live proves nothing.
+
+Source of the list: the measured campaign in which each of these lost or tore something.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from feature_platform.core import decisions, log, publication, retention
+from feature_platform.core.layout import FILES, PARQUET, FeatureSetLayout
+from feature_platform.core.store_requests import CopyOf, Delete, Head, IfAbsent, Put, Scan, Wait
+from feature_platform.errors import ConflictError, StorageError
+from tests.faults import simulation
+from tests.faults.simulation import LAYOUT, Simulation
+
+Mutant = Callable[[], Any]
+
+
+def _rewriting_put(change: Callable[[Put], Put]) -> Mutant:
+    """A mutant whose writes reach the store changed."""
+    original = Simulation.perform
+
+    def perform(self: Simulation, process: Any) -> None:
+        if isinstance(process.request, Put):
+            process.request = change(process.request)
+        original(self, process)
+
+    return lambda: patch.object(Simulation, "perform", perform)
+
+
+def _unconditional(matches: Callable[[str], bool]) -> Mutant:
+    return _rewriting_put(lambda put: replace(put, condition=None) if matches(put.uri) else put)
+
+
+def _no_read_back() -> Any:
+    def settle(put: Put) -> Iterator[Any]:
+        try:
+            yield put
+        except ConflictError:
+            return False
+        except StorageError:
+            raise
+        return True
+
+    return _patch_everywhere("settle", settle)
+
+
+@contextmanager
+def _patch_everywhere(name: str, value: Any) -> Iterator[None]:
+    with patch.object(publication, name, value):
+        if hasattr(retention, name):
+            with patch.object(retention, name, value):
+                yield
+        else:
+            yield
+
+
+def _no_idempotency_key() -> Any:
+    def existing(history: log.History, *, moment: Any, idempotency_key: str, schema_hash: str, content_hash: str) -> Any:
+        del history, moment, idempotency_key, schema_hash, content_hash
+
+    return patch.object(decisions, "existing_version", existing)
+
+
+def _head_before_etags() -> Any:
+    def project(layout: FeatureSetLayout, *, new_id: Any) -> Iterator[Any]:
+        for _ in range(publication.MAX_PASSES):
+            history = yield from publication.read_history(layout)
+            seen = {}
+            for name in FILES:
+                seen[name] = yield Head(layout.latest_file(name))
+            stale = [] if history.head is None else [n for n in FILES if not publication._shows(seen[n], history.head.sequence)]
+            if not stale:
+                return history, 0
+            for name in stale:
+                if not (yield from publication._project_file(layout, name, seen=seen[name], history=history, new_id=new_id)):
+                    break
+        raise StorageError("no end")
+
+    return patch.object(publication, "project", project)
+
+
+def _no_clean_pass() -> Any:
+    def project(layout: FeatureSetLayout, *, new_id: Any) -> Iterator[Any]:
+        seen = {}
+        for name in FILES:
+            seen[name] = yield Head(layout.latest_file(name))
+        history = yield from publication.read_history(layout)
+        stale = [] if history.head is None else [n for n in FILES if not publication._shows(seen[n], history.head.sequence)]
+        for name in stale:
+            yield from publication._project_file(layout, name, seen=seen[name], history=history, new_id=new_id)
+        return history, 0
+
+    return patch.object(publication, "project", project)
+
+
+def _acknowledged_early() -> Any:
+    def project(layout: FeatureSetLayout, *, new_id: Any) -> Iterator[Any]:
+        del new_id
+        return (yield from publication.read_history(layout)), 0
+
+    return patch.object(publication, "project", project)
+
+
+def _backfill_promotes() -> Any:
+    return patch.object(decisions, "refusal_to_promote", lambda history, version: decisions.committed(history, version) and None)
+
+
+def _no_padding() -> Mutant:
+    return _rewriting_put(lambda put: replace(put, body=replace(put.body, padding=None)) if isinstance(put.body, CopyOf) else put)
+
+
+def _unexpire() -> Any:
+    """A collector that takes its expire record back when it finds a pin, by deleting the record."""
+
+    def collect(layout: FeatureSetLayout, *, protected: Any, policy: Any, author: Any) -> Iterator[Any]:
+        candidates = yield from retention.survey(layout, protected=protected(), policy=policy, now=author.at)
+        for candidate in candidates:
+            if (yield from retention._expire(layout, candidate, author=author)):
+                continue
+            pins = yield from retention.list_pins(layout)
+            if candidate.version in pins:
+                history = yield from publication.read_history(layout)
+                last = max(r.seq for r in history.records if r.op == "expire" and r.version == candidate.version)
+                yield Delete(layout.log_record(last))
+                continue
+            for name in retention.DELETE_ORDER:
+                yield Delete(layout.version_file(candidate.version, name))
+        return retention.Sweep((), {})
+
+    return patch.object(retention, "collect", collect)
+
+
+def _pins_before_expire() -> Any:
+    def collect(layout: FeatureSetLayout, *, protected: Any, policy: Any, author: Any) -> Iterator[Any]:
+        candidates = yield from retention.survey(layout, protected=protected(), policy=policy, now=author.at)
+        for candidate in candidates:
+            pins = yield from retention.list_pins(layout)
+            if candidate.version in pins or (yield from retention._expire(layout, candidate, author=author)):
+                continue
+            yield Wait(policy.grace_s)
+            for name in retention.DELETE_ORDER:
+                yield Delete(layout.version_file(candidate.version, name))
+        return retention.Sweep((), {})
+
+    return patch.object(retention, "collect", collect)
+
+
+def _pinner_does_not_recheck() -> Any:
+    def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Any) -> Iterator[Any]:
+        decisions.committed((yield from publication.read_history(layout)), version)
+        body = json.dumps({"pin": name}).encode()
+        return (yield from publication.settle(Put(layout.pin(version, name), body, author.new_id(), IfAbsent())))
+
+    return patch.object(retention, "pin", pin)
+
+
+def _rollback_to_expired() -> Any:
+    return patch.object(decisions, "committed", lambda history, version: history.versions[version])
+
+
+def _expire_without_check() -> Any:
+    """Expire by overwriting whatever record has the next number."""
+    original = Simulation.perform
+
+    def perform(self: Simulation, process: Any) -> None:
+        if isinstance(process.request, Put) and process.request.uri.startswith(LAYOUT.log) and b'"op": "expire"' in process.request.body:
+            process.request = replace(process.request, condition=None)
+        original(self, process)
+
+    return patch.object(Simulation, "perform", perform)
+
+
+def _sweep_without_expire() -> Any:
+    """A collector that deletes the leftovers of builds without expiring their id first."""
+
+    def expire(layout: FeatureSetLayout, candidate: Any, *, author: Any) -> Iterator[Any]:
+        if candidate.reason.startswith("left by"):
+            yield Scan(layout.log)
+            return None
+        return (yield from _expire_original(layout, candidate, author=author))
+
+    return patch.object(retention, "_expire", expire)
+
+
+_expire_original = retention._expire
+
+PUBLISHING: dict[str, Mutant] = {
+    "no condition on version files": _unconditional(lambda uri: LAYOUT.version_of(uri) is not None),
+    "no condition on the log": _unconditional(lambda uri: uri.startswith(LAYOUT.log)),
+    "no read-back after 412": _no_read_back,
+    "no idempotency key": _no_idempotency_key,
+    "projection without If-Match": _unconditional(lambda uri: uri.startswith(LAYOUT.latest)),
+    "head read before the ETags": _head_before_etags,
+    "backfill promotes": _backfill_promotes,
+    "no final clean pass": _no_clean_pass,
+    "acknowledged before latest shows it": _acknowledged_early,
+    "rollback returns to earlier bytes": _no_padding(),
+}
+COLLECTING: dict[str, Mutant] = {
+    "unexpire": _unexpire,
+    "pins listed before the expire record": _pins_before_expire,
+    "pinner does not check again": _pinner_does_not_recheck,
+    "rollback to an expired version": _rollback_to_expired,
+    "expire without compare-and-set": _expire_without_check,
+    "leftovers swept without expiring their id": _sweep_without_expire,
+}
+CAMPAIGNS = {**dict.fromkeys(PUBLISHING, simulation.publishing), **dict.fromkeys(COLLECTING, simulation.collecting)}
+MUTANTS = {**PUBLISHING, **COLLECTING}
+__all__ = ["CAMPAIGNS", "MUTANTS", "PARQUET"]
