@@ -10,21 +10,8 @@ from typing import Any, Final
 from feature_platform.core import types
 from feature_platform.core.contract import Contract
 from feature_platform.core.layout import PARQUET, FeatureSetLayout
+from feature_platform.core.online_layout import FEAST_TYPES, view_layout
 from feature_platform.errors import ContractError
-
-FEAST_TYPES: Final[Mapping[str, str]] = {
-    "int32": "Int32",
-    "int64": "Int64",
-    "float32": "Float32",
-    "float64": "Float64",
-    "bool": "Bool",
-    "string": "String",
-    "bytes": "Bytes",
-    "timestamp": "UnixTimestamp",
-    # Feast has no date: a date is served as its midnight in UTC.
-    "date": "UnixTimestamp",
-}
-"""Contract scalar → name in ``feast.types``. Feast's timestamps are whole seconds: fractions stay in the files alone."""
 
 SCHEMA_HASH_TAG: Final = "schema_hash"
 VERSION_TAG: Final = "contract_version"
@@ -47,13 +34,13 @@ class FeastObjects:
 
 
 def feast_type(name: str) -> Any:
-    """The Feast type of a contract type's name, lists included."""
+    """The Feast type of a contract type's name, as the online layout writes it."""
     from feast import types as feast_types
 
-    element = types.element_type(name)
-    if element is None:
-        return getattr(feast_types, FEAST_TYPES[name])
-    return feast_types.Array(getattr(feast_types, FEAST_TYPES[element]))
+    feast_name = FEAST_TYPES[name][0]
+    if types.element_type(name) is None:
+        return getattr(feast_types, feast_name)
+    return feast_types.Array(getattr(feast_types, feast_name.removeprefix("Array(").removesuffix(")")))
 
 
 def entity_names(contract: Contract) -> dict[str, str]:
@@ -80,9 +67,11 @@ def feast_objects(contracts: Iterable[Contract], *, feature_base: str, s3_endpoi
         s3_endpoint: Endpoint of an S3 store other than AWS, written into the sources for clients that do not read it elsewhere.
 
     Raises:
-        ContractError: Feature sets share an entity but not its join key or that key's type.
+        ContractError: Feature sets share an entity but not its join key or that key's type; or Feast cannot hold a column.
     """
     contracts = tuple(contracts)
+    for contract in contracts:
+        view_layout(contract, project="any")
     entities = _entities(contracts)
     sources = tuple(_source(contract, feature_base, s3_endpoint) for contract in contracts)
     views = tuple(_view(contract, source, entities) for contract, source in zip(contracts, sources, strict=True))

@@ -16,8 +16,8 @@ from feast.protos.feast.core.StreamFeatureView_pb2 import StreamFeatureView as S
 
 Key = tuple[str, ...]
 
-_CLOCKS: Final = frozenset({"created_timestamp", "last_updated_timestamp"})
-"""Fields that Feast renews although nothing was changed."""
+_INCIDENTAL: Final = frozenset({"created_timestamp", "last_updated_timestamp", "data_source_class_type"})
+"""Fields that Feast renews, or leaves out when it updates a view in place, although nothing was changed."""
 
 _DUMMY_ENTITY: Final = "__dummy"
 """The entity of views without entities; every apply renews it."""
@@ -115,27 +115,27 @@ def is_deliberate_deletion(*, base: RegistryProto, ours: RegistryProto) -> bool:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two messages say the same, whatever clocks and write ids they carry."""
-    return bool(_without_clocks(left) == _without_clocks(right))
+    """Whether two messages say the same, whatever their clocks and write ids are."""
+    return bool(_essence(left) == _essence(right))
 
 
-def _without_clocks(message: Any) -> Any:
+def _essence(message: Any) -> Any:
     copy = type(message)()
     copy.CopyFrom(message)
-    _clear_clocks(copy)
+    _clear_incidental(copy)
     return copy
 
 
-def _clear_clocks(message: Any) -> None:
+def _clear_incidental(message: Any) -> None:
     if isinstance(message, RegistryProto):
         message.ClearField("version_id")
         message.ClearField("last_updated")
     for field, value in message.ListFields():
-        if field.name in _CLOCKS:
+        if field.name in _INCIDENTAL:
             message.ClearField(field.name)
         elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
             for item in value if _is_repeated(value) else (value,):
-                _clear_clocks(item)
+                _clear_incidental(item)
 
 
 def _is_repeated(value: Any) -> bool:
@@ -236,7 +236,7 @@ def _append_renumbered(result: RegistryProto, record: Any) -> None:
 
 def _definition(record: Any) -> bytes:
     _, message_type = _VIEW_TYPES[record.feature_view_type]
-    spec: bytes = _without_clocks(message_type.FromString(record.feature_view_proto).spec).SerializeToString(deterministic=True)
+    spec: bytes = _essence(message_type.FromString(record.feature_view_proto).spec).SerializeToString(deterministic=True)
     return spec
 
 
