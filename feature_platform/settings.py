@@ -21,13 +21,29 @@ _SERVICE_LINK: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\
 
 AWS_VARIABLES: Final = {
     "AWS_ENDPOINT_URL": "S3 endpoint, for stores other than AWS",
-    "AWS_REGION": "Region; `AWS_DEFAULT_REGION` is read too",
+    "AWS_DEFAULT_REGION": "Region of the buckets, as boto3 and s3fs read it",
+    "AWS_REGION": "The same, as Arrow, DuckDB and newer AWS SDKs read it",
     "AWS_ACCESS_KEY_ID": "Static credentials, where no role is attached",
     "AWS_SECRET_ACCESS_KEY": "Static credentials, where no role is attached",
     "AWS_SESSION_TOKEN": "Static credentials, where they are temporary",
     "AWS_PROFILE": "A profile of the shared AWS configuration files",
 }
 """What the AWS SDK reads by itself (also web identity, container and instance roles)."""
+
+
+def aws_environment(*, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str) -> dict[str, str]:
+    """The variables by which every AWS client of a process finds one S3 endpoint with static credentials.
+
+    A session token that the surrounding environment may hold belongs to other credentials, so it is emptied.
+    """
+    return {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
+        "AWS_ACCESS_KEY_ID": access_key_id,
+        "AWS_SECRET_ACCESS_KEY": secret_access_key,
+        "AWS_SESSION_TOKEN": "",
+    }
 
 
 def _s3_uri(value: str) -> str:

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from redis import Redis
+
 from feature_platform.adapters.s3 import S3ObjectStore
+from feature_platform.local.valkey import connection_string
+from feature_platform.settings import aws_environment
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,12 @@ class S3Endpoint:
     @property
     def env(self) -> dict[str, str]:
         """The variables by which any AWS client of another process finds this endpoint."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint_url,
-            "AWS_REGION": self.region,
-            "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": self.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-        }
+        return aws_environment(
+            endpoint_url=self.endpoint_url,
+            region=self.region,
+            access_key_id=self.access_key_id,
+            secret_access_key=self.secret_access_key,
+        )
 
     def new_bucket(self) -> "S3Bucket":
         """An empty bucket with a name that nobody else has."""
@@ -85,6 +88,10 @@ class S3Bucket:
         """The variables by which any AWS client of another process finds this endpoint."""
         return self.endpoint.env
 
+    def drop(self) -> None:
+        """Remove the bucket and all that is in it; the embedded server does both at once."""
+        self.client.delete_bucket(Bucket=self.bucket)
+
 
 @dataclass(frozen=True)
 class ValkeyDatabase:
@@ -96,4 +103,15 @@ class ValkeyDatabase:
     @property
     def connection_string(self) -> str:
         """Feast's form, with the client timeouts that the platform uses."""
-        return f"{self.host}:{self.port},db=0,socket_timeout=0.2,socket_connect_timeout=0.2,retry=null"
+        return connection_string(self.port)
+
+    @cached_property
+    def client(self) -> Redis:
+        """A plain client of it, for what the platform does not offer."""
+        return Redis(host=self.host, port=self.port, socket_timeout=30)
+
+    def empty(self) -> None:
+        """Remove every key and every limit that an earlier test set."""
+        self.client.flushall()
+        self.client.config_set("maxmemory", "0")
+        self.client.config_set("maxmemory-policy", "noeviction")

@@ -1,0 +1,115 @@
+"""The servers that a laptop, the demo and the tests use in place of S3 and Redis, and the environment that points the platform at them.
+
+One code path: with this environment the platform runs as it does in production. Nothing here is imported there.
+"""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from feature_platform.local.seaweedfs import SeaweedFS
+from feature_platform.local.server import EmbeddedServer
+from feature_platform.local.valkey import Valkey, connection_string
+from feature_platform.settings import variable
+
+BUCKET: Final = "feature-platform-local"
+SHIPPED_CONTRACTS: Final = Path(__file__).resolve().parents[2] / "feast_repo" / "contracts"
+"""The contracts of the source tree that this module is part of."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStatus:
+    """One embedded server as it is now."""
+
+    name: str
+    running: bool
+    answering: bool
+    pid: int | None
+    address: str | None
+    log: Path
+
+
+class LocalServices:
+    """An S3 server and a Redis-compatible server with their state below one directory.
+
+    As a context manager it brings them up and takes them down again.
+
+    Args:
+        home: State directory; two of them hold two independent pairs of servers.
+        detached: Whether the servers outlive this process, for a command that starts them and returns. Otherwise they end with it.
+    """
+
+    def __init__(self, home: Path, *, detached: bool = True) -> None:
+        self.home = home.absolute()
+        self.s3_program = SeaweedFS(credentials_file=self.home / "s3" / "credentials.json")
+        self.s3 = EmbeddedServer(self.s3_program, directory=self.home / "s3", detached=detached)
+        self.redis = EmbeddedServer(Valkey(), directory=self.home / "redis", detached=detached)
+
+    def up(self) -> None:
+        """Have both servers running and the bucket there; finds what runs already, and restarts what does not on its data.
+
+        Raises:
+            StorageError: A server does not come up; the message shows the end of its log.
+            ConfigurationError: A server's program is not installed.
+        """
+        self.redis.start()
+        self.s3.start()
+        self.s3_program.ensure_bucket(BUCKET, port=self.s3.port)
+
+    def down(self) -> None:
+        """End both servers and keep their data. No error where they do not run."""
+        with ExitStack() as stops:
+            for server in (self.redis, self.s3):
+                stops.callback(server.stop)
+
+    def status(self) -> tuple[ServiceStatus, ...]:
+        """What runs, and whether it answers."""
+        return (_status(self.s3, scheme="http://"), _status(self.redis, scheme=""))
+
+    def environment(self, *, start_date: date, contracts_dir: Path | None = None) -> dict[str, str]:
+        """Every variable that points the platform, Feast and any AWS client at these servers.
+
+        Args:
+            start_date: First daily partition.
+            contracts_dir: Directory of contracts; those of the source tree where left out.
+
+        Raises:
+            ConfigurationError: The servers do not run.
+        """
+        platform: Mapping[str, object] = {
+            "env": "local",
+            "raw_uri": f"s3://{BUCKET}/raw",
+            "work_uri": f"s3://{BUCKET}/work",
+            "feature_base": f"s3://{BUCKET}/features",
+            "registry_uri": f"s3://{BUCKET}/feast",
+            "redis": connection_string(self.redis.port),
+            "contracts_dir": (contracts_dir or SHIPPED_CONTRACTS).absolute(),
+            "start_date": start_date.isoformat(),
+            "home": self.home,
+        }
+        aws = self.s3_program.client_environment(port=self.s3.port)
+        return {variable(field): str(value) for field, value in platform.items()} | aws
+
+    def __enter__(self) -> Self:
+        self.up()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.down()
+
+
+def _status(server: EmbeddedServer, *, scheme: str) -> ServiceStatus:
+    record = server.record()
+    port = record.ports[server.program.port_names[0]] if record else None
+    return ServiceStatus(
+        name=server.program.name,
+        running=record is not None,
+        answering=record is not None and server.is_answering(),
+        pid=record.mark.pid if record else None,
+        address=f"{scheme}127.0.0.1:{port}" if port else None,
+        log=server.log,
+    )

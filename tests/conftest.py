@@ -1,0 +1,100 @@
+"""Servers for every test that wants real ones: one pair for each test process, started when first asked for, ended with it.
+
+A test gets an empty bucket and an empty database; nothing here depends on the order of tests.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feature_platform.local.loopback_ports import HOST
+from feature_platform.local.seaweedfs import endpoint_url
+from feature_platform.local.server import EmbeddedServer
+from feature_platform.local.services import SHIPPED_CONTRACTS, LocalServices
+from feature_platform.settings import AWS_VARIABLES, PREFIX, variable
+from tests.support.services import S3Bucket, S3Endpoint, ValkeyDatabase
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_inherited_settings() -> Iterator[None]:
+    """Keep the developer's own AWS account and platform settings out of every test."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in list(os.environ):
+            if name.startswith(PREFIX) or name in AWS_VARIABLES:
+                environment.delenv(name)
+        # No AWS client may look for credentials outside: not in files, not on the network.
+        environment.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        environment.setenv("AWS_CONFIG_FILE", os.devnull)
+        environment.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session")
+def local_services() -> Iterator[LocalServices]:
+    """The servers of this test process, none of them started; they end with it, even if it is killed."""
+    with tempfile.TemporaryDirectory(prefix="feature-platform-", ignore_cleanup_errors=True) as home:
+        services = LocalServices(Path(home), detached=False)
+        yield services
+        services.down()
+
+
+@pytest.fixture(scope="session")
+def s3_server(local_services: LocalServices) -> EmbeddedServer:
+    """The running S3 server; a test may stop, kill and start it."""
+    local_services.s3.start()
+    return local_services.s3
+
+
+@pytest.fixture(scope="session")
+def valkey_server(local_services: LocalServices) -> EmbeddedServer:
+    """The running Redis-compatible server; a test may stop, kill and start it."""
+    local_services.redis.start()
+    return local_services.redis
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(local_services: LocalServices, s3_server: EmbeddedServer) -> S3Endpoint:
+    """The S3 server as its clients see it."""
+    credentials = local_services.s3_program.credentials
+    return S3Endpoint(endpoint_url(s3_server.port), credentials.access_key_id, credentials.secret_access_key)
+
+
+@pytest.fixture
+def s3(s3_endpoint: S3Endpoint, s3_server: EmbeddedServer) -> Iterator[S3Bucket]:
+    """An empty bucket of a real S3 server: ``uri``, ``store``, ``client``, ``env``, ``endpoint``."""
+    if s3_server.record() is None:
+        s3_server.start()
+    bucket = s3_endpoint.new_bucket()
+    yield bucket
+    if s3_server.record() is not None:
+        bucket.drop()
+
+
+@pytest.fixture
+def valkey(valkey_server: EmbeddedServer) -> ValkeyDatabase:
+    """An empty Redis-compatible server: ``host``, ``port``, ``connection_string``, ``client``."""
+    if valkey_server.record() is None:
+        valkey_server.start()
+    database = ValkeyDatabase(HOST, valkey_server.port)
+    database.empty()
+    return database
+
+
+@pytest.fixture
+def local_env(s3: S3Bucket, valkey: ValkeyDatabase, tmp_path: Path) -> dict[str, str]:
+    """Every variable that points the platform, Feast and AWS clients at this test's bucket and database. Not set in this process."""
+    platform = {
+        "env": "local",
+        "raw_uri": s3.uri + "raw",
+        "work_uri": s3.uri + "work",
+        "feature_base": s3.uri + "features",
+        "registry_uri": s3.uri + "feast",
+        "redis": valkey.connection_string,
+        "contracts_dir": str(SHIPPED_CONTRACTS),
+        "start_date": "2026-01-01",
+        "home": str(tmp_path / "home"),
+    }
+    return {variable(field): value for field, value in platform.items()} | s3.env
