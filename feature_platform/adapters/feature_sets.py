@@ -7,7 +7,6 @@ belong here.
 import tempfile
 import uuid
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,19 +21,9 @@ from feature_platform.core.contract import Contract
 from feature_platform.core.feature_table import EncodedFeatures, FeatureTable
 from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.log import History
-from feature_platform.core.publication import Author, Build, Move, Prepare, PreparedFile
+from feature_platform.core.publication import Author, Build, Move, Prepare, PreparedFile, Publication
 from feature_platform.errors import NotFoundError
 from feature_platform.ports import ObjectStore
-
-
-@dataclass(frozen=True, slots=True)
-class Publication:
-    """A committed version: its id, whether this call made it, its metadata, and where it is."""
-
-    version: str
-    is_new: bool
-    uri: str
-    metadata: Mapping[str, Any]
 
 
 def _utc_now() -> datetime:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from feature_platform.adapters.parquet_padding import pad_parquet
 from feature_platform.core.feature_table import FileDigest
 from feature_platform.core.store_requests import CopyOf, Delete, Get, GetImmutable, Head, Protocol, Put, ResultT, Scan, Wait
-from feature_platform.errors import FeaturePlatformError, NotFoundError, StorageError
+from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
 from feature_platform.ports import ObjectStore
 
 _PARALLEL_READS: Final = 16
@@ -102,7 +102,10 @@ class ProtocolRunner:
             if found == body.sha256:
                 break
         else:
-            raise StorageError(f"{body.uri} has SHA-256 {found}, expected {body.sha256}; the published file is damaged. Roll back.")
+            raise InvalidDataError(
+                f"{body.uri} has SHA-256 {found}, expected {body.sha256}: the published file is damaged. Restore the object from its "
+                "previous S3 version, or roll back to a whole version."
+            )
         if body.padding is None:
             return found
         pad_parquet(path, padding=body.padding)

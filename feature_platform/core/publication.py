@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from feature_platform.core import decisions
 from feature_platform.core.feature_table import FileDigest
@@ -81,6 +81,16 @@ class Commit:
 
     version: Version
     is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A committed version as its publisher sees it: its id, whether this call made it, where it is, and its metadata."""
+
+    version: str
+    is_new: bool
+    uri: str
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,14 +344,24 @@ def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) ->
     if head.operation != "rollback" or name in {CSV, SCHEMA}:
         return CopyOf(source, digest.sha256)
     if name == PARQUET:
-        return CopyOf(source, digest.sha256, padding=f"rollback {head.sequence} {layout.feature_set}".encode())
+        return CopyOf(source, digest.sha256, padding=rollback_padding(layout, sequence=head.sequence))
     padded = cast("ObjectInfo | None", (yield Head(layout.latest_file(PARQUET))))
     stored = cast("StoredObject | None", (yield GetObject(source)))
     if padded is None or not _shows(padded, head.sequence):
         return None
     if stored is None:
         raise StorageError(f"{source} is gone although the log names {head.version}.")
-    document = json.loads(stored.body)
-    document["projection"] = {"sequence": head.sequence, "operation": head.operation}
-    document["files"][PARQUET] = {"sha256": padded.sha256, "bytes": padded.size_bytes}
+    return rolled_back_metadata(stored.body, sequence=head.sequence, sha256=padded.sha256, size_bytes=padded.size_bytes)
+
+
+def rollback_padding(layout: FeatureSetLayout, *, sequence: int) -> bytes:
+    """What makes the Parquet file of one rollback unlike any that ``latest/`` had before."""
+    return f"rollback {sequence} {layout.feature_set}".encode()
+
+
+def rolled_back_metadata(body: bytes, *, sequence: int, sha256: str | None, size_bytes: int) -> bytes:
+    """A version's ``metadata.json`` as ``latest/`` shows it after a rollback: with the record's number and the padded file's digest."""
+    document = json.loads(body)
+    document["projection"] = {"sequence": sequence, "operation": "rollback"}
+    document["files"][PARQUET] = {"sha256": sha256, "bytes": size_bytes}
     return json.dumps(document, indent=2, ensure_ascii=False).encode()

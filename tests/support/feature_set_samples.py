@@ -51,7 +51,7 @@ def rows(content: str, *, day: int = 0, count: int = 5) -> FeatureTable:
         "event_timestamp": [DAY + timedelta(days=day)] * count,
         "f_count": [None if row == 2 else row * shade for row in range(count)],
         "f_mean": [None if row == 1 else row / shade for row in range(count)],
-        "f_name": ["", None, f"={content}", f"{content}, quoted \"é\"\n", "'"][:count] + [content] * (count - 5),
+        "f_name": ["", None, f"={content}", f'{content}, quoted "é"\n', "'"][:count] + [content] * (count - 5),
     }
     schema = sample_contract().arrow_schema
     return FeatureTable.from_arrow(pa.table({name: pa.array(columns[name], schema.field(name).type) for name in columns}, schema=schema))
