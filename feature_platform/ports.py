@@ -182,7 +182,7 @@ class FeatureSetStore(Protocol):
 class ComputeEngine(Protocol):
     """Judges raw events and computes features; equal inputs give equal results, on every run and every engine."""
 
-    def validate(self, raw: RawManifest, *, source: SourceContract) -> ValidatedDay:
+    def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """Judge every raw row of one day and write what was kept and what was not.
 
         Afterwards ``quarantine/<source>/dt=…/`` and ``validated/<source>/dt=…/`` hold immutable data files and, written last, a
@@ -194,7 +194,10 @@ class ComputeEngine(Protocol):
             ConflictError: A raw object is not the one that the manifest names any more; nothing is written.
         """
 
-    def build(self, contract: Contract, *, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
+    def read_day(self, source: SourceContract, partition: str) -> ValidatedDay | None:
+        """The validated day as its manifest describes it, or None where the day was never validated."""
+
+    def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
         """Compute a feature set as of a moment from the validated days of its window.
 
         Args:

@@ -5,7 +5,7 @@ files does not belong here (``core.publication``), nor does the text form of sin
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,12 +22,10 @@ from feature_platform.core.content_hash import ContentHasher
 from feature_platform.core.contract import Contract
 from feature_platform.core.feature_table import EncodedFeatures, FeatureTable, FileDigest
 from feature_platform.core.layout import CSV, PARQUET
+from feature_platform.core.row_groups import ROW_GROUP_ROWS, in_row_groups
 from feature_platform.core.row_rules import RowRules
 from feature_platform.core.statistics import ColumnStatistics
 from feature_platform.errors import InvalidDataError
-
-ROW_GROUP_ROWS: Final = 131_072
-"""Rows of a Parquet row group, and of every step of the pass: what bounds memory, on both sides."""
 
 IDENTITY_KEYS: Final = ("feature_set", "version", "schema_hash", "as_of", "write_id")
 """What the Parquet file says about itself in its key-value metadata, beside ``content_hash``."""
@@ -119,31 +117,10 @@ def read_csv(path: Path | BinaryIO, *, contract: Contract) -> pa.Table:
         raise InvalidDataError(f"{CSV} of {contract.feature_set!r} does not read back: {error}. Verify the version's files.") from error
 
 
-def in_row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of :data:`ROW_GROUP_ROWS`, so that equal rows make equal files however they arrive."""
-    waiting: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        rest = batch
-        while size + rest.num_rows >= ROW_GROUP_ROWS:
-            head, rest = rest.slice(0, ROW_GROUP_ROWS - size), rest.slice(ROW_GROUP_ROWS - size)
-            yield _joined([*waiting, head], schema)
-            waiting, size = [], 0
-        if rest.num_rows:
-            waiting, size = [*waiting, rest], size + rest.num_rows
-    if waiting:
-        yield _joined(waiting, schema)
-
-
 def file_digest(path: Path) -> FileDigest:
     """SHA-256 and size of a file."""
     with path.open("rb") as file:
         return FileDigest(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
-
-
-def _joined(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.RecordBatch:
-    whole = batches[0] if len(batches) == 1 else pa.concat_batches(batches)
-    return whole if whole.schema.equals(schema) else pa.RecordBatch.from_arrays(whole.columns, schema=schema)
 
 
 def _require_schema(found: pa.Schema, expected: pa.Schema, feature_set: str) -> None:

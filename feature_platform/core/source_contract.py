@@ -6,7 +6,7 @@ Applying it to files does not belong here (``core.compile`` and the compute engi
 from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
@@ -31,7 +31,8 @@ class SourceColumn(Document):
     """One column of a raw source.
 
     ``decimals`` is how many decimal places of a floating column count: sums are taken over whole multiples of 10^-decimals, which makes
-    them exact and independent of order. Values beyond ±9.2e18 of these are out of range.
+    them exact and independent of order. Values beyond ±9.2e18 of these are out of range. ``epoch_unit`` lets a timestamp be given as a
+    whole number of these since 1970 too; without it a number is refused, because it does not say its unit.
     """
 
     name: ColumnName
@@ -39,6 +40,7 @@ class SourceColumn(Document):
     description: str = ""
     nullable: bool = True
     decimals: Annotated[int, Field(ge=0, le=12)] = 6
+    epoch_unit: Literal["s", "ms", "us"] | None = None
 
 
 class SourceContract(Document):
