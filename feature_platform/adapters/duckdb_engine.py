@@ -94,9 +94,9 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise InvalidDataError(f"{subject} cannot be computed: {_message(error)}") from error
         if not rows and contract.checks.min_rows:
+            found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
             raise InvalidDataError(
-                f"{subject} has 0 rows; expected at least {contract.checks.min_rows} (checks.min_rows). "
-                f"The window has {sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}."
+                f"{subject} has 0 rows; expected at least {contract.checks.min_rows} (checks.min_rows). The window has {found}."
             )
         return FeatureTable(schema=contract.arrow_schema, batches=spool.batches)
 

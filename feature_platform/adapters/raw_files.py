@@ -20,8 +20,8 @@ from feature_platform.ports import ObjectStore
 DEFAULT_LIMITS: Final = ReadLimits()
 
 
-def discover(
-    store: ObjectStore, *, raw_uri: str, source: SourceContract, partition: str, limits: ReadLimits = DEFAULT_LIMITS
+def discover_raw(
+    store: ObjectStore, raw_uri: str, source: SourceContract, *, partition: str, limits: ReadLimits = DEFAULT_LIMITS
 ) -> RawManifest:
     """The raw objects of one day: which there are, pinned by ETag, and how many records each holds.
 

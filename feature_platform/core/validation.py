@@ -140,6 +140,6 @@ def require_acceptable(source: SourceContract, *, partition: str, rows_in: int, 
     if ratio > source.max_rejected_ratio:
         raise InvalidDataError(
             f"Source {source.source!r} for {partition}: {sum(rejected.values())} of {rows_in} rows were rejected ({ratio:.1%}); "
-            f"expected at most {source.max_rejected_ratio:.1%} (max_rejected_ratio). Nothing was published; see the rows below {quarantine}",
+            f"expected at most {source.max_rejected_ratio:.1%} (max_rejected_ratio). Nothing was published; see {quarantine}",
             [f"{reason}: {count} row(s)" for reason, count in rejected.items()],
         )
