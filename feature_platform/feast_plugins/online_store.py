@@ -1,17 +1,256 @@
-"""Feast's Redis online store with bounded waiting."""
+"""Feast's Redis online store with ttl on reads, bounded waiting, and a read path of its own.
 
-from typing import Final, Literal
+``feature_store.yaml`` names :class:`BoundedRedisOnlineStore`; what it reads and writes is Feast's layout, byte for byte. Planning,
+fetching and decoding are ``read_plan``, ``redis_reads`` and ``raw_response``; exact loads do not belong here (``adapters.redis_online``).
+"""
 
-from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+import asyncio
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from feast import utils
+from feast.feature_service import FeatureService
+from feast.infra.online_stores.redis import RedisClient, RedisOnlineStore, RedisOnlineStoreConfig, RedisType
+from feast.infra.supported_async_methods import SupportedAsyncMethods
+from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
+from feast.protos.feast.types.Value_pb2 import Value as ValueProto
+from redis import Redis
+
+from feature_platform.core.online_decoding import project_of_key
+from feature_platform.core.online_layout import feature_key, timestamp_key
+from feature_platform.core.online_marker import marker_key
+from feature_platform.feast_plugins.raw_response import RawOnlineResponse, view_rows
+from feature_platform.feast_plugins.read_plan import ReadPlan, UnplannedRequestError, read_plan
+from feature_platform.feast_plugins.redis_reads import fetch
 
 CLASS_PATH: Final = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
+TIMEOUTS: Final = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "retry": "null"}
+"""Client options that a connection string leaves out: without them a silent server holds a reader for 20 s."""
+
+_PLANS_KEPT: Final = 256
+_SCAN_COUNT: Final = 5000
+_log = logging.getLogger(__name__)
+_clock: ContextVar[float | None] = ContextVar("online_read_clock", default=None)
+
+
+@contextmanager
+def reading_as_of(moment: datetime) -> Iterator[None]:
+    """Judge ttl at this moment instead of now within the block, so that a check of an old version sees its values."""
+    token = _clock.set(moment.timestamp())
+    try:
+        yield
+    finally:
+        _clock.reset(token)
 
 
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
-    """The ``online_store`` section of ``feature_store.yaml``: Feast's own options."""
+    """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, safer where left out."""
 
     type: Literal["feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"] = CLASS_PATH
+    skip_dedup: bool = True
+    full_scan_for_deletion: bool | None = False
 
 
 class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
-    """Feast's Redis store."""
+    """Reads and writes what Feast's Redis store does, and serves nothing that is past its ttl.
+
+    Requests for plain views with typed join keys on one Redis server take a path of their own; anything else (on-demand views, renamed
+    join keys, clusters, GLIDE) takes Feast's, with the same ttl.
+    """
+
+    def __init__(self) -> None:
+        self._plans: dict[int, tuple[Any, tuple[ReadPlan, ...] | None]] = {}
+
+    @property
+    def async_supported(self) -> SupportedAsyncMethods:
+        """Writes only: Feast's server then reads on worker threads, which is faster than its client's coroutines."""
+        return SupportedAsyncMethods(read=False, write=True)
+
+    def get_online_features(self, config: Any, features: Any, entity_rows: Any, registry: Any, project: str, **options: Any) -> Any:
+        """See Feast; rows past their ttl are null with status ``OUTSIDE_MAX_AGE``."""
+        try:
+            return self._read_planned(config, features, entity_rows, registry, project, **options)
+        except UnplannedRequestError:
+            return super().get_online_features(config, features, entity_rows, registry, project, **options)
+
+    async def get_online_features_async(self, *arguments: Any, **options: Any) -> Any:
+        """See :meth:`get_online_features`, on a worker thread."""
+        return await asyncio.to_thread(self.get_online_features, *arguments, **options)
+
+    def online_read(self, config: Any, table: Any, entity_keys: list[Any], requested_features: list[str] | None = None) -> list[Any]:
+        """See Feast; the values of a row past its ttl are null."""
+        rows = super().online_read(config, table, entity_keys, requested_features)
+        return [_masked(row, table) for row in rows]
+
+    async def online_read_async(
+        self, config: Any, table: Any, entity_keys: list[Any], requested_features: list[str] | None = None
+    ) -> list[Any]:
+        """See :meth:`online_read`."""
+        rows = await super().online_read_async(config, table, entity_keys, requested_features)
+        return [_masked(row, table) for row in rows]
+
+    def update(self, config: Any, tables_to_delete: Any, *_: Any, **__: Any) -> None:
+        """Nothing: an apply never deletes values, since a checkout that lacks a view proves nothing."""
+        for table in tables_to_delete:
+            _log.warning("Kept the online values of %s in %s; decommission the feature set to remove them.", table.name, config.project)
+
+    def delete_table(self, config: Any, table: Any) -> None:
+        """Remove one view's fields, and only those, from every entity of this project; then its marker."""
+        client = self._get_client(config.online_store)
+        project = config.project.encode()
+        fields = [timestamp_key(table.name), *(feature_key(table.name, field.name) for field in table.features)]
+        client.delete(marker_key(config.project, table.name))
+        batch = client.pipeline(transaction=False)
+        for key in client.scan_iter(count=_SCAN_COUNT):
+            if project_of_key(key) == project:
+                batch.hdel(key, *fields)
+            if len(batch) >= _SCAN_COUNT:
+                batch.execute()
+        batch.execute()
+
+    def teardown(self, config: Any, tables: Any, entities: Any) -> None:
+        """Remove the fields of these views; other views, other projects and foreign keys stay."""
+        del entities
+        for table in tables:
+            self.delete_table(config, table)
+
+    def _get_client(self, online_store_config: Any) -> Any:
+        return super()._get_client(_bounded(online_store_config)) if not self._client else self._client
+
+    async def _get_client_async(self, online_store_config: Any) -> Any:
+        return await super()._get_client_async(_bounded(online_store_config))
+
+    def _read_planned(
+        self,
+        config: Any,
+        features: Any,
+        entity_rows: Any,
+        registry: Any,
+        project: str,
+        *,
+        full_feature_names: bool = False,
+        include_feature_view_version_metadata: bool = False,
+    ) -> RawOnlineResponse:
+        client = self._get_client(config.online_store)
+        if include_feature_view_version_metadata or not isinstance(client, Redis) or config.online_store.client == RedisClient.glide:
+            raise UnplannedRequestError
+        context = utils._get_cached_request_context(registry, project, features, full_feature_names)
+        plans = self._plan(context, features, config, full_feature_names=full_feature_names)
+        columns = _columns(entity_rows, join_keys=context[4])
+        commands = [plan.commands(columns) for plan in plans]
+        replies = _fetch_each_once(client, [command for part in commands for command in part])
+        now_s = _now_s()
+        views, start = [], 0
+        for plan, part in zip(plans, commands, strict=True):
+            views.append(view_rows(plan, replies[start : start + len(part)], now_s=now_s))
+            start += len(part)
+        return RawOnlineResponse(columns, context[3], views)
+
+    def _plan(self, context: Any, features: Any, config: Any, *, full_feature_names: bool) -> tuple[ReadPlan, ...]:
+        """The plans of a resolved request, remembered for as long as Feast remembers the resolution."""
+        known = self._plans.get(id(context))
+        if known is None or known[0] is not context:
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            known = (context, _plans(context, features, config, full_feature_names=full_feature_names))
+            self._plans[id(context)] = known
+        if known[1] is None:
+            raise UnplannedRequestError
+        return known[1]
+
+    def _read_features_per_fv(self, config: Any, grouped_refs: Any, *arguments: Any, **options: Any) -> None:
+        response = _response_of(arguments, options)
+        for table, features in grouped_refs:
+            before = len(response.results)
+            super()._read_features_per_fv(config, [(table, features)], *arguments, **options)
+            _mask_message(response.results[before:], table)
+
+    async def _read_features_per_fv_async(self, config: Any, grouped_refs: Any, *arguments: Any, **options: Any) -> None:
+        response = _response_of(arguments, options)
+        for table, features in grouped_refs:
+            before = len(response.results)
+            await super()._read_features_per_fv_async(config, [(table, features)], *arguments, **options)
+            _mask_message(response.results[before:], table)
+
+
+def _now_s() -> float:
+    moment = _clock.get()
+    return time.time() if moment is None else moment
+
+
+def _bounded(online_store_config: Any) -> Any:
+    string = online_store_config.connection_string
+    given = {option.partition("=")[0] for option in string.split(",")}
+    simple = online_store_config.redis_type == RedisType.redis
+    added = [f"{name}={value}" for name, value in TIMEOUTS.items() if name not in given and (simple or name != "retry")]
+    return online_store_config.model_copy(update={"connection_string": ",".join([string, *added])})
+
+
+def _plans(context: Any, features: Any, config: Any, *, full_feature_names: bool) -> tuple[ReadPlan, ...] | None:
+    _refs, on_demand, _entities, _types, _join_keys, grouped, _names, request_data, entityless = context
+    precomputed = isinstance(features, FeatureService) and getattr(features, "precompute_online", False)
+    if on_demand or request_data or entityless or precomputed or config.registry.enable_online_feature_view_versioning:
+        return None
+    try:
+        return tuple(read_plan(view, wanted, project=config.project, full_feature_names=full_feature_names) for view, wanted in grouped)
+    except UnplannedRequestError:
+        return None
+
+
+def _columns(entity_rows: Any, *, join_keys: set[str]) -> dict[str, list[Any]]:
+    """Join key → values; refuses whatever Feast would check, convert or explain."""
+    if isinstance(entity_rows, Mapping):
+        columns = {key: values for key, values in entity_rows.items() if isinstance(values, list)}
+    elif isinstance(entity_rows, list) and entity_rows:
+        width = len(entity_rows[0])
+        if any(len(row) != width for row in entity_rows):
+            raise UnplannedRequestError
+        try:
+            columns = {key: [row[key] for row in entity_rows] for key in entity_rows[0]}
+        except KeyError as error:
+            raise UnplannedRequestError from error
+    else:
+        raise UnplannedRequestError
+    lengths = {len(values) for values in columns.values()}
+    if len(columns) != len(entity_rows if isinstance(entity_rows, Mapping) else columns) or len(lengths) != 1 or 0 in lengths:
+        raise UnplannedRequestError
+    if not join_keys >= columns.keys():
+        raise UnplannedRequestError
+    return columns
+
+
+def _fetch_each_once(client: Any, commands: list[bytes]) -> list[Any]:
+    distinct = dict.fromkeys(commands)
+    if len(distinct) == len(commands):
+        return fetch(client, commands)
+    answers = dict(zip(distinct, fetch(client, list(distinct)), strict=True))
+    return [answers[command] for command in commands]
+
+
+def _late(seconds: float, table: Any) -> bool:
+    return bool(seconds and table.ttl and _now_s() - seconds > table.ttl.total_seconds())
+
+
+def _masked(row: Any, table: Any) -> Any:
+    moment, values = row
+    if moment is None or values is None or not _late(moment.timestamp(), table):
+        return row
+    return moment, {name: ValueProto() for name in values}
+
+
+def _mask_message(vectors: Any, table: Any) -> None:
+    """Null what is past its ttl in a response that Feast's own code filled."""
+    for vector in vectors:
+        for row, stamp in enumerate(vector.event_timestamps):
+            if _late(stamp.seconds + stamp.nanos / 1e9, table):
+                vector.values[row].Clear()
+                vector.statuses[row] = FieldStatus.OUTSIDE_MAX_AGE
+
+
+def _response_of(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    return options["online_features_response"] if "online_features_response" in options else arguments[2]
