@@ -24,6 +24,7 @@ Decoder = Callable[[bytes], Value]
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DOUBLE: Final = struct.Struct("<d")
 _FLOAT: Final = struct.Struct("<f")
+_STRING: Final = 2
 _SIGN: Final = 1 << 63
 _WRAP: Final = 1 << 64
 
@@ -96,6 +97,21 @@ def decode_key(raw: bytes, layout: ViewLayout) -> tuple[int | str, ...] | None:
             return None
         values[name], at = value, at + 8 + size
     return tuple(values[name] for name, _ in layout.keys) if raw[at:] == layout.key_suffix else None
+
+
+def project_of_key(raw: bytes) -> bytes | None:
+    """The project at the end of any entity's Redis key, whatever its join keys; None where the key is no entity key."""
+    try:
+        (count,) = struct.unpack_from("<I", raw, 0)
+        at = 4
+        for part in range(2 * count):
+            number, size = struct.unpack_from("<II", raw, at)
+            if part < count and number != _STRING:
+                return None
+            at += 8 + size
+    except struct.error:
+        return None
+    return raw[at:] if count and at <= len(raw) else None
 
 
 def _varint(raw: bytes, at: int) -> tuple[int, int]:
