@@ -6,6 +6,7 @@ A test gets an empty bucket and an empty database; nothing here depends on the o
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from feature_platform.local.seaweedfs import endpoint_url
 from feature_platform.local.server import EmbeddedServer
 from feature_platform.local.services import SHIPPED_CONTRACTS, LocalServices
 from feature_platform.settings import AWS_VARIABLES, PREFIX, variable
+from tests.support.fault_proxy import FaultProxy
+from tests.support.fault_proxy import fault_proxy as serve_fault_proxy
 from tests.support.services import S3Bucket, S3Endpoint, ValkeyDatabase
 
 
@@ -98,3 +101,16 @@ def local_env(s3: S3Bucket, valkey: ValkeyDatabase, tmp_path: Path) -> dict[str,
         "home": str(tmp_path / "home"),
     }
     return {variable(field): value for field, value in platform.items()} | s3.env
+
+
+@pytest.fixture
+def fault_proxy(s3_endpoint: S3Endpoint) -> Iterator[FaultProxy]:
+    """A proxy in front of the S3 server that loses, delays, refuses and damages what passes, by rule."""
+    with serve_fault_proxy(s3_endpoint.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def proxied_s3(s3: S3Bucket, fault_proxy: FaultProxy) -> S3Bucket:
+    """The bucket of ``s3`` as seen through ``fault_proxy``."""
+    return replace(s3, endpoint=replace(s3.endpoint, endpoint_url=fault_proxy.url))

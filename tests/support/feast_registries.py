@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from feature_platform.adapters.feast_objects import feast_objects
-from feature_platform.adapters.feast_repository import REGISTRY_STORE
+from feature_platform.adapters.feast_repository import ONLINE_STORE, REGISTRY_STORE
 from feature_platform.core.contract import Contract, load_contract
 from feature_platform.feast_plugins.registry_store import ConditionalRegistryStore
 from feature_platform.ports import ObjectStore
@@ -21,18 +21,18 @@ class MemoryRegistryStore(ConditionalRegistryStore):
         super().__init__(registry_config, repo_path, objects=STORES[registry_config.path])
 
 
-def open_registry(objects: ObjectStore) -> Any:
+def open_registry(objects: ObjectStore, *, online_store: dict[str, Any] | None = None) -> Any:
     """A Feast store on a registry in memory, as a process of its own would open it."""
     STORES[URI] = objects
-    return _open(URI, f"{__name__}.MemoryRegistryStore")
+    return _open(URI, f"{__name__}.MemoryRegistryStore", online_store or {"type": ONLINE_STORE})
 
 
 def open_s3_registry(uri: str, store_class: str | None = REGISTRY_STORE) -> Any:
     """A Feast store on a registry on S3; by Feast's own registry store where ``store_class`` is None."""
-    return _open(uri, store_class)
+    return _open(uri, store_class, {"type": ONLINE_STORE})
 
 
-def _open(uri: str, store_class: str | None) -> Any:
+def _open(uri: str, store_class: str | None, online_store: dict[str, Any]) -> Any:
     from feast import FeatureStore, RepoConfig
 
     return FeatureStore(
@@ -41,7 +41,7 @@ def _open(uri: str, store_class: str | None) -> Any:
             provider="local",
             entity_key_serialization_version=3,
             registry={"registry_type": "file", "path": uri, "registry_store_type": store_class},
-            online_store={"type": "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore", "full_scan_for_deletion": False},
+            online_store=online_store,
         )
     )
 

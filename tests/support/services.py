@@ -1,7 +1,7 @@
 """What a test is handed: an S3 endpoint and a bucket of its own, a database of a running Redis server."""
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ class S3Endpoint:
 
     endpoint_url: str
     access_key_id: str
-    secret_access_key: str
+    secret_access_key: str = field(repr=False)
     region: str = "us-east-1"
 
     @cached_property
