@@ -15,6 +15,9 @@ from feature_platform.core.feature_table import FeatureTable
 from feature_platform.core.layout import FeatureSetLayout
 from feature_platform.core.log import History
 from feature_platform.core.metadata import Provenance
+from feature_platform.core.online_load import LoadReport, OnlineLoad, RepairReport
+from feature_platform.core.online_marker import Marker
+from feature_platform.core.parity import OnlineRows, ParityReport
 from feature_platform.core.publication import Move, Publication
 from feature_platform.core.raw import RawManifest
 from feature_platform.core.retention import Candidate, Policy, Sweep
