@@ -6,11 +6,7 @@ fetching and decoding are ``read_plan``, ``redis_reads`` and ``raw_response``; e
 
 import asyncio
 import logging
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from feast import utils
@@ -21,6 +17,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import Redis
 
+from feature_platform.adapters.feast_clock import reading_time_s
 from feature_platform.core.online_decoding import project_of_key
 from feature_platform.core.online_layout import feature_key, timestamp_key
 from feature_platform.core.online_marker import marker_key
@@ -35,17 +32,6 @@ TIMEOUTS: Final = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "re
 _PLANS_KEPT: Final = 256
 _SCAN_COUNT: Final = 5000
 _log = logging.getLogger(__name__)
-_clock: ContextVar[float | None] = ContextVar("online_read_clock", default=None)
-
-
-@contextmanager
-def reading_as_of(moment: datetime) -> Iterator[None]:
-    """Judge ttl at this moment instead of now within the block, so that a check of an old version sees its values."""
-    token = _clock.set(moment.timestamp())
-    try:
-        yield
-    finally:
-        _clock.reset(token)
 
 
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
@@ -144,7 +130,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         columns = _columns(entity_rows, join_keys=context[4])
         commands = [plan.commands(columns) for plan in plans]
         replies = _fetch_each_once(client, [command for part in commands for command in part])
-        now_s = _now_s()
+        now_s = reading_time_s()
         views, start = [], 0
         for plan, part in zip(plans, commands, strict=True):
             views.append(view_rows(plan, replies[start : start + len(part)], now_s=now_s))
@@ -176,11 +162,6 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
             before = len(response.results)
             await super()._read_features_per_fv_async(config, [(table, features)], *arguments, **options)
             _mask_message(response.results[before:], table)
-
-
-def _now_s() -> float:
-    moment = _clock.get()
-    return time.time() if moment is None else moment
 
 
 def _bounded(online_store_config: Any) -> Any:
@@ -233,7 +214,7 @@ def _fetch_each_once(client: Any, commands: list[bytes]) -> list[Any]:
 
 
 def _late(seconds: float, table: Any) -> bool:
-    return bool(seconds and table.ttl and _now_s() - seconds > table.ttl.total_seconds())
+    return bool(seconds and table.ttl and reading_time_s() - seconds > table.ttl.total_seconds())
 
 
 def _masked(row: Any, table: Any) -> Any:

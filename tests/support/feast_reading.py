@@ -1,0 +1,41 @@
+"""Two Feast stores over the same registry and database, ours and Feast's own, and rows that Feast's own code wrote."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from feature_platform.adapters.feast_objects import feast_objects
+from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.core.contract import Contract
+from tests.support.feast_registries import open_registry
+from tests.support.services import ValkeyDatabase
+
+
+@dataclass(frozen=True)
+class Readers:
+    """The same data through two online stores."""
+
+    ours: Any
+    stock: Any
+
+    def write(self, contract: Contract, table: pa.Table) -> None:
+        """Write rows with Feast's own code."""
+        from feast.utils import _convert_arrow_to_proto
+
+        view = self.stock.get_feature_view(contract.feature_set)
+        join_keys = {column.name: column.dtype.to_value_type() for column in view.entity_columns}
+        rows = _convert_arrow_to_proto(table, view, join_keys)
+        self.stock.provider.online_store.online_write_batch(self.stock.config, view, rows, None)
+
+
+def open_readers(valkey: ValkeyDatabase, *contracts: Contract) -> Readers:
+    """Both stores, with these contracts applied."""
+    objects, string = MemoryObjectStore(), f"{valkey.host}:{valkey.port}"
+    ours = open_registry(objects, online_store={"type": ONLINE_STORE, "connection_string": string})
+    ours.apply(feast_objects(contracts, feature_base="s3://bucket/features").all)
+    stock = open_registry(objects, online_store={"type": "redis", "connection_string": string, "skip_dedup": True})
+    return Readers(ours=ours, stock=stock)
+
+
+ONLINE_STORE = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
