@@ -101,12 +101,9 @@ def _look_at_latest(store: ObjectFeatureSetStore, head: Head, *, version: Versio
             padding = rollback_padding(layout, sequence=head.sequence)
             padded, present[PARQUET] = present[PARQUET], _without(Path(name) / PARQUET, padding)
             expected[METADATA] = _rolled_back(store, head, padded=padded, layout=layout)
-    findings = verification.compare_files(present, expected=expected)
-    for file in FILES:
-        info = store.objects.head(layout.latest_file(file))
-        shown = (info.write_id or "").partition(":")[0] if info else None
-        if shown is not None and shown != str(head.sequence):
-            findings.append(Finding("stale_projection", file, f"log record {head.sequence}", f"record {shown or 'unknown'}"))
+    stale = _stale(store, head, layout=layout)
+    findings = verification.compare_files(present, expected=expected, remedy=verification.REPROJECT)
+    findings = [finding for finding in findings if finding.file not in stale] + list(stale.values())
     return Verification(
         feature_set=layout.feature_set,
         version=version.version,
@@ -115,6 +112,18 @@ def _look_at_latest(store: ObjectFeatureSetStore, head: Head, *, version: Versio
         row_count=None,
         findings=tuple(findings),
     )
+
+
+def _stale(store: ObjectFeatureSetStore, head: Head, *, layout: FeatureSetLayout) -> dict[str, Finding]:
+    """The files that were not written for the head, as a crash leaves them; that they differ is no finding of its own."""
+    stale = {}
+    for file in FILES:
+        info = store.objects.head(layout.latest_file(file))
+        shown = (info.write_id or "").partition(":")[0] if info else "none"
+        if shown != str(head.sequence):
+            expected, found = f"of log record {head.sequence}", f"of record {shown or 'unknown'}"
+            stale[file] = Finding("stale_projection", file, expected, found, verification.HEAL)
+    return stale
 
 
 def _rolled_back(store: ObjectFeatureSetStore, head: Head, *, padded: FileDigest, layout: FeatureSetLayout) -> FileDigest:

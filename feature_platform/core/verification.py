@@ -34,11 +34,12 @@ Code = Literal[
     "stale_projection",
 ]
 
-REMEDIES: Final[Mapping[str, str]] = {
-    "extra_file": "Remove the object; the platform did not write it.",
-    "stale_projection": "Run `feature-platform heal`; any run heals latest too.",
-}
 RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
+REMOVE: Final = "Remove the object; the platform did not write it."
+HEAL: Final = "Heal latest: the next publish does, or `feature-platform rollback` to the version that latest names already."
+REPROJECT: Final = (
+    "Delete this object of latest/, which is a copy, then roll back to the version that latest names already: that writes it anew."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +50,7 @@ class Finding:
     file: str
     expected: str
     found: str
-
-    @property
-    def remedy(self) -> str:
-        """What to do about it."""
-        return REMEDIES.get(self.code, RESTORE)
+    remedy: str = RESTORE
 
     def __str__(self) -> str:
         return f"{self.file}: {self.code}: expected {self.expected}, found {self.found}. {self.remedy}"
@@ -85,22 +82,21 @@ class Verification:
 
     def document(self) -> dict[str, Any]:
         """The outcome as JSON values."""
-        findings = [{**asdict(finding), "remedy": finding.remedy} for finding in self.findings]
-        return {**asdict(self), "is_proved": self.is_proved, "findings": findings}
+        return {**asdict(self), "is_proved": self.is_proved, "findings": [asdict(finding) for finding in self.findings]}
 
 
-def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, FileDigest]) -> list[Finding]:
+def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, FileDigest], remedy: str = RESTORE) -> list[Finding]:
     """Exactly the files that are expected, each of its size and SHA-256."""
-    findings = [Finding("extra_file", name, "no such object", "an object") for name in present if name not in expected]
+    findings = [Finding("extra_file", name, "no such object", "an object", REMOVE) for name in present if name not in expected]
     for name, digest in expected.items():
         found = present.get(name)
         if found is None:
-            findings.append(Finding("missing_file", name, f"{digest.size_bytes} bytes", "no object"))
+            findings.append(Finding("missing_file", name, f"{digest.size_bytes} bytes", "no object", remedy))
             continue
         if found.size_bytes != digest.size_bytes:
-            findings.append(Finding("size_differs", name, f"{digest.size_bytes} bytes", f"{found.size_bytes} bytes"))
+            findings.append(Finding("size_differs", name, f"{digest.size_bytes} bytes", f"{found.size_bytes} bytes", remedy))
         if found.sha256 != digest.sha256:
-            findings.append(Finding("sha256_differs", name, digest.sha256, found.sha256))
+            findings.append(Finding("sha256_differs", name, digest.sha256, found.sha256, remedy))
     return findings
 
 
