@@ -46,7 +46,7 @@ class Valkey:
 
         retry = Retry(NoBackoff(), 0)
         try:
-            with Redis(host=HOST, port=ports["redis"], socket_connect_timeout=1, socket_timeout=5, retry=retry) as client:
+            with Redis(host=HOST, port=ports["redis"], socket_connect_timeout=1, socket_timeout=2, retry=retry) as client:
                 return bool(client.ping()) and client.info("server")["process_id"] == mark.pid
         except RedisError:
             return False
