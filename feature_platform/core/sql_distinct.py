@@ -42,10 +42,10 @@ def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> 
 
 def _estimate() -> str:
     """Linear counting while registers are empty and the estimate is small, else the harmonic mean of the registers."""
-    harmonic = f"(CAST(weight AS DOUBLE) / {2 ** (RANK_BITS + 1)}.0 + ({REGISTERS} - filled))"
-    raw = f"({ALPHA!r} * {REGISTERS}.0 * {REGISTERS}.0 / {harmonic})"
-    linear = f"({REGISTERS}.0 * ln({REGISTERS}.0 / ({REGISTERS} - filled)))"
-    return f"CASE WHEN {raw} <= {LINEAR_LIMIT!r} AND filled < {REGISTERS} THEN {linear} ELSE {raw} END"
+    harmonic = f"(CAST(weight AS DOUBLE) / {float(2 ** (RANK_BITS + 1))!r}e0 + CAST({REGISTERS} - filled AS DOUBLE))"
+    raw = f"({ALPHA * REGISTERS * REGISTERS!r}e0 / {harmonic})"
+    linear = f"({REGISTERS}e0 * ln({REGISTERS}e0 / CAST({REGISTERS} - filled AS DOUBLE)))"
+    return f"CASE WHEN {raw} <= {LINEAR_LIMIT!r}e0 AND filled < {REGISTERS} THEN {linear} ELSE {raw} END"
 
 
 def _text(column: SourceColumn) -> str:

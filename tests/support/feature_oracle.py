@@ -1,0 +1,134 @@
+"""Features computed the slow and obvious way, from Python values alone: what every engine is compared with."""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from typing import Any
+
+from feature_platform.core.contract import Aggregation, Column, Comparison, Contract
+from feature_platform.core.source_contract import SourceColumn, SourceContract
+
+Event = Mapping[str, Any]
+MICROSECOND = timedelta(microseconds=1)
+
+
+def features_of(contract: Contract, source: SourceContract, *, as_of: datetime, events: Sequence[Event]) -> list[dict[str, Any]]:
+    """One row per key, sorted by key."""
+    window = _within(events, source, as_of, contract.window_days)
+    keys = sorted({tuple(event[name] for name in contract.primary_keys) for event in window})
+    return [_row(contract, source, as_of, key, window) for key in keys]
+
+
+def _row(contract: Contract, source: SourceContract, as_of: datetime, key: tuple[Any, ...], window: Sequence[Event]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(contract.primary_keys, key, strict=True))
+    own = [event for event in window if tuple(event[name] for name in contract.primary_keys) == key]
+    for column in contract.all_columns:
+        if column.name == contract.timestamp_field:
+            row[column.name] = as_of
+        elif column.aggregation is not None:
+            row[column.name] = _feature(column, column.aggregation, source, as_of, own)
+    return {column.name: row[column.name] for column in contract.all_columns}
+
+
+def _within(events: Sequence[Event], source: SourceContract, as_of: datetime, days: int) -> list[Event]:
+    return [event for event in events if as_of - timedelta(days=days) <= event[source.event_time] < as_of]
+
+
+def _feature(column: Column, aggregation: Aggregation, source: SourceContract, as_of: datetime, own: Sequence[Event]) -> Any:
+    events = [event for event in _within(own, source, as_of, aggregation.window_days) if _meets(event, aggregation)]
+    if aggregation.function == "count":
+        return len(events)
+    if aggregation.function == "age_of_last":
+        return _age(column, source, as_of, events)
+    taken = next(item for item in source.columns if item.name == aggregation.column)
+    present = [event for event in events if event[taken.name] is not None]
+    values = [event[taken.name] for event in present]
+    if aggregation.function == "approx_distinct":
+        return _hyper_log_log({_hashed_text(value, taken) for value in values})
+    if not values:
+        return None
+    if aggregation.function == "min":
+        return min(values)
+    if aggregation.function == "max":
+        return max(values)
+    if aggregation.function == "first":
+        return min((event[source.event_time], event[taken.name]) for event in present)[1]
+    if aggregation.function == "last":
+        return max((event[source.event_time], event[taken.name]) for event in present)[1]
+    return _moment(column, aggregation.function, taken, values)
+
+
+def _age(column: Column, source: SourceContract, as_of: datetime, events: Sequence[Event]) -> float | int | None:
+    if not events:
+        return None
+    age_us = (as_of - max(event[source.event_time] for event in events)) // MICROSECOND
+    return age_us / 1_000_000 if column.type == "float64" else age_us // 1_000_000
+
+
+def _meets(event: Event, aggregation: Aggregation) -> bool:
+    for name, rule in aggregation.where.items():
+        value = event[name]
+        if value is None:
+            return False
+        if isinstance(rule, Comparison):
+            bounds = [
+                rule.gt is None or value > rule.gt,
+                rule.ge is None or value >= rule.ge,
+                rule.lt is None or value < rule.lt,
+                rule.le is None or value <= rule.le,
+                rule.ne is None or value != rule.ne,
+            ]
+            if not all(bounds):
+                return False
+        elif value not in (rule if isinstance(rule, list) else [rule]):
+            return False
+    return True
+
+
+def units_of(value: float, decimals: int) -> int:
+    """Whole multiples of 10^-decimals, halves away from zero, of the product as a double holds it."""
+    return int(Decimal(value * float(10**decimals)).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+def _moment(column: Column, function: str, taken: SourceColumn, values: Sequence[Any]) -> Any:
+    decimals = taken.decimals if taken.type.startswith("float") else 0
+    units = [units_of(value, decimals) for value in values] if taken.type.startswith("float") else list(values)
+    total, count = sum(units), len(units)
+    if function == "sum" and column.type.startswith("int"):
+        return int(Fraction(total, 10**decimals))
+    if function == "sum":
+        return float(total) / float(10**decimals)
+    if function == "mean":
+        return float(total) / (float(count) * float(10**decimals))
+    if count < 2:
+        return None
+    mean = Fraction(total, count)
+    variance = sum((unit - mean) ** 2 for unit in units) / (count - 1)
+    return math.sqrt(variance) / 10**decimals
+
+
+def _hashed_text(value: Any, taken: SourceColumn) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(units_of(value, taken.decimals))
+    if isinstance(value, bytes):
+        return value.hex().upper()
+    if isinstance(value, datetime):
+        return str((value - datetime(1970, 1, 1, tzinfo=value.tzinfo)) // MICROSECOND)
+    return str(value)
+
+
+def _hyper_log_log(texts: set[str]) -> int:
+    registers = [0] * 16_384
+    for text in texts:
+        hashed = int.from_bytes(hashlib.md5(text.encode()).digest()[:8], "little")
+        bits = (hashed >> 14) & (2**50 - 1)
+        rank = next((place + 1 for place in range(50) if bits >> place & 1), 51)
+        registers[hashed & 16_383] = max(registers[hashed & 16_383], rank)
+    empty = registers.count(0)
+    raw = 0.7213 / (1 + 1.079 / 16_384) * 16_384 * 16_384 / float(sum(Fraction(1, 2**rank) for rank in registers))
+    return round(16_384 * math.log(16_384 / empty)) if raw <= 2.5 * 16_384 and empty else round(raw)

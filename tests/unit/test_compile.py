@@ -1,0 +1,200 @@
+"""The compiled SQL against a naive oracle: every function, several windows, rules, ties, nulls; and its exactness literally."""
+
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from feature_platform.core.compile import compile_features
+from feature_platform.core.contract import Contract, load_contract
+from feature_platform.core.source_contract import SourceContract, cross_faults, load_source_contract
+from feature_platform.core.validation import validated_schema
+from tests.support.feature_oracle import features_of
+
+AS_OF = datetime(2026, 1, 15, tzinfo=UTC)
+MOMENTS = [
+    AS_OF - timedelta(days=4),
+    AS_OF - timedelta(days=3),
+    AS_OF - timedelta(days=2, microseconds=1),
+    AS_OF - timedelta(days=1),
+    AS_OF - timedelta(days=1, microseconds=1),
+    AS_OF - timedelta(seconds=1, microseconds=500_000),
+    AS_OF - timedelta(microseconds=1),
+    AS_OF,
+]
+TYPES = {
+    "k": "int64", "g": "string", "t": "timestamp", "n": "float64", "h": "float32", "i": "int64", "j": "int32", "s": "string", "b": "bool",
+    "d": "date", "y": "bytes", "m": "timestamp",
+}  # fmt: skip
+
+
+def source_contract(**overrides: Any) -> SourceContract:
+    columns = [{"name": name, "type": kind, "nullable": name not in {"k", "g", "t"}} for name, kind in TYPES.items()]
+    for column in columns:
+        if column["type"] in {"float32", "float64"}:
+            column["decimals"] = overrides.get("decimals", 3)
+    return load_source_contract(json.dumps({"source": "events", "event_time": "t", "columns": columns}), file="events.source.json")
+
+
+def contract(columns: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("k",)) -> Contract:
+    document = {
+        "feature_set": "f",
+        "version": "v1",
+        "primary_keys": list(keys),
+        "columns": [*({"name": key, "type": TYPES[key]} for key in keys), {"name": "event_timestamp", "type": "timestamp"}, *columns],
+    }
+    loaded = load_contract(json.dumps(document), file="f.schema.json")
+    assert cross_faults(loaded, source_contract()) == []
+    return loaded
+
+
+def column(name: str, kind: str, function: str, taken: str | None = None, window: str = "3d", **rest: Any) -> dict[str, Any]:
+    aggregation = {"function": function, "window": window, **({"column": taken} if taken else {}), **rest}
+    return {"name": name, "type": kind, "aggregation": aggregation}
+
+
+def compute(wanted: Contract, events: Sequence[dict[str, Any]], *, source: SourceContract | None = None, threads: int = 2) -> pa.Table:
+    source = source or source_contract()
+    with duckdb.connect(config={"threads": threads}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("events", pa.Table.from_pylist(list(events), schema=validated_schema(source)))
+        return connection.sql(compile_features(wanted, source=source, as_of=AS_OF)).to_arrow_table().cast(wanted.arrow_schema)
+
+
+RULES: list[dict[str, Any]] = [
+    {},
+    {"s": "a"},
+    {"s": ["a", "it's"]},
+    {"i": {"ge": -1, "lt": 5}},
+    {"n": {"gt": 0.0}},
+    {"b": True},
+    {"s": {"ne": "a"}, "j": {"le": 1}},
+]
+FUNCTIONS = [
+    ("count", None, "int64"),
+    ("age_of_last", None, "int64"),
+    ("age_of_last", None, "float64"),
+    *((function, taken, "float64") for function in ("sum", "mean", "stddev") for taken in ("n", "h", "i", "j")),
+    ("sum", "i", "int64"),
+    ("sum", "j", "int32"),
+    *((function, taken, TYPES[taken]) for function in ("min", "max", "first", "last") for taken in ("n", "h", "i", "j", "s", "b", "d", "y", "m")),
+    *(("approx_distinct", taken, "int64") for taken in ("n", "h", "i", "s", "b", "d", "y", "m")),
+]  # fmt: skip
+floats = st.floats(-1e6, 1e6, width=32).map(lambda value: value + 0.0)
+rows = st.fixed_dictionaries(
+    {
+        "k": st.integers(1, 2),
+        "g": st.sampled_from(["x", "é"]),
+        "t": st.sampled_from(MOMENTS),
+        "n": st.none() | floats | st.sampled_from([0.0005, -0.0005, 2.5, 1e15, 0.1]),
+        "h": st.none() | floats,
+        "i": st.none() | st.integers(-3, 7) | st.sampled_from([2**53 + 1, -(2**55)]),
+        "j": st.none() | st.integers(-3, 7),
+        "s": st.none() | st.sampled_from(["a", "b", "it's", "", "ü"]),
+        "b": st.none() | st.booleans(),
+        "d": st.none() | st.sampled_from([date(2026, 1, 1), date(1969, 12, 31)]),
+        "y": st.none() | st.binary(max_size=2),
+        "m": st.none() | st.sampled_from(MOMENTS),
+    }
+)
+
+
+@given(
+    events=st.lists(rows, min_size=1, max_size=14),
+    chosen=st.lists(
+        st.tuples(st.sampled_from(FUNCTIONS), st.sampled_from(["1d", "2d", "3d"]), st.sampled_from(RULES)), min_size=1, max_size=6
+    ),
+    keys=st.sampled_from([("k",), ("g",), ("g", "k")]),
+)
+@settings(max_examples=100, deadline=None)
+def test_every_function_window_and_rule_equals_the_naive_oracle(
+    events: list[dict[str, Any]], chosen: list[Any], keys: tuple[str, ...]
+) -> None:
+    columns = [
+        column(f"f{place}", kind, function, taken, window, **({"where": rule} if rule else {}))
+        for place, ((function, taken, kind), window, rule) in enumerate(chosen)
+    ]
+    wanted = contract(columns, keys=keys)
+    found = compute(wanted, events).to_pylist()
+    expected = features_of(wanted, source_contract(), as_of=AS_OF, events=events)
+    for row in (*found, *expected):
+        for place, ((function, _, _), _, _) in enumerate(chosen):
+            if function == "stddev" and row[f"f{place}"] is not None:
+                row[f"f{place}"] = float(f"{row[f'f{place}']:.12g}")  # its last step is a square root of a rounded quotient
+    assert found == expected
+
+
+@given(events=st.lists(rows, min_size=1, max_size=14), order=st.randoms(use_true_random=False))
+@settings(max_examples=10, deadline=None)
+def test_results_do_not_depend_on_row_order_or_threads(events: list[dict[str, Any]], order: Any) -> None:
+    wanted = contract([column(f"f{place}", kind, function, taken) for place, (function, taken, kind) in enumerate(FUNCTIONS)])
+    shuffled = list(events)
+    order.shuffle(shuffled)
+    assert compute(wanted, shuffled, threads=1).equals(compute(wanted, events, threads=2))
+
+
+def event(k: int = 1, *, at: datetime = AS_OF - timedelta(hours=1), **cells: Any) -> dict[str, Any]:
+    return {**dict.fromkeys(TYPES), "k": k, "g": "x", "t": at, **cells}
+
+
+def test_sums_of_decimals_are_exact_where_floating_sums_are_not() -> None:
+    wanted = contract([column("f_sum", "float64", "sum", "n"), column("f_mean", "float64", "mean", "n")])
+    found = compute(wanted, [event(n=0.1) for _ in range(10)])
+    assert (found["f_sum"][0].as_py(), found["f_mean"][0].as_py()) == (1.0, 0.1)  # sum([0.1] * 10) is 0.9999999999999999
+
+
+def test_deviation_is_exact_around_a_large_mean() -> None:
+    wanted = contract([column("f", "float64", "stddev", "i")])
+    found = compute(wanted, [event(i=10**15 + offset) for offset in (4, 7, 13, 16)])
+    assert found["f"][0].as_py() == math.sqrt(30.0)  # sample variance of 4, 7, 13, 16
+
+
+def test_ties_at_one_moment_take_the_least_first_and_the_greatest_last_value() -> None:
+    wanted = contract([column("f_first", "string", "first", "s"), column("f_last", "string", "last", "s")])
+    found = compute(wanted, [event(s="b"), event(s="c"), event(s="a"), event(s=None)])
+    assert (found["f_first"][0].as_py(), found["f_last"][0].as_py()) == ("a", "c")
+
+
+def test_a_window_holds_its_start_and_not_its_end() -> None:
+    wanted = contract([column("f_1d", "int64", "count", window="1d"), column("f_2d", "int64", "count", window="2d")])
+    edges = [AS_OF, AS_OF - timedelta(days=1), AS_OF - timedelta(days=1, microseconds=1), AS_OF - timedelta(days=2)]
+    found = compute(wanted, [event(at=at) for at in edges])
+    assert found.to_pylist() == [{"k": 1, "event_timestamp": AS_OF, "f_1d": 1, "f_2d": 3}]
+
+
+@pytest.mark.parametrize(
+    ("kind", "cells", "message"),
+    [
+        ("int64", {"i": 2**62}, "column 'f': 9223372036854775808 does not fit int64"),
+        ("int32", {"i": 2**30}, "column 'f': 2147483648 does not fit int32"),
+    ],
+)
+def test_a_sum_beyond_the_columns_type_is_refused_by_name(kind: str, cells: dict[str, Any], message: str) -> None:
+    wanted = contract([column("f", kind, "sum", "i")])
+    with pytest.raises(duckdb.Error) as caught:
+        compute(wanted, [event(**cells), event(**cells)])
+    assert message in str(caught.value)
+
+
+def test_a_fractional_sum_is_refused_under_an_integer() -> None:
+    with pytest.raises(duckdb.Error) as caught:
+        compute(contract([column("f", "int64", "sum", "n")]), [event(n=1.5)])
+    assert "column 'f': sum 1500e-3 is not whole; expected int64" in str(caught.value)
+
+
+def test_distinct_counts_are_within_two_percent_of_twenty_thousand() -> None:
+    wanted = contract([column("f", "int64", "approx_distinct", "i")])
+    found = compute(wanted, [event(i=value % 20_000) for value in range(25_000)])["f"][0].as_py()
+    assert abs(found / 20_000 - 1) < 0.02
+
+
+def test_names_and_values_with_quotes_are_only_ever_data() -> None:
+    wanted = contract([column("f", "int64", "count", where={"s": "'; DROP TABLE events; --"})])
+    assert compute(wanted, [event(s="'; DROP TABLE events; --"), event(s="x")])["f"].to_pylist() == [1]
