@@ -82,7 +82,7 @@ def verify_sample(
         shown = faults[:FAULTS_SHOWN] + ([f"and {len(faults) - FAULTS_SHOWN} more"] if len(faults) > FAULTS_SHOWN else [])
         values = len(expected) * len(contract.feature_columns)
         raise InvalidDataError(
-            f"{contract.feature_set}: {len(faults)} of {values} sampled online values differ from the published file. Load the version again:",
+            f"{contract.feature_set}: {len(faults)} of {values} sampled online values differ from the published file. Load it again:",
             shown,
         )
     now = datetime.now(UTC)

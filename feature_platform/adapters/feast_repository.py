@@ -11,12 +11,13 @@ from typing import Any, Final
 from feature_platform.adapters.feast_objects import FeastObjects, feast_objects
 from feature_platform.core.contract import Contract
 from feature_platform.core.layout import registry_uri
-from feature_platform.errors import FeaturePlatformError, NotFoundError, StorageError
+from feature_platform.errors import NotFoundError
 from feature_platform.settings import Settings, s3_endpoint_url
 
 REGISTRY_STORE: Final = "feature_platform.feast_plugins.registry_store.ConditionalRegistryStore"
 ONLINE_STORE: Final = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
 OFFLINE_STORE: Final = "feature_platform.feast_plugins.offline_store.ArrowOfflineStore"
+COMPUTE_ENGINE: Final = "feature_platform.feast_plugins.compute_engine.PublishedVersionEngine"
 REGISTRY_CACHE_TTL_S: Final = 60
 WRITE_BATCH_ROWS: Final = 10_000
 
@@ -41,7 +42,7 @@ def repo_config(settings: Settings) -> dict[str, Any]:
             "full_scan_for_deletion": False,
         },
         "offline_store": {"type": OFFLINE_STORE},
-        "batch_engine": {"type": "local", "backend": "polars"},
+        "batch_engine": {"type": COMPUTE_ENGINE},
         "materialization": {"pull_latest_features": True, "online_write_batch_size": WRITE_BATCH_ROWS},
     }
 
@@ -109,33 +110,25 @@ def decommission(store: Any, contract: Contract) -> tuple[str, ...]:
 
 
 def materialize(store: Any, contract: Contract, *, as_of: datetime) -> None:
-    """Load the feature set's ``latest/`` rows of one moment into the online store through Feast.
-
-    Writes every row that carries ``as_of`` or is at most one ttl older, corrections included; entities that the file lacks stay online
-    until they expire.
+    """Make the published version of a feature set what is online, by way of Feast, and record the interval in the registry.
 
     Args:
         store: The store of :func:`open_store`, with the contract applied.
         contract: The feature set.
-        as_of: The moment that the version's rows are true as of, UTC.
+        as_of: The moment that the published version is true as of, UTC.
 
     Raises:
-        NotFoundError: The feature set is not in the registry, or has no published version.
-        StorageError: The registry, S3 or Redis failed; what was written stays, run it again.
+        NotFoundError: The feature set is not in the registry, has no published version, or only one of a later moment.
+        InvalidDataError: The version must not be served; nothing was written.
+        ConflictError: A newer publication is online, or another load is running.
+        StorageError: The registry, S3 or Redis failed; run it again.
     """
     from feast.errors import FeatureViewNotFoundException
-    from redis.exceptions import RedisError
 
     moment = as_of.astimezone(UTC)
     try:
         store.materialize(moment - max(contract.ttl_duration, timedelta(days=1)), moment, feature_views=[contract.feature_set])
-    except FeaturePlatformError:
-        raise
     except FeatureViewNotFoundException as error:
         raise NotFoundError(
             f"Feature set {contract.feature_set!r} is not in the registry of {store.project}; apply its contract first."
-        ) from error
-    except RedisError as error:
-        raise StorageError(
-            f"Loading {contract.feature_set!r} into the online store failed: {error}. Rows written so far stay; run it again."
         ) from error
