@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from feature_platform.errors import ConfigurationError
 
@@ -59,6 +59,13 @@ def _redis(value: str) -> str:
     return value
 
 
+def _day(value: object) -> object:
+    # pydantic would also take a moment, or a number of seconds since 1970.
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError(f"expected a day as YYYY-MM-DD, found {value!r}")
+    return value
+
+
 S3Uri = Annotated[str, AfterValidator(_s3_uri)]
 
 
@@ -75,10 +82,10 @@ class Settings(BaseModel):
     feature_base: S3Uri = Field(description="Feature set versions, logs and `latest/`")
     registry_uri: S3Uri = Field(description="Feast registries: `<registry>/<env>/registry.pb`")
     redis: Annotated[str, AfterValidator(_redis)] = Field(
-        description="Online store, as Feast's connection string `host:port[,option=value…]`"
+        repr=False, description="Online store, as Feast's connection string `host:port[,option=value…]`"
     )
     contracts_dir: Path = Field(description="Directory of contracts, source contracts, SQL transforms and metadata templates")
-    start_date: date = Field(description="First daily partition, `YYYY-MM-DD`")
+    start_date: Annotated[date, BeforeValidator(_day)] = Field(description="First daily partition, `YYYY-MM-DD`")
     home: Path = Field(default=Path(".feature_platform"), description="Local state: embedded servers, Dagster's instance, temporary files")
     slack_token: str | None = Field(default=None, repr=False, description="Slack bot token for failure alerts and run summaries")
     slack_channel: str | None = Field(default=None, description="Slack channel for them; both or neither")
@@ -153,3 +160,17 @@ def _fault(item: Any) -> str:
     if item["type"] == "value_error":
         return f"{name}: {item['ctx']['error']}"
     return f"{name}: found {item['input']!r}, {item['msg'].replace('Input should be', 'expected', 1)}"
+
+
+def contracts_dir(environ: Mapping[str, str] | None = None) -> Path:
+    """The directory of contracts alone, for what needs no other setting.
+
+    Raises:
+        ConfigurationError: The variable is not set or names no directory.
+    """
+    environ = os.environ if environ is None else environ
+    name = variable("contracts_dir")
+    directory = environ.get(name, "")
+    if not directory or not Path(directory).is_dir():
+        raise ConfigurationError(f"{name} names no directory:", [f"found {directory!r}, expected a directory of contracts"])
+    return Path(directory)
