@@ -1,0 +1,205 @@
+"""The demo: raw files on the embedded S3, real Dagster runs over them, and what came of a few users, side by side.
+
+The days are the last ones before today, so that values are within their ttl. A second run finds what the first one published.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from feature_platform.cli.instance import prepare_instance
+from feature_platform.cli.local import START_FILE, start_date
+from feature_platform.core import layout
+from feature_platform.core.store_requests import IfAbsent
+from feature_platform.definitions import build_definitions
+from feature_platform.defs.automation import JOB_NAME
+from feature_platform.errors import ConflictError, FeaturePlatformError
+from feature_platform.local import demo_events
+from feature_platform.local.services import LocalServices
+from feature_platform.settings import load_settings
+from feature_platform.wiring import Platform, open_platform
+
+FEATURE_SET: Final = "user_features"
+SHOWN: Final = {
+    demo_events.REGULAR: "active every day",
+    demo_events.UNICODE: "her country is not ASCII",
+    demo_events.VANISHING: "disappeared after the first day",
+    demo_events.LATE: "events arrived late",
+}
+_PIPED_WIDTH: Final = 120
+_QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
+"""Run configuration: a run's log goes to the instance, only its errors to the terminal."""
+_STALE_AFTER: Final = timedelta(days=3)
+
+
+def run_demo(home: Path, *, days: int) -> None:
+    """Run the main job on made-up events and print what became of them.
+
+    Raises:
+        FeaturePlatformError: A step failed; the servers stay up and whatever was published stays.
+    """
+    console = _console()
+    services = LocalServices(home)
+    with _step(console, "Starting S3 and Redis"):
+        services.up()
+    first = _first_day(home, days=days)
+    os.environ.update(services.environment(start_date=first), DAGSTER_HOME=str(prepare_instance(home)))
+    platform = open_platform(load_settings())
+    all_days = [first + timedelta(days=number) for number in range(days)]
+    with _step(console, f"Writing raw events of {days} days to {platform.settings.raw_uri}/events/"):
+        for day in all_days:
+            write_raw(platform, day, demo_events.day_files(day, first_day=first))
+    runs = _Runs(platform, console)
+    for day in all_days[:3]:
+        runs.run(f"Run of {day}", first=day, last=day)
+    runs.run(f"One run over {all_days[3]} … {all_days[-1]}", first=all_days[3], last=all_days[-1])
+    late = all_days[-1]
+    with _step(console, f"Late events of {late} arrive"):
+        write_raw(platform, late, demo_events.late_file(late))
+    runs.run(f"Rebuild of {late}", first=late, last=late)
+    _print_versions(console, platform)
+    _print_users(console, platform, all_days)
+    console.print(
+        "\n[bold]Where to look next[/]\n"
+        "  make dev                                        the Dagster UI on this very data\n"
+        '  eval "$(feature-platform up)"                    the environment for the commands below\n'
+        "  feature-platform status\n"
+        f"  feature-platform verify {FEATURE_SET}\n"
+        f"  feature-platform online get {FEATURE_SET} --key user_id={demo_events.REGULAR}\n"
+        "  feature-platform down                           stops S3 and Redis, keeps their data"
+    )
+
+
+def write_raw(platform: Platform, day: date, files: Mapping[str, bytes]) -> None:
+    """Put a day's raw files where they are not there yet; upstream never rewrites a file that it delivered."""
+    prefix = layout.raw_partition(platform.settings.raw_uri, "events", day.isoformat())
+    for name, body in files.items():
+        try:
+            platform.objects.put(f"{prefix}{name}", body, write_id=f"demo:{day}:{name}", sha256=None, condition=IfAbsent())
+        except ConflictError:
+            continue
+
+
+def _first_day(home: Path, *, days: int) -> date:
+    """The demo's first day: kept while its last day is recent, so that running it again finds its own data."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    if (home / START_FILE).is_file():
+        kept = start_date(home, chosen=None)
+        if timedelta(0) <= yesterday - (kept + timedelta(days=days - 1)) <= _STALE_AFTER:
+            return kept
+    return start_date(home, chosen=yesterday - timedelta(days=days - 1))
+
+
+def _console() -> Console:
+    """Wide enough for the tables where output is piped and the width is unknown."""
+    console = Console()
+    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
+
+
+@contextmanager
+def _step(console: Console, what: str) -> Iterator[None]:
+    started = time.monotonic()
+    with console.status(f"{what} …"):
+        yield
+    console.print(f"[green]✓[/] {what} [dim]({time.monotonic() - started:.1f} s)[/]")
+
+
+class _Runs:
+    """Dagster runs in this process, recorded in the instance that ``make dev`` shows."""
+
+    def __init__(self, platform: Platform, console: Console) -> None:
+        self._console = console
+        definitions = build_definitions(platform, retry_delay_s=1)
+        self._job = definitions.resolve_job_def(JOB_NAME)
+
+    def run(self, what: str, *, first: date, last: date) -> None:
+        """Materialize every asset for a range of days, in one run.
+
+        Raises:
+            FeaturePlatformError: The run failed; the UI shows why.
+        """
+        with _step(self._console, what), dg.DagsterInstance.get() as instance:
+            if first == last:
+                result = self._job.execute_in_process(
+                    partition_key=first.isoformat(), instance=instance, run_config=_QUIET, raise_on_error=False
+                )
+            else:
+                tags = {"dagster/asset_partition_range_start": first.isoformat(), "dagster/asset_partition_range_end": last.isoformat()}
+                result = self._job.execute_in_process(tags=tags, instance=instance, run_config=_QUIET, raise_on_error=False)
+            run = instance.get_run_by_id(result.run_id)
+        if not result.success:
+            raise FeaturePlatformError(f"{what} failed (run {result.run_id}); `make dev` shows it in the Dagster UI.")
+        told = {name.removeprefix("feature_platform/"): value for name, value in (run.tags if run else {}).items()}
+        self._console.print(f"    {_told(told, 'validated_events', 'rows')} events kept · {_told(told, FEATURE_SET, 'version')} · ", end="")
+        self._console.print(
+            f"latest {_told(told, f'{FEATURE_SET}_latest', 'version')} · {_told(told, f'{FEATURE_SET}_online', 'rows')} rows online"
+        )
+
+
+def _told(tags: Mapping[str, str], step: str, name: str) -> str:
+    return tags.get(f"{step}.{name}", "-")
+
+
+def _print_versions(console: Console, platform: Platform) -> None:
+    history = platform.feature_sets.history(FEATURE_SET)
+    table = Table(title=f"\nVersions of {FEATURE_SET}", title_justify="left")
+    for name in ("version", "rows", "content hash", "supersedes", "latest"):
+        table.add_column(name)
+    for version in history.live:
+        facts = platform.feature_sets.metadata(FEATURE_SET, version.version)
+        is_head = history.head is not None and history.head.version == version.version
+        table.add_row(
+            version.version, str(facts["row_count"]), version.content_hash[:12], facts["supersedes"] or "", "latest" if is_head else ""
+        )
+    console.print(table)
+
+
+def _print_users(console: Console, platform: Platform, days: list[date]) -> None:
+    """Raw facts → file values → online values, for a few users."""
+    from feature_platform.adapters.feast_online import read_online
+
+    contract = platform.catalog.contract(FEATURE_SET)
+    head = platform.feature_sets.history(FEATURE_SET).head
+    if head is None:
+        return
+    published = {row["user_id"]: row for row in platform.feature_sets.load(FEATURE_SET, head.version).to_pylist()}
+    served = {row["user_id"]: row for row in read_online(platform.feast_store, contract, [{"user_id": user} for user in SHOWN])}
+    table = Table(title=f"\nFrom raw events to online values, {head.version}", title_justify="left")
+    for name in ("user", "feature", "counted in the raw files", "features.parquet", "online, by Feast"):
+        table.add_column(name, overflow="fold")
+    facts = raw_facts(days)
+    for user, story in SHOWN.items():
+        for position, feature in enumerate(("f_total_events_7d", "f_avg_session_sec_7d", "f_last_country")):
+            label = (str(user), f"[dim]{story}[/]", "")[position]
+            values = (facts[user][feature], published.get(user, {}).get(feature), served[user][feature])
+            table.add_row(label, feature, *(_shown(value) for value in values))
+    console.print(table)
+
+
+def raw_facts(days: list[date]) -> dict[int, dict[str, Any]]:
+    """The features of the shown users counted naively from the events themselves, over the last seven days."""
+    first = days[0]
+    events = [event for day in days[-7:] for event in demo_events.events_of(day, first_day=first)] + demo_events.late_events(days[-1])
+    facts: dict[int, dict[str, Any]] = {}
+    for user in SHOWN:
+        own = sorted((event for event in events if event.user_id == user), key=lambda event: event.event_time)
+        sessions = [event.session_sec for event in own if event.session_sec is not None]
+        countries = [event.country for event in own if event.country is not None]
+        facts[user] = {
+            "f_total_events_7d": len(own) or None,
+            "f_avg_session_sec_7d": sum(sessions) / len(sessions) if sessions else None,
+            "f_last_country": countries[-1] if countries else None,
+        }
+    return facts
+
+
+def _shown(value: object) -> str:
+    return "[dim]—[/]" if value is None else f"{value:.6f}" if isinstance(value, float) else str(value)

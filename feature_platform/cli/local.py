@@ -1,0 +1,81 @@
+"""``feature-platform up | down | demo``: the embedded servers, and the main job on them."""
+
+import shlex
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from feature_platform.cli.output import AsJson, command, say, show_one
+
+START_FILE: Final = "start_date"
+Home = Annotated[Path, typer.Option("--home", envvar="FEATURE_PLATFORM_HOME", help="Where the servers keep their state.")]
+DEFAULT_HOME: Final = Path(".feature_platform")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the tree."""
+    app.command()(up)
+    app.command()(down)
+    app.command()(demo)
+
+
+def start_date(home: Path, *, chosen: date | None) -> date:
+    """The first daily partition of a local environment: chosen once, then kept beside the servers' state."""
+    file = home / START_FILE
+    if chosen is None and file.is_file():
+        return date.fromisoformat(file.read_text().strip())
+    day = chosen or datetime.now(UTC).date() - timedelta(days=30)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{day.isoformat()}\n")
+    return day
+
+
+@command
+def up(
+    home: Home = DEFAULT_HOME,
+    start: Annotated[
+        datetime | None, typer.Option("--start-date", formats=["%Y-%m-%d"], help="First daily partition; 30 days ago, or what it was.")
+    ] = None,
+    contracts: Annotated[Path | None, typer.Option("--contracts", help="Directory of contracts; the project's where left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Start the embedded S3 and Redis servers and print the environment to export.
+
+    Use it as: eval "$(feature-platform up)"
+    """
+    from feature_platform.cli.instance import prepare_instance
+    from feature_platform.local.services import LocalServices
+
+    services = LocalServices(home)
+    services.up()
+    day = start_date(home, chosen=start.date() if start else None)
+    environment = services.environment(start_date=day, contracts_dir=contracts)
+    environment["DAGSTER_HOME"] = str(prepare_instance(home))
+    if as_json:
+        show_one(environment, as_json=True)
+        return
+    for name, value in environment.items():
+        print(f"export {name}={shlex.quote(value)}")  # noqa: T201 the answer of the command
+    say("# S3 and Redis are up. `feature-platform down` stops them and keeps their data.")
+
+
+@command
+def down(home: Home = DEFAULT_HOME) -> None:
+    """Stop the embedded servers; their data stays."""
+    from feature_platform.local.services import LocalServices
+
+    LocalServices(home).down()
+    say("S3 and Redis are down; their data is kept.")
+
+
+@command
+def demo(
+    home: Home = DEFAULT_HOME,
+    days: Annotated[int, typer.Option("--days", min=3, max=30, help="Days of raw events.")] = 9,
+) -> None:
+    """Run the main job on made-up events: raw files on S3 to features served from Redis, with a correction on the way."""
+    from feature_platform.cli.demo import run_demo
+
+    run_demo(home, days=days)

@@ -1,0 +1,100 @@
+"""``feature-platform online …``: what is served."""
+
+from typing import Annotated, Any
+
+import typer
+
+from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
+
+app = typer.Typer(help="What is served.", no_args_is_help=True)
+
+
+@app.command()
+@command
+def get(
+    feature_set: FeatureSet,
+    key: Annotated[list[str], typer.Option("--key", "-k", help="column=value; once per key column, again for further entities.")],
+    as_json: AsJson = False,
+) -> None:
+    """Read entities as a service does, through Feast. Exits 1 when an entity is not served."""
+    from datetime import UTC, datetime
+
+    from feature_platform.adapters.feast_online import read_online
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    contract = platform.catalog.contract(feature_set)
+    keys = parse_keys(key, types={c.name: c.type for c in contract.all_columns if c.name in contract.primary_keys})
+    rows = read_online(platform.feast_store, contract, keys)
+    show(rows, as_json=as_json, title=f"{feature_set} online")
+    absent = [row for row in rows if all(row[column.name] is None for column in contract.feature_columns)]
+    if not absent:
+        return
+    head = platform.feature_sets.history(feature_set).head_version
+    old = head is not None and datetime.now(UTC) - head.as_of > contract.ttl_duration
+    why = (
+        f"its values are older than the ttl of {contract.ttl}"
+        if old
+        else "it is not in the version that is online, or is older than the ttl"
+    )
+    say(f"{len(absent)} of {len(rows)} entities have no value: {why}.")
+    raise typer.Exit(FINDING)
+
+
+@app.command()
+@command
+def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
+    """Which version and contract is served, since when. Exits 1 when none is, or a load has not finished."""
+    from feature_platform.cli.inspection import online_marker
+    from feature_platform.errors import NotFoundError
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    platform.catalog.contract(feature_set)
+    marker = online_marker(platform, feature_set)
+    if marker is None:
+        raise NotFoundError(f"{feature_set} is not online; materialize {feature_set}_online.")
+    target = marker.target
+    row = {
+        "feature_set": feature_set,
+        "state": marker.state,
+        "version": target.version,
+        "schema_hash": target.schema_hash,
+        "content_hash": target.content_hash,
+        "rows": target.row_count,
+        "record": target.sequence,
+        "since": marker.since,
+    }
+    show_one(row, as_json=as_json, title="online")
+    if marker.state != "online":
+        raise typer.Exit(FINDING)
+
+
+def parse_keys(given: list[str], *, types: dict[str, str]) -> list[dict[str, Any]]:
+    """Entities from ``column=value`` options; a column that comes again begins the next entity.
+
+    Raises:
+        ConfigurationError: A column is no key, a value does not fit its type, or an entity lacks a key column.
+    """
+    from feature_platform.errors import ConfigurationError
+
+    entities: list[dict[str, Any]] = [{}]
+    faults = []
+    for item in given:
+        name, separator, value = item.partition("=")
+        if not separator or name not in types:
+            faults.append(f"--key {item}: expected column=value with a column of {', '.join(types)}")
+            continue
+        if name in entities[-1]:
+            entities.append({})
+        try:
+            entities[-1][name] = value if types[name] == "string" else int(value)
+        except ValueError:
+            faults.append(f"--key {item}: expected a value of type {types[name]}")
+            entities[-1][name] = None
+    faults += (
+        [f"--key: an entity lacks {', '.join(sorted(set(types) - set(e)))}" for e in entities if set(e) != set(types)] if not faults else []
+    )
+    if faults:
+        raise ConfigurationError("The keys are wrong:", faults)
+    return entities

@@ -1,0 +1,71 @@
+"""How commands answer: tables for people, JSON for programs, and exit codes. What is answered does not belong here."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, ParamSpec, TypeVar
+
+import typer
+
+from feature_platform.errors import ConfigurationError, ContractError, FeaturePlatformError
+
+FINDING: Final = 1
+MISUSE: Final = 2
+
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+FeatureSet = Annotated[str, typer.Argument(help="The feature set's name, e.g. user_features.", show_default=False)]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def command(function: Callable[P, R]) -> Callable[P, R]:
+    """Turn the platform's errors into a sentence on stderr and an exit code: 2 for settings and contracts, 1 for everything else."""
+
+    @functools.wraps(function)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except FeaturePlatformError as error:
+            print(f"feature-platform: {error}", file=sys.stderr)  # noqa: T201 the answer of a command line
+            raise typer.Exit(MISUSE if isinstance(error, ConfigurationError | ContractError) else FINDING) from error
+
+    return guarded
+
+
+def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "Nothing to show.") -> None:
+    """Print rows as a table or as a JSON list."""
+    if as_json:
+        print(json.dumps(list(rows), indent=2, ensure_ascii=False, default=str))  # noqa: T201
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not rows:
+        console.print(empty)
+        return
+    table = Table(title=title or None, title_justify="left")
+    for name in rows[0]:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row.values()))
+    console.print(table)
+
+
+def show_one(row: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
+    """Print one thing: as a JSON object, or a table of its fields."""
+    if as_json:
+        print(json.dumps(dict(row), indent=2, ensure_ascii=False, default=str))  # noqa: T201
+        return
+    show([{"field": name, "value": _text(value)} for name, value in row.items()], as_json=False, title=title)
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else str(value)
+
+
+def say(text: str) -> None:
+    """A note to the person at the terminal; on stderr, so that output can be piped."""
+    print(text, file=sys.stderr)  # noqa: T201

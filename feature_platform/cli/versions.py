@@ -1,0 +1,71 @@
+"""``feature-platform versions …``: what was published."""
+
+from typing import Annotated
+
+import typer
+
+from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_one
+
+app = typer.Typer(help="What was published.", no_args_is_help=True)
+
+
+@app.command(name="list")
+@command
+def list_versions(
+    feature_set: FeatureSet,
+    newest: Annotated[int, typer.Option("--newest", "-n", min=1, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Committed versions, newest first."""
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    platform.catalog.contract(feature_set)
+    history = platform.feature_sets.history(feature_set)
+    pins = platform.feature_sets.pins(feature_set)
+    head = history.head.version if history.head else None
+    rows = [
+        {
+            "version": v.version,
+            "as_of": v.as_of.isoformat(),
+            "record": v.sequence,
+            "latest": "latest" if v.version == head else "",
+            "committed_at": v.committed_at.isoformat(timespec="seconds"),
+            "actor": v.actor,
+            "schema_hash": v.schema_hash[:12],
+            "content_hash": v.content_hash[:12],
+            "pins": ", ".join(pins.get(v.version, ())),
+        }
+        for v in list(reversed(history.live))[:newest]
+    ]
+    show(rows, as_json=as_json, title=f"Versions of {feature_set}", empty=f"{feature_set} has no versions yet.")
+
+
+@command
+def show_version(
+    feature_set: FeatureSet,
+    version: Annotated[str, typer.Argument(help="A version id, or 'latest'.", show_default=False)] = "latest",
+    as_json: AsJson = False,
+) -> None:
+    """One version's metadata: hashes, sources, statistics, and the log records that name it."""
+    from feature_platform.core.decisions import committed
+    from feature_platform.errors import NotFoundError
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    platform.catalog.contract(feature_set)
+    history = platform.feature_sets.history(feature_set)
+    if version == "latest":
+        if history.head is None:
+            raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set}_latest first.")
+        version = history.head.version
+    found = committed(history, version)
+    records = [
+        {"record": r.seq, "op": r.op, "at": r.at.isoformat(), "actor": r.actor, "reason": r.reason, "from": r.from_version}
+        for r in history.records
+        if version in {r.version, r.from_version}
+    ]
+    show_one({**platform.feature_sets.metadata(feature_set, found.version), "log": records}, as_json=as_json, title=version)
+
+
+app.command(name="show")(show_version)

@@ -1,0 +1,70 @@
+"""The project's only ``Definitions``. Importing this does nothing; Dagster calls :func:`defs` when it loads the code location."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from feature_platform.defs import automation, checks, feature_assets, serving_assets, source_assets
+from feature_platform.defs.failures import RETRY_DELAY_S, retry_policy
+from feature_platform.defs.io_manager import S3FeatureSetIOManager
+from feature_platform.defs.partitions import daily_partitions
+from feature_platform.wiring import Platform, open_platform
+
+
+def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_S) -> dg.Definitions:
+    """Everything Dagster knows, derived from one platform's contracts.
+
+    Args:
+        platform: The environment; tests pass one of their own.
+        retry_delay_s: Pause before the one retry of a step.
+    """
+    settings, catalog = platform.settings, platform.catalog
+    job = automation.features_job()
+    return dg.Definitions(
+        assets=_assets(platform, retry=retry_policy(delay_s=retry_delay_s)),
+        asset_checks=_checks(platform, retry=retry_policy(delay_s=retry_delay_s)),
+        jobs=[job],
+        schedules=[automation.daily_schedule(job, settings=settings)],
+        sensors=[automation.raw_sensor(catalog, job=job, settings=settings), *automation.slack_sensors(settings)],
+        resources={"platform": platform, feature_assets.IO_MANAGER_KEY: S3FeatureSetIOManager(platform)},
+    )
+
+
+def _assets(platform: Platform, *, retry: dg.RetryPolicy) -> Sequence[dg.AssetsDefinition]:
+    catalog, partitions = platform.catalog, daily_partitions(platform.settings.start_date)
+    assets: list[dg.AssetsDefinition] = []
+    for source in catalog.sources.values():
+        assets += [
+            source_assets.raw_asset(source, partitions=partitions, retry=retry),
+            source_assets.validated_asset(source, partitions=partitions, retry=retry),
+        ]
+    for contract in catalog.contracts.values():
+        assets += [
+            feature_assets.features_asset(contract, catalog.source_of(contract), partitions=partitions, retry=retry),
+            feature_assets.latest_asset(contract, retry=retry),
+            serving_assets.online_asset(contract, retry=retry),
+        ]
+    return assets
+
+
+def _checks(platform: Platform, *, retry: dg.RetryPolicy) -> Sequence[dg.AssetChecksDefinition]:
+    partitions = daily_partitions(platform.settings.start_date)
+    return [
+        check
+        for contract in platform.catalog.contracts.values()
+        for check in (
+            checks.version_checks(contract, partitions=partitions, retry=retry),
+            checks.parity_check(contract, asset=serving_assets.online_key(contract.feature_set), retry=retry),
+        )
+    ]
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """The code location of the environment that the variables name.
+
+    Raises:
+        ConfigurationError: Settings are missing or wrong; every fault is listed.
+        ContractError: A contract is wrong; every fault is listed.
+    """
+    return build_definitions(open_platform())

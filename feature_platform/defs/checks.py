@@ -1,0 +1,80 @@
+"""Asset checks: what the contract asks of a version before it may become latest, shown and enforced by Dagster.
+
+The rules are ``core.checks``; promotion evaluates them again, so that no way of running assets goes around them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+
+import dagster as dg
+
+from feature_platform.core import checks, layout
+from feature_platform.core.contract import Contract
+from feature_platform.core.log import History, Version
+from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.partitions import partitions_of
+from feature_platform.defs.presentation import table
+from feature_platform.errors import NotFoundError
+from feature_platform.steps import judge, parity
+from feature_platform.wiring import Platform
+
+
+def version_checks(contract: Contract, *, partitions: dg.PartitionsDefinition, retry: dg.RetryPolicy) -> dg.AssetChecksDefinition:
+    """The blocking checks of a feature set's versions; latest waits for them."""
+    specs = [
+        dg.AssetCheckSpec(name, asset=contract.feature_set, blocking=True, description=checks.DESCRIPTIONS[name], partitions_def=partitions)
+        for name in checks.NAMES
+    ]
+
+    @dg.multi_asset_check(name=f"{contract.feature_set}_checks", specs=specs, retry_policy=retry)
+    def check_versions(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.AssetCheckResult]:
+        with as_dagster_failures():
+            store, name = platform.feature_sets, contract.feature_set
+            history = store.history(name)
+            judged = _judged_versions(history, contract, partitions=partitions_of(context))
+            results = {version.version: judge(platform, contract, history, version) for version in judged}
+        for position, check in enumerate(checks.NAMES):
+            faults = [f"{version}: {fault}" for version, of in results.items() for fault in of[position].faults]
+            yield dg.AssetCheckResult(
+                asset_key=dg.AssetKey(name),
+                check_name=check,
+                passed=not faults,
+                description="; ".join(faults) or None,
+                metadata={"versions": ", ".join(results), **_figures([of[position] for of in results.values()])},
+            )
+
+    return check_versions
+
+
+def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: dg.RetryPolicy) -> dg.AssetChecksDefinition:
+    """Blocking: what is online equals what was published, value for value, nothing missing."""
+
+    @dg.asset_check(asset=asset, name="parity", blocking=True, retry_policy=retry, description="Online values equal the published file.")
+    def check_parity(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
+        with as_dagster_failures():
+            report = parity(platform, contract)
+        counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "expired": report.expired}
+        rows = [{"feature": name, **asdict(counted)} for name, counted in report.features.items()]
+        return dg.AssetCheckResult(
+            passed=report.exact and report.entities > 0,
+            metadata={"version": report.version, "rows": report.rows, **counts, "extra": report.extra or 0, "features": table(rows)},
+        )
+
+    return check_parity
+
+
+def _judged_versions(history: History, contract: Contract, *, partitions: Sequence[str]) -> list[Version]:
+    """The newest version of each partition of the run; outside partitions, the newest of all.
+
+    Raises:
+        NotFoundError: There is none to check.
+    """
+    chosen = [history.newest_of(layout.as_of(partition)) for partition in partitions] if partitions else list(history.live[-1:])
+    found = [version for version in chosen if version is not None]
+    if not found:
+        raise NotFoundError(f"{contract.feature_set} has no version to check; materialize it first.")
+    return found
+
+
+def _figures(results: list[checks.CheckResult]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in results[-1].figures.items()} if results else {}

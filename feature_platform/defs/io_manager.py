@@ -1,0 +1,97 @@
+"""The one way a version is written and loaded from Dagster: an IO manager over the feature set store.
+
+It is thin. Publishing is decided in ``core.publication``; what a materialization shows is built in ``defs.presentation``.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+
+from feature_platform.core.layout import as_of
+from feature_platform.core.publication import Publication
+from feature_platform.defs import presentation
+from feature_platform.defs.builds import FeatureBuild, FeatureBuilds
+from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.summary import reported
+from feature_platform.errors import NotFoundError
+from feature_platform.wiring import Platform
+
+
+class S3FeatureSetIOManager(dg.IOManager):
+    """Commits an asset's rows as versions of four files, and loads versions back.
+
+    The asset's name is the feature set's. A run may cover any number of partitions: each becomes a version of its own.
+
+    Args:
+        platform: The environment to write to.
+    """
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def handle_output(self, context: dg.OutputContext, obj: FeatureBuilds) -> None:
+        """Commit every partition's build; attach versions, hashes, statistics, a preview and the data version."""
+        name = _feature_set(context)
+        with reported(context, feature_set=name, partitions=list(obj)) as report:
+            published = {partition: self._commit(context, partition=partition, build=build) for partition, build in sorted(obj.items())}
+            newest = max(published)
+            contract = self._platform.catalog.contract(name)
+            rows = sum(publication.metadata["row_count"] for publication in published.values())
+            report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
+            context.add_output_metadata(presentation.published(contract, published=published, preview=self._preview(obj[newest])))
+            data_version = dg.DataVersion("+".join(str(p.metadata["content_hash"])[:16] for _, p in sorted(published.items()))[:200])
+            context.step_context.set_data_version(context.asset_key, data_version)
+
+    def load_input(self, context: dg.InputContext) -> pa.Table | pd.DataFrame | dict[str, Any]:
+        """Rows of the version of each partition asked for; of ``latest`` where none is.
+
+        Returns:
+            One table for one partition or none, a dict of tables by partition for several; pandas where the input is annotated so.
+        """
+        with as_dagster_failures():
+            name = context.asset_key.path[-1]
+            partitions = list(context.asset_partition_keys) if context.has_asset_partitions else []
+            tables = {partition: self._load(name, partition, context) for partition in partitions}
+            if not partitions:
+                return self._load(name, None, context)
+            return tables[partitions[0]] if len(tables) == 1 else tables
+
+    def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild) -> Publication:
+        name = _feature_set(context)
+        catalog = self._platform.catalog
+        publication = self._platform.feature_sets.commit(
+            build.table,
+            contract=catalog.contract(name),
+            template=catalog.templates[name],
+            as_of=build.as_of,
+            provenance=build.provenance,
+            idempotency_key=f"{build.provenance.run_id}:{partition}",
+            actor=f"dagster run {build.provenance.run_id}",
+        )
+        word = "published" if publication.is_new else "unchanged, already published as"
+        context.log.info(f"{name} {partition}: {word} {publication.version}, {publication.metadata['row_count']} rows, {publication.uri}")
+        return publication
+
+    def _load(self, name: str, partition: str | None, context: dg.InputContext) -> pa.Table | pd.DataFrame:
+        history = self._platform.feature_sets.history(name)
+        found = history.head_version if partition is None else history.newest_of(as_of(partition))
+        if found is None:
+            what = "latest" if partition is None else f"version of partition {partition}"
+            raise NotFoundError(f"{name} has no {what}; materialize it first.")
+        table = self._platform.feature_sets.load(name, found.version)
+        return table.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else table
+
+    def _preview(self, build: FeatureBuild) -> list[dict[str, Any]]:
+        first = next(iter(build.table.batches()), None)
+        return [] if first is None else first.slice(0, presentation.PREVIEW_ROWS).to_pylist()
+
+
+def _span(versions: Sequence[str]) -> str:
+    return versions[0] if len(versions) == 1 else f"{versions[0]}..{versions[-1]}"
+
+
+def _feature_set(context: dg.OutputContext) -> str:
+    return context.asset_key.path[-1]

@@ -1,0 +1,70 @@
+"""The asset that serves a feature set: contract applied to Feast, latest loaded into Redis, and read back. Loading does not belong here."""
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+import dagster as dg
+
+from feature_platform.core.contract import Contract
+from feature_platform.defs import presentation
+from feature_platform.defs.feature_assets import latest_key
+from feature_platform.defs.summary import reported
+from feature_platform.steps import serve
+from feature_platform.wiring import Platform
+
+PROGRESS_S: Final = 5.0
+
+
+def online_key(feature_set: str) -> dg.AssetKey:
+    """``user_features_online`` for ``user_features``."""
+    return dg.AssetKey(f"{feature_set}_online")
+
+
+def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
+    """What is served: afterwards online values equal the published file."""
+
+    @dg.asset(
+        key=online_key(contract.feature_set),
+        deps=[latest_key(contract.feature_set)],
+        group_name=contract.feature_set,
+        retry_policy=retry,
+        kinds={"feast", "redis"},
+        description=f"{contract.feature_set} as Feast serves it from Redis: the rows of `latest/`, all of them and no others.",
+    )
+    def online(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        with reported(context, feature_set=contract.feature_set) as report:
+            served = serve(platform, contract, progress=_told(context))
+            load = served.load
+            report.add(version=load.version, uri=f"redis {platform.settings.feast_project}:{contract.feature_set}", rows=load.rows)
+            return dg.MaterializeResult(
+                metadata={
+                    presentation.ROW_COUNT: load.rows,
+                    presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
+                    presentation.URI: platform.settings.redis.split(",", 1)[0],
+                    "version": load.version,
+                    "sequence": load.sequence,
+                    "schema_hash": load.marker.target.schema_hash,
+                    "served_since": load.marker.since,
+                    "entities_removed": load.removed + load.swept,
+                    "rows_read_back": served.sampled,
+                    "rows_past_ttl": served.expired,
+                    "seconds": served.seconds,
+                },
+                data_version=dg.DataVersion(f"{load.version}@{load.sequence}"),
+            )
+
+    return online
+
+
+def _told(context: dg.AssetExecutionContext) -> Callable[[int, int], None]:
+    """Progress in the run's log, at most once every few seconds."""
+    last = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= PROGRESS_S:
+            last = time.monotonic()
+            context.log.info(f"loaded {done:,} of {total:,} rows")
+
+    return tell

@@ -1,0 +1,66 @@
+"""The line every step ends with, failed ones too: feature set, partition, version, URI, rows, outcome; in the log and in the run's tags.
+
+Slack hears of whole runs from sensors (``defs.automation``), which read these tags.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.partitions import partitions_of
+
+TAG_PREFIX = "feature_platform"
+_LONGEST_TAG = 200
+
+
+@dataclass
+class Report:
+    """What a step has to say at its end; filled while it works."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def add(self, **facts: object) -> None:
+        """Say more."""
+        self.facts.update(facts)
+
+
+@contextmanager
+def reported(
+    context: dg.AssetExecutionContext | dg.OutputContext, *, feature_set: str, partitions: Sequence[str] | None = None, is_last: bool = True
+) -> Iterator[Report]:
+    """Run a part of a step: map its errors to Dagster's, and end with the summary whatever happened.
+
+    Args:
+        context: Of the step's body, or of its IO manager.
+        feature_set: Feature set or source that the step is about.
+        partitions: What the step covers; read from the body's context where left out.
+        is_last: False for a body whose IO manager ends the step; then only a failure is summed up here.
+    """
+    report = Report()
+    outcome = "failed"
+    try:
+        with as_dagster_failures():
+            yield report
+        outcome = "succeeded"
+    finally:
+        if is_last or outcome == "failed":
+            covered = partitions_of(context) if isinstance(context, dg.AssetExecutionContext) else sorted(partitions or ())
+            spelled = covered[0] if len(covered) == 1 else f"{covered[0]}..{covered[-1]}" if covered else "-"
+            known = {"feature_set": feature_set, "partition": spelled, "version": "-", "uri": "-", "rows": "-"}
+            _write(context, {**known, **report.facts, "outcome": outcome})
+
+
+def _write(context: dg.AssetExecutionContext | dg.OutputContext, facts: dict[str, Any]) -> None:
+    step = context.asset_key.to_user_string()
+    context.log.info(f"summary {step}: " + " ".join(f"{name}={value}" for name, value in facts.items()))
+    run, instance = (context.run, context.instance) if isinstance(context, dg.AssetExecutionContext) else _run_of(context)
+    instance.add_run_tags(run.run_id, {f"{TAG_PREFIX}/{step}.{name}": str(value)[:_LONGEST_TAG] for name, value in facts.items()})
+
+
+def _run_of(context: dg.OutputContext) -> tuple[dg.DagsterRun, dg.DagsterInstance]:
+    step = context.step_context
+    return step.dagster_run, step.instance
