@@ -16,6 +16,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from feature_platform.adapters.ranged_reader import READ_AHEAD_BYTES, buffered_reader
 from feature_platform.adapters.s3_attempts import Attempts, AttemptsDeadlineError
@@ -301,11 +302,13 @@ class S3ObjectStore:
             read_timeout=self._timeouts.read_s,
             retries={"mode": "standard", "total_max_attempts": self._timeouts.attempts},
             max_pool_connections=32,
-            # A proxy for the outside world cannot reach a server on this machine.
-            proxies={} if urlsplit(self._arguments["endpoint_url"] or "").hostname in _LOOPBACK else None,
         )
         # A session of its own: boto3's default one is not safe to build clients on from several threads.
-        client = Session().client("s3", config=config, **self._arguments)
+        session = Session()
+        client = session.client("s3", config=config, **self._arguments)
+        if getproxies() and urlsplit(client.meta.endpoint_url).hostname in _LOOPBACK:
+            # A proxy for the outside world cannot reach a server on this machine; which one it is, boto3 has just resolved.
+            client = session.client("s3", config=config.merge(Config(proxies={})), **self._arguments)
         self._attempts.watch(client)
         return client
 
