@@ -1,0 +1,75 @@
+"""``feature_store.yaml`` and the Python configuration are one; both name the plugins."""
+
+from pathlib import Path
+
+import pytest
+
+from feature_platform.adapters.feast_repository import open_store
+from feature_platform.errors import ConfigurationError
+from feature_platform.settings import load_settings
+from tests.support.shipped_features import enter
+
+# Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+
+REPOSITORY = Path(__file__).parents[2] / "feast_repo"
+SECTIONS = ("registry", "online_store", "offline_store", "batch_engine", "materialization_config")
+
+
+def environment() -> dict[str, str]:
+    return {
+        "FEATURE_PLATFORM_ENV": "dev",
+        "FEATURE_PLATFORM_RAW_URI": "s3://bucket/raw",
+        "FEATURE_PLATFORM_WORK_URI": "s3://bucket/work",
+        "FEATURE_PLATFORM_FEATURE_BASE": "s3://bucket/features",
+        "FEATURE_PLATFORM_REGISTRY_URI": "s3://bucket/feast",
+        "FEATURE_PLATFORM_REDIS": "redis.example:6379,db=2,ssl=true",
+        "FEATURE_PLATFORM_CONTRACTS_DIR": str(REPOSITORY / "contracts"),
+        "FEATURE_PLATFORM_START_DATE": "2026-01-01",
+    }
+
+
+def test_the_yaml_and_the_function_configure_the_same_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    from feast.repo_config import load_repo_config
+
+    enter(monkeypatch, environment())
+    by_hand = load_repo_config(REPOSITORY, REPOSITORY / "feature_store.yaml")
+    in_runs = open_store(load_settings()).config
+    assert by_hand.project == in_runs.project == "feature_store_dev"
+    assert by_hand.entity_key_serialization_version == in_runs.entity_key_serialization_version == 3
+    for section in SECTIONS:
+        assert getattr(by_hand, section) == getattr(in_runs, section), section
+
+
+def test_the_configuration_avoids_the_measured_traps(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, environment())
+    config = open_store(load_settings()).config
+    assert config.registry.path == "s3://bucket/feast/dev/registry.pb"
+    assert config.registry.serve_features_while_materializing
+    assert config.online_store.skip_dedup
+    assert config.online_store.full_scan_for_deletion is False
+    assert config.materialization_config.online_write_batch_size == 10_000
+
+
+def test_client_timeouts_are_added_where_the_connection_string_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, environment())
+    store = open_store(load_settings())
+    options = store.provider.online_store._get_client(store.config.online_store).connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"], options["db"]) == (0.5, 0.5, 2)
+
+
+def test_given_client_timeouts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, {**environment(), "FEATURE_PLATFORM_REDIS": "redis.example:6379,socket_timeout=0.2"})
+    store = open_store(load_settings())
+    options = store.provider.online_store._get_client(store.config.online_store).connection_pool.connection_kwargs
+    assert (options["socket_timeout"], options["socket_connect_timeout"]) == (0.2, 0.5)
+
+
+def test_an_environment_that_was_not_exported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from feast import FeatureStore
+
+    enter(monkeypatch, {**environment(), "AWS_EC2_METADATA_DISABLED": "true"})
+    monkeypatch.delenv("FEATURE_PLATFORM_REGISTRY_URI")
+    store = FeatureStore(repo_path=str(REPOSITORY))
+    with pytest.raises(ConfigurationError, match="Export the environment"):
+        _ = store.registry
