@@ -15,15 +15,14 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from feature_platform.cli.instance import prepare_instance
-from feature_platform.cli.local import START_FILE, start_date
+from feature_platform.cli.local import START_FILE, local_environment, start_date
+from feature_platform.cli.output import console
 from feature_platform.core import layout
 from feature_platform.core.store_requests import IfAbsent
 from feature_platform.definitions import build_definitions
 from feature_platform.defs.automation import JOB_NAME
 from feature_platform.errors import ConflictError, FeaturePlatformError
 from feature_platform.local import demo_events
-from feature_platform.local.services import LocalServices
 from feature_platform.settings import load_settings
 from feature_platform.wiring import Platform, open_platform
 
@@ -34,7 +33,6 @@ SHOWN: Final = {
     demo_events.VANISHING: "disappeared after the first day",
     demo_events.LATE: "events arrived late",
 }
-_PIPED_WIDTH: Final = 120
 _QUIET: Final = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 """Run configuration: a run's log goes to the instance, only its errors to the terminal."""
 _STALE_AFTER: Final = timedelta(days=3)
@@ -46,28 +44,26 @@ def run_demo(home: Path, *, days: int) -> None:
     Raises:
         FeaturePlatformError: A step failed; the servers stay up and whatever was published stays.
     """
-    console = _console()
-    services = LocalServices(home)
-    with _step(console, "Starting S3 and Redis"):
-        services.up()
+    terminal = console()
     first = _first_day(home, days=days)
-    os.environ.update(services.environment(start_date=first), DAGSTER_HOME=str(prepare_instance(home)))
+    with _step(terminal, "Starting S3 and Redis"):
+        os.environ.update(local_environment(home, start=first, contracts=None))
     platform = open_platform(load_settings())
     all_days = [first + timedelta(days=number) for number in range(days)]
-    with _step(console, f"Writing raw events of {days} days to {platform.settings.raw_uri}/events/"):
+    with _step(terminal, f"Writing raw events of {days} days to {platform.settings.raw_uri}/events/"):
         for day in all_days:
             write_raw(platform, day, demo_events.day_files(day, first_day=first))
-    runs = _Runs(platform, console)
+    runs = _Runs(platform, terminal)
     for day in all_days[:3]:
         runs.run(f"Run of {day}", first=day, last=day)
     runs.run(f"One run over {all_days[3]} … {all_days[-1]}", first=all_days[3], last=all_days[-1])
     late = all_days[-1]
-    with _step(console, f"Late events of {late} arrive"):
+    with _step(terminal, f"Late events of {late} arrive"):
         write_raw(platform, late, demo_events.late_file(late))
     runs.run(f"Rebuild of {late}", first=late, last=late)
-    _print_versions(console, platform)
-    _print_users(console, platform, all_days)
-    console.print(
+    _print_versions(terminal, platform)
+    _print_users(terminal, platform, all_days)
+    terminal.print(
         "\n[bold]Where to look next[/]\n"
         "  make dev                                        the Dagster UI on this very data\n"
         '  eval "$(feature-platform up)"                    the environment for the commands below\n'
@@ -98,25 +94,19 @@ def _first_day(home: Path, *, days: int) -> date:
     return start_date(home, chosen=yesterday - timedelta(days=days - 1))
 
 
-def _console() -> Console:
-    """Wide enough for the tables where output is piped and the width is unknown."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_PIPED_WIDTH)
-
-
 @contextmanager
-def _step(console: Console, what: str) -> Iterator[None]:
+def _step(terminal: Console, what: str) -> Iterator[None]:
     started = time.monotonic()
-    with console.status(f"{what} …"):
+    with terminal.status(f"{what} …"):
         yield
-    console.print(f"[green]✓[/] {what} [dim]({time.monotonic() - started:.1f} s)[/]")
+    terminal.print(f"[green]✓[/] {what} [dim]({time.monotonic() - started:.1f} s)[/]")
 
 
 class _Runs:
     """Dagster runs in this process, recorded in the instance that ``make dev`` shows."""
 
-    def __init__(self, platform: Platform, console: Console) -> None:
-        self._console = console
+    def __init__(self, platform: Platform, terminal: Console) -> None:
+        self._terminal = terminal
         definitions = build_definitions(platform, retry_delay_s=1)
         self._job = definitions.resolve_job_def(JOB_NAME)
 
@@ -126,7 +116,7 @@ class _Runs:
         Raises:
             FeaturePlatformError: The run failed; the UI shows why.
         """
-        with _step(self._console, what), dg.DagsterInstance.get() as instance:
+        with _step(self._terminal, what), dg.DagsterInstance.get() as instance:
             if first == last:
                 result = self._job.execute_in_process(
                     partition_key=first.isoformat(), instance=instance, run_config=_QUIET, raise_on_error=False
@@ -138,8 +128,10 @@ class _Runs:
         if not result.success:
             raise FeaturePlatformError(f"{what} failed (run {result.run_id}); `make dev` shows it in the Dagster UI.")
         told = {name.removeprefix("feature_platform/"): value for name, value in (run.tags if run else {}).items()}
-        self._console.print(f"    {_told(told, 'validated_events', 'rows')} events kept · {_told(told, FEATURE_SET, 'version')} · ", end="")
-        self._console.print(
+        self._terminal.print(
+            f"    {_told(told, 'validated_events', 'rows')} events kept · {_told(told, FEATURE_SET, 'version')} · ", end=""
+        )
+        self._terminal.print(
             f"latest {_told(told, f'{FEATURE_SET}_latest', 'version')} · {_told(told, f'{FEATURE_SET}_online', 'rows')} rows online"
         )
 
@@ -148,7 +140,7 @@ def _told(tags: Mapping[str, str], step: str, name: str) -> str:
     return tags.get(f"{step}.{name}", "-")
 
 
-def _print_versions(console: Console, platform: Platform) -> None:
+def _print_versions(terminal: Console, platform: Platform) -> None:
     history = platform.feature_sets.history(FEATURE_SET)
     table = Table(title=f"\nVersions of {FEATURE_SET}", title_justify="left")
     for name in ("version", "rows", "content hash", "supersedes", "latest"):
@@ -159,10 +151,10 @@ def _print_versions(console: Console, platform: Platform) -> None:
         table.add_row(
             version.version, str(facts["row_count"]), version.content_hash[:12], facts["supersedes"] or "", "latest" if is_head else ""
         )
-    console.print(table)
+    terminal.print(table)
 
 
-def _print_users(console: Console, platform: Platform, days: list[date]) -> None:
+def _print_users(terminal: Console, platform: Platform, days: list[date]) -> None:
     """Raw facts → file values → online values, for a few users."""
     from feature_platform.adapters.feast_online import read_online
 
@@ -181,7 +173,7 @@ def _print_users(console: Console, platform: Platform, days: list[date]) -> None
             label = (str(user), f"[dim]{story}[/]", "")[position]
             values = (facts[user][feature], published.get(user, {}).get(feature), served[user][feature])
             table.add_row(label, feature, *(_shown(value) for value in values))
-    console.print(table)
+    terminal.print(table)
 
 
 def raw_facts(days: list[date]) -> dict[int, dict[str, Any]]:

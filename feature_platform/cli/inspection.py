@@ -81,6 +81,29 @@ def _online(platform: Platform, name: str, history: History) -> tuple[str | None
     return marker.target.version, []
 
 
+def drifts(platform: Platform, name: str) -> list[dict[str, Any]]:
+    """Every place where contract, log, ``latest/``, registry and online store disagree; empty when all say the same.
+
+    A part that cannot be read is a finding of its own, so that one broken server does not hide another drift.
+    """
+    store, contract = platform.feature_sets, platform.catalog.contract(name)
+    history = store.history(name)
+    found = [{"part": "latest", "drift": drift} for drift in latest_drifts(store, name, history)]
+    if not history.versions:
+        found.append({"part": "versions", "drift": "nothing is published; materialize a partition"})
+    head = history.head_version
+    if head is not None and head.schema_hash != contract.schema_hash:
+        found.append({"part": "contract", "drift": f"latest was built by {head.schema_hash}, the contract is {contract.schema_hash}"})
+    try:
+        registry = registry_findings(platform, name) if history.versions else []
+        found += [{"part": "registry", "drift": f"{f['code']}: expected {f['expected']}, found {f['found']}"} for f in registry]
+    except FeaturePlatformError as error:
+        found.append({"part": "registry", "drift": str(error)})
+    if history.head is not None:
+        found += [{"part": "online", "drift": problem} for problem in _online(platform, name, history)[1]]
+    return [{"feature_set": name, **finding} for finding in found]
+
+
 def verify_feature_set(platform: Platform, name: str, *, version: str | None) -> dict[str, Any]:
     """Prove one version, or latest with everything that serves it.
 

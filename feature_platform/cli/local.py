@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     app.command()(up)
     app.command()(down)
     app.command()(demo)
+    app.command()(dev)
 
 
 def start_date(home: Path, *, chosen: date | None) -> date:
@@ -30,6 +31,21 @@ def start_date(home: Path, *, chosen: date | None) -> date:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{day.isoformat()}\n")
     return day
+
+
+def local_environment(home: Path, *, start: date | None, contracts: Path | None) -> dict[str, str]:
+    """Start the embedded servers and answer every variable that points the platform, Feast and Dagster at them.
+
+    Raises:
+        StorageError: A server does not come up.
+    """
+    from feature_platform.cli.instance import prepare_instance
+    from feature_platform.local.services import LocalServices
+
+    services = LocalServices(home)
+    services.up()
+    environment = services.environment(start_date=start_date(home, chosen=start), contracts_dir=contracts)
+    return {**environment, "DAGSTER_HOME": str(prepare_instance(home))}
 
 
 @command
@@ -45,14 +61,7 @@ def up(
 
     Use it as: eval "$(feature-platform up)"
     """
-    from feature_platform.cli.instance import prepare_instance
-    from feature_platform.local.services import LocalServices
-
-    services = LocalServices(home)
-    services.up()
-    day = start_date(home, chosen=start.date() if start else None)
-    environment = services.environment(start_date=day, contracts_dir=contracts)
-    environment["DAGSTER_HOME"] = str(prepare_instance(home))
+    environment = local_environment(home, start=start.date() if start else None, contracts=contracts)
     if as_json:
         show_one(environment, as_json=True)
         return
@@ -79,3 +88,23 @@ def demo(
     from feature_platform.cli.demo import run_demo
 
     run_demo(home, days=days)
+
+
+@command
+def dev(
+    home: Home = DEFAULT_HOME,
+    host: Annotated[str, typer.Option("--host", help="Address the UI listens on. It has no login: keep it on this machine.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", help="Port of the UI.")] = 3000,
+) -> None:
+    """Open the Dagster UI on the embedded servers; runs the demo first where there is no data yet. Ctrl-C stops the UI, not the servers."""
+    import os
+    import sys
+
+    from feature_platform.cli.demo import run_demo
+
+    if not (home / START_FILE).is_file():
+        run_demo(home, days=9)
+    environment = {**os.environ, **local_environment(home, start=None, contracts=None)}
+    say(f"The Dagster UI opens on http://{host}:{port}; `feature-platform down` stops S3 and Redis afterwards.")
+    program = [sys.executable, "-m", "dagster", "dev", "-m", "feature_platform.definitions", "-h", host, "-p", str(port)]
+    os.execve(sys.executable, program, environment)  # noqa: S606 the UI takes this process's place, and its signals

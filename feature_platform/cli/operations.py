@@ -14,7 +14,7 @@ Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the lo
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the tree."""
-    for function in (status, verify, rollback, pin, unpin, gc):
+    for function in (status, verify, doctor, rollback, pin, unpin, gc):
         app.command()(function)
 
 
@@ -52,6 +52,28 @@ def verify(
         show(report["checks"], as_json=False, title=f"{feature_set} {report['version']}")
         show(report["findings"], as_json=False, title="Findings", empty=f"Proved: {report['version']} is what was published.")
     if report["findings"]:
+        raise typer.Exit(FINDING)
+
+
+@command
+def doctor(
+    feature_set: Annotated[str | None, typer.Argument(help="One feature set; all where left out.")] = None,
+    heal: Annotated[bool, typer.Option("--heal", help="Make latest/ show the log's head first; always safe.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Name every drift between contract, log, latest/, registry and online store. Exits 1 when there is one."""
+    from feature_platform.cli.inspection import drifts
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)
+    if heal:
+        for name in names:
+            _, writes = platform.feature_sets.heal(name)
+            say(f"{name}: latest/ {'was healed, ' + str(writes) + ' file(s) written' if writes else 'shows the head'}.")
+    found = [drift for name in names for drift in drifts(platform, name)]
+    show(found, as_json=as_json, title="Drifts", empty="Contract, log, latest, registry and online store agree.")
+    if found:
         raise typer.Exit(FINDING)
 
 

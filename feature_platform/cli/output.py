@@ -4,14 +4,18 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
 
 from feature_platform.errors import ConfigurationError, ContractError, FeaturePlatformError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FINDING: Final = 1
 MISUSE: Final = 2
+PIPED_WIDTH: Final = 160
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 FeatureSet = Annotated[str, typer.Argument(help="The feature set's name, e.g. user_features.", show_default=False)]
@@ -34,28 +38,43 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
     return guarded
 
 
+def console() -> "Console":
+    """The terminal; wide enough for tables where output is piped and the width is unknown."""
+    from rich.console import Console
+
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=PIPED_WIDTH)
+
+
 def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "Nothing to show.") -> None:
     """Print rows as a table or as a JSON list."""
     if as_json:
         print(json.dumps(list(rows), indent=2, ensure_ascii=False, default=str))  # noqa: T201
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    terminal = console()
     if not rows:
-        console.print(empty)
+        terminal.print(empty)
         return
     table = Table(title=title or None, title_justify="left")
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else str(value) for value in row.values()))
-    console.print(table)
+    terminal.print(table)
+
+
+def show_document(document: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print a nested document: plain JSON for programs, coloured JSON for people."""
+    if as_json:
+        show_one(document, as_json=True)
+        return
+    console().print_json(data=dict(document), default=str)
 
 
 def show_one(row: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
-    """Print one thing: as a JSON object, or a table of its fields."""
+    """Print one flat thing: as a JSON object, or a table of its fields."""
     if as_json:
         print(json.dumps(dict(row), indent=2, ensure_ascii=False, default=str))  # noqa: T201
         return

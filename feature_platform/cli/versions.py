@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_one
+from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_document
 
 app = typer.Typer(help="What was published.", no_args_is_help=True)
 
@@ -65,7 +65,7 @@ def show_version(
         for r in history.records
         if version in {r.version, r.from_version}
     ]
-    show_one({**platform.feature_sets.metadata(feature_set, found.version), "log": records}, as_json=as_json, title=version)
+    show_document({**platform.feature_sets.metadata(feature_set, found.version), "log": records}, as_json=as_json)
 
 
 app.command(name="show")(show_version)

@@ -19,11 +19,10 @@ from feature_platform.steps import judge, parity
 from feature_platform.wiring import Platform
 
 
-def version_checks(contract: Contract, *, partitions: dg.PartitionsDefinition, retry: dg.RetryPolicy) -> dg.AssetChecksDefinition:
+def version_checks(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetChecksDefinition:
     """The blocking checks of a feature set's versions; latest waits for them."""
     specs = [
-        dg.AssetCheckSpec(name, asset=contract.feature_set, blocking=True, description=checks.DESCRIPTIONS[name], partitions_def=partitions)
-        for name in checks.NAMES
+        dg.AssetCheckSpec(name, asset=contract.feature_set, blocking=True, description=checks.DESCRIPTIONS[name]) for name in checks.NAMES
     ]
 
     @dg.multi_asset_check(name=f"{contract.feature_set}_checks", specs=specs, retry_policy=retry)
