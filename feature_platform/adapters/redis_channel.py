@@ -30,6 +30,10 @@ CHUNK_BYTES: Final = 1 << 20
 
 CHANNELS: Final = 4
 _RECEIVE_BYTES: Final = 1 << 18
+_RECEIVE_S: Final = 0.4
+_SIGNS_OF_LIFE: Final = 50
+_SEND_S: Final = 5.0
+"""A chunk fits the kernel's buffers, so sending waits for nobody unless those are full."""
 
 _SCRIPT: Final = b"""
 local fence = redis.call('GET', KEYS[1])
@@ -71,10 +75,14 @@ class Channel(Protocol):
 
 
 class _Socket:
-    """The raw socket below a redis-py connection, which has authenticated on it and chosen the database."""
+    """The raw socket below a redis-py connection, which has authenticated on it and chosen the database.
+
+    A busy server is waited for, a silent one is not: what tells them apart is another connection, which is asked for a sign of life.
+    """
 
     def __init__(self, node: RedisNode) -> None:
         self.address = node.address
+        self._node = node
         pool = node.client.connection_pool
         self._connection: AbstractConnection = pool.connection_class(**pool.connection_kwargs)
         with redis_errors(self.address):
@@ -84,14 +92,26 @@ class _Socket:
 
     def send(self, data: bytes) -> None:
         with redis_errors(self.address):
+            self._socket.settimeout(_SEND_S)
             self._socket.sendall(data)
 
     def receive(self) -> bytes:
         with redis_errors(self.address):
-            data = bytes(self._socket.recv(_RECEIVE_BYTES))
+            data = self._patiently()
         if not data:
             raise StorageError(f"Redis at {self.address} closed the connection in the middle of a load; it restarted or shed clients.")
         return data
+
+    def _patiently(self) -> bytes:
+        self._socket.settimeout(_RECEIVE_S)
+        for _ in range(_SIGNS_OF_LIFE):
+            try:
+                return bytes(self._socket.recv(_RECEIVE_BYTES))
+            except TimeoutError:
+                self._node.client.ping()
+        raise StorageError(
+            f"Redis at {self.address} is alive but did not apply a chunk in {_RECEIVE_S * _SIGNS_OF_LIFE:.0f} s. Load again."
+        )
 
     def close(self) -> None:
         self._connection.disconnect()  # type: ignore[no-untyped-call]

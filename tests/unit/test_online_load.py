@@ -1,0 +1,101 @@
+"""Decisions of a load, from the marker alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from feature_platform.core.online_layout import feature_key, timestamp_key
+from feature_platform.core.online_load import finished, plan_load, refuse_nulls
+from feature_platform.core.online_marker import Marker, OnlineVersion, decode_marker, encode_marker, marker_key
+from feature_platform.errors import ConflictError, InvalidDataError
+from tests.support.online import contract_of
+
+KEYS = (("user_id", "int64"),)
+A = OnlineVersion("v_20260115T000000", 1, "schema", "content a", 10, KEYS, (("f", "int64"), ("g", "int64")))
+B = OnlineVersion("v_20260116T000000", 2, "schema", "content b", 12, KEYS, (("f", "int64"),))
+C = OnlineVersion("v_20260117T000000", 3, "schema", "content c", 12, KEYS, (("f", "int64"),))
+NOW = "2026-01-17T00:00:00+00:00"
+
+
+def _plan(marker: Marker | None, target: OnlineVersion):  # type: ignore[no-untyped-def]
+    return plan_load(marker, target, view="v", token="9:t", since=NOW)
+
+
+def test_a_silent_store_is_swept() -> None:
+    """Nobody knows what is there after a flush, or before the first load."""
+    plan = _plan(None, A)
+    assert (plan.sweep, plan.stale, plan.marker.swept, plan.marker.state) == (True, (), False, "loading")
+
+
+def test_a_successor_removes_what_the_version_before_had() -> None:
+    """Entities of A that B lacks, and the feature g that B no longer names."""
+    plan = _plan(Marker("online", A, NOW, "1:t"), B)
+    assert plan.stale == (A,)
+    assert plan.marker.previous == A
+    assert plan.obsolete_fields == (feature_key("v", "g"),)
+    assert plan.stale_fields == (timestamp_key("v"), feature_key("v", "f"), feature_key("v", "g"))
+    assert not plan.sweep
+
+
+def test_interrupted_loads_are_not_forgotten() -> None:
+    """A was online, B's load died, C's load died: a third load removes what A, B and C left."""
+    first = _plan(Marker("online", A, NOW, "1:t"), B).marker
+    second = _plan(first, C).marker
+    third = _plan(second, replace(A, sequence=4))
+    assert second.interrupted == (B,)
+    assert third.marker.previous == A
+    assert third.marker.interrupted == (B, C)
+    assert third.stale == (B, C)
+    assert finished(third.marker, since=NOW).interrupted == ()
+
+
+def test_a_rerun_removes_nothing() -> None:
+    """The version that is online has exactly its own entities."""
+    assert _plan(Marker("online", A, NOW, "1:t"), A).stale == ()
+
+
+def test_a_rollback_is_newer_than_what_it_replaces() -> None:
+    """Its record has a higher number, whatever its version is called."""
+    assert _plan(Marker("online", B, NOW, "1:t"), replace(A, sequence=3)).stale == (B,)
+
+
+@pytest.mark.parametrize("marker", [Marker("online", C, NOW, "1:t"), Marker("loading", C, NOW, "1:t", previous=A)])
+def test_a_stale_load_is_refused(marker: Marker) -> None:
+    """Also where the newer load has not finished."""
+    with pytest.raises(ConflictError, match="record 2, but the online store already knows record 3"):
+        _plan(marker, B)
+
+
+def test_two_logs_on_one_store_are_refused() -> None:
+    """One record number cannot be two versions."""
+    with pytest.raises(ConflictError, match="FEATURE_PLATFORM_FEATURE_BASE"):
+        _plan(Marker("online", A, NOW, "1:t"), replace(B, sequence=1))
+
+
+def test_markers_survive_the_trip_through_redis() -> None:
+    """Every field, nested ones too; anything else is refused."""
+    marker = Marker("loading", C, NOW, "7:t", previous=A, interrupted=(B,), swept=False)
+    assert decode_marker(encode_marker(marker)) == marker
+    for broken in (b"{}", b"null", b"\xff", encode_marker(marker).replace(b'"format":1', b'"format":2')):
+        with pytest.raises(InvalidDataError, match="online marker"):
+            decode_marker(broken)
+
+
+def test_the_marker_lies_beside_the_hashes() -> None:
+    """The literal key is what other readers look for."""
+    assert marker_key("feature_store_dev", "user_features") == b"feature_platform:{feature_store_dev:user_features}:marker"
+
+
+def test_too_many_nulls_and_too_few_rows_are_refused_together() -> None:
+    """Feast loads all of it happily."""
+    contract = contract_of({"user_id": "int64", "f": "int64", "g": "int64"}, max_null_ratio={"f": 0.5}, min_rows=20)
+    with pytest.raises(InvalidDataError) as refusal:
+        refuse_nulls(contract, rows=10, nulls={"f": 6, "g": 10})
+    assert len(refusal.value.faults) == 3
+    refuse_nulls(contract, rows=20, nulls={"f": 10, "g": 19})
+
+
+def test_a_column_may_be_null_throughout_where_the_contract_says_so() -> None:
+    """The limit 1 is the way to say it."""
+    contract = contract_of({"user_id": "int64", "f": "int64"}, max_null_ratio={"f": 1.0})
+    refuse_nulls(contract, rows=3, nulls={"f": 3})
