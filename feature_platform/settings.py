@@ -148,7 +148,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if not faults:
             return settings
     raise ConfigurationError(
-        f"{len(faults)} setting(s) are missing or wrong. Set them, or run `feature-platform up` for a local environment:", faults
+        f'{len(faults)} setting(s) are missing or wrong. Set them; for a local environment: eval "$(feature-platform up)"', faults
     )
 
 
