@@ -175,9 +175,9 @@ def test_starting_and_stopping_twice_is_once(valkey_of_its_own: EmbeddedServer) 
 
 
 def test_a_number_that_now_belongs_to_another_process_is_left_alone(valkey_of_its_own: EmbeddedServer, tmp_path: Path) -> None:
-    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     valkey_of_its_own.start()
     valkey_of_its_own.kill()
+    stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     record = json.loads((tmp_path / "redis" / "server.json").read_text())
     record["mark"]["pid"] = stranger.pid
     (tmp_path / "redis" / "server.json").write_text(json.dumps(record))
