@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
@@ -49,15 +49,17 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings) -> dg.S
     """Rebuilds a day whose raw objects changed after it had been seen: late or corrected deliveries.
 
     Objects are compared by key and ETag, because a rewritten key does not look newer to a key cursor. The first evaluation only takes
-    stock, so that switching the sensor on does not rebuild the past.
+    stock, so that switching the sensor on does not rebuild the past. Of the day that has not ended stock is taken too and nothing more:
+    the schedule builds it, and at midnight it is no news.
     """
 
     @dg.sensor(name="raw_data_changed", job=job, minimum_interval_seconds=300, description=(raw_sensor.__doc__ or "").split("\n")[0])
     def changed(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult | dg.SkipReason:
         seen = json.loads(context.cursor) if context.cursor else None
-        found = {day: _fingerprint(platform, sorted(catalog.sources), day) for day in _watched_days(settings, now=datetime.now(UTC))}
+        today = datetime.now(UTC).date()
+        found = {day: _fingerprint(platform, sorted(catalog.sources), day) for day in _watched_days(settings, today=today)}
         found = {day: digest for day, digest in found.items() if digest}
-        new = [day for day, digest in found.items() if seen is not None and seen.get(day) != digest]
+        new = [day for day, digest in found.items() if seen is not None and seen.get(day) != digest and day < today.isoformat()]
         requests = [
             dg.RunRequest(partition_key=day, run_key=f"{day}:{found[day]}", tags={f"{TAG_PREFIX}/cause": "raw data changed"}) for day in new
         ]
@@ -71,9 +73,8 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings) -> dg.S
     return changed
 
 
-def _watched_days(settings: Settings, *, now: datetime) -> Iterator[str]:
-    today = now.date()
-    for back in range(WATCHED_DAYS, 0, -1):
+def _watched_days(settings: Settings, *, today: date) -> Iterator[str]:
+    for back in range(WATCHED_DAYS, -1, -1):
         day = today - timedelta(days=back)
         if day >= settings.start_date:
             yield day.isoformat()

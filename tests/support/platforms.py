@@ -1,0 +1,159 @@
+"""Platforms to run Dagster on: one in memory, one on real servers, a job to run on either, and what its runs left behind.
+
+Expectations do not belong here.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from feature_platform.adapters.contract_files import load_catalog
+from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.core.layout import raw_partition
+from feature_platform.definitions import build_definitions
+from feature_platform.defs.automation import JOB_NAME
+from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.ports import ObjectStore
+from feature_platform.settings import Settings
+from feature_platform.wiring import Platform
+
+UPSTREAM = ("raw_events", "validated_events", "user_features", "user_features_latest")
+"""The shipped assets that need no Redis."""
+
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+
+
+@dataclass(frozen=True)
+class MemoryPlatform(Platform):
+    """A platform whose objects are in this process."""
+
+    store: ObjectStore = field(default_factory=MemoryObjectStore)
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        return self.store
+
+
+def memory_platform(
+    home: Path, *, contracts: Path = SHIPPED_CONTRACTS, store: ObjectStore | None = None, start: date = date(2026, 1, 10), **settings: Any
+) -> MemoryPlatform:
+    """A platform in memory that needs no server up to ``user_features_latest``; its Redis address refuses connections."""
+    uris = {name: f"s3://memory/{name}" for name in ("raw_uri", "work_uri", "feature_base", "registry_uri")}
+    given = {"env": "local", **uris, "redis": "127.0.0.1:1", "contracts_dir": contracts, "start_date": start, "home": home, **settings}
+    return MemoryPlatform(settings=Settings(**given), catalog=load_catalog(contracts), store=store or MemoryObjectStore())
+
+
+def put_raw(platform: Platform, day: str, files: Mapping[str, bytes], *, source: str = "events") -> None:
+    """Deliver raw files of a day as upstream does, over what lies there."""
+    for name, body in files.items():
+        uri = f"{raw_partition(platform.settings.raw_uri, source, day)}{name}"
+        platform.objects.put(uri, body, write_id=f"upstream:{day}:{name}:{len(body)}", sha256=None, condition=None)
+
+
+def event(user: object, moment: str, *, number: int = 0, **facts: object) -> dict[str, object]:
+    """One raw event of the shipped source contract."""
+    known = {"event_id": f"{user}-{moment}-{number}", "user_id": user, "event_time": moment, "event_type": "view"}
+    return {**known, "session_sec": 10.0, "country": "PL", **facts}
+
+
+def json_lines(events: Sequence[Mapping[str, object]]) -> bytes:
+    """Events as a raw file."""
+    return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in events).encode()
+
+
+def put_events(platform: Platform, day: str, *, users: Sequence[int] = (1, 2, 3), **facts: object) -> None:
+    """One event of each user at noon of a day."""
+    put_raw(platform, day, {"part-0.jsonl": json_lines([event(user, f"{day}T12:00:00Z", **facts) for user in users])})
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the job, and what Dagster's instance knows of it."""
+
+    result: dg.ExecuteInProcessResult
+    instance: dg.DagsterInstance
+
+    @property
+    def success(self) -> bool:
+        return bool(self.result.success)
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The platform's tags, without prefix."""
+        run = self.instance.get_run_by_id(self.result.run_id)
+        assert run is not None
+        return {name.removeprefix("feature_platform/"): value for name, value in run.tags.items() if name.startswith("feature_platform/")}
+
+    def summary(self, step: str) -> dict[str, str]:
+        """The summary of one step, from the run's tags."""
+        return {name.removeprefix(f"{step}."): value for name, value in self.tags.items() if name.startswith(f"{step}.")}
+
+    def metadata(self, asset: str) -> dict[str, Any]:
+        """Metadata values of an asset's last materialization in the run."""
+        found = [m for m in self.materializations(asset) if m.run_id == self.result.run_id]
+        materialization = found[-1].asset_materialization
+        assert materialization is not None
+        return {name: value.value for name, value in materialization.metadata.items()}
+
+    def materializations(self, asset: str) -> list[dg.EventLogEntry]:
+        """Every materialization of an asset in the instance, oldest first."""
+        records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
+        return [record.event_log_entry for record in reversed(records)]
+
+    @property
+    def failure(self) -> str:
+        """What the failed steps said, all of them."""
+        failures = [e.step_failure_data for e in self.result.all_events if e.event_type_value in {"STEP_FAILURE", "STEP_UP_FOR_RETRY"}]
+        return "\n".join(data.user_failure_data.description or "" if data.user_failure_data else str(data.error) for data in failures)
+
+    def count(self, event_type: str) -> int:
+        """How many events of a type the run had."""
+        return sum(1 for e in self.result.all_events if e.event_type_value == event_type)
+
+    def checks(self) -> dict[str, bool]:
+        """Check → whether it passed, of the checks that the run evaluated."""
+        return {e.check_name: e.passed for e in self.result.get_asset_check_evaluations()}
+
+
+class MainJob:
+    """The daily job over one platform, run in this process on an instance that forgets."""
+
+    def __init__(self, platform: Platform, *, instance: dg.DagsterInstance, only: Sequence[str] | None = None) -> None:
+        self.platform, self.instance = platform, instance
+        self._only = only
+        self.definitions = build_definitions(platform, retry_delay_s=0)
+        self._job = self.definitions.resolve_job_def(JOB_NAME)
+
+    def run(self, day: str, *, until: str | None = None, only: Sequence[str] | None = None) -> Run:
+        """Materialize the assets for one day, or for a range of days in one run."""
+        chosen = only or self._only
+        keys = None if chosen is None else [dg.AssetKey(name) for name in chosen]
+        tags = {} if until is None else dict(zip(RANGE, (day, until), strict=True))
+        result = self._job.execute_in_process(
+            partition_key=day if until is None else None,
+            tags=tags,
+            instance=self.instance,
+            asset_selection=keys,
+            run_config=QUIET,
+            raise_on_error=False,
+        )
+        return Run(result, self.instance)
+
+    def version_of(self, day: str, *, feature_set: str = "user_features") -> str | None:
+        """The newest version of a day's moment."""
+        from feature_platform.core.layout import as_of
+
+        found = self.platform.feature_sets.history(feature_set).newest_of(as_of(day))
+        return found.version if found else None
+
+    def latest(self, feature_set: str = "user_features") -> str | None:
+        """The version that the log's head names."""
+        head = self.platform.feature_sets.history(feature_set).head
+        return head.version if head else None
