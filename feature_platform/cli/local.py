@@ -8,9 +8,10 @@ from typing import Annotated, Final
 import typer
 
 from feature_platform.cli.output import AsJson, command, say, show_one
+from feature_platform.settings import variable
 
 START_FILE: Final = "start_date"
-Home = Annotated[Path, typer.Option("--home", envvar="FEATURE_PLATFORM_HOME", help="Where the servers keep their state.")]
+Home = Annotated[Path, typer.Option("--home", envvar=variable("home"), help="Where the servers keep their state.")]
 DEFAULT_HOME: Final = Path(".feature_platform")
 
 
