@@ -30,6 +30,9 @@ def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_
         jobs=[job],
         schedules=[automation.daily_schedule(job, settings=settings)],
         sensors=[automation.raw_sensor(catalog, job=job, settings=settings), *automation.slack_sensors(settings)],
+        # Steps follow one another, and each new process would import Dagster, Arrow and Feast again (ten seconds a step); on Kubernetes a
+        # run has a pod of its own.
+        executor=dg.in_process_executor,
         resources={"platform": platform, feature_assets.IO_MANAGER_KEY: S3FeatureSetIOManager(platform)},
     )
 
