@@ -15,7 +15,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
-from feature_platform.cli.local import START_FILE, local_environment, start_date
+from feature_platform.cli.environment import has_data, local_environment, start_date
 from feature_platform.cli.output import console
 from feature_platform.core import layout
 from feature_platform.core.store_requests import IfAbsent
@@ -87,7 +87,7 @@ def write_raw(platform: Platform, day: date, files: Mapping[str, bytes]) -> None
 def _first_day(home: Path, *, days: int) -> date:
     """The demo's first day: kept while its last day is recent, so that running it again finds its own data."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
-    if (home / START_FILE).is_file():
+    if has_data(home):
         kept = start_date(home, chosen=None)
         if timedelta(0) <= yesterday - (kept + timedelta(days=days - 1)) <= _STALE_AFTER:
             return kept

@@ -1,16 +1,16 @@
 """``feature-platform up | down | demo``: the embedded servers, and the main job on them."""
 
 import shlex
-from datetime import UTC, date, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from feature_platform.cli.environment import has_data, local_environment
 from feature_platform.cli.output import AsJson, command, say, show_one
 from feature_platform.settings import variable
 
-START_FILE: Final = "start_date"
 Home = Annotated[Path, typer.Option("--home", envvar=variable("home"), help="Where the servers keep their state.")]
 DEFAULT_HOME: Final = Path(".feature_platform")
 
@@ -21,32 +21,6 @@ def register(app: typer.Typer) -> None:
     app.command()(down)
     app.command()(demo)
     app.command()(dev)
-
-
-def start_date(home: Path, *, chosen: date | None) -> date:
-    """The first daily partition of a local environment: chosen once, then kept beside the servers' state."""
-    file = home / START_FILE
-    if chosen is None and file.is_file():
-        return date.fromisoformat(file.read_text().strip())
-    day = chosen or datetime.now(UTC).date() - timedelta(days=30)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{day.isoformat()}\n")
-    return day
-
-
-def local_environment(home: Path, *, start: date | None, contracts: Path | None) -> dict[str, str]:
-    """Start the embedded servers and answer every variable that points the platform, Feast and Dagster at them.
-
-    Raises:
-        StorageError: A server does not come up.
-    """
-    from feature_platform.cli.instance import prepare_instance
-    from feature_platform.local.services import LocalServices
-
-    services = LocalServices(home)
-    services.up()
-    environment = services.environment(start_date=start_date(home, chosen=start), contracts_dir=contracts)
-    return {**environment, "DAGSTER_HOME": str(prepare_instance(home))}
 
 
 @command
@@ -103,7 +77,7 @@ def dev(
 
     from feature_platform.cli.demo import run_demo
 
-    if not (home / START_FILE).is_file():
+    if not has_data(home):
         run_demo(home, days=9)
     environment = {**os.environ, **local_environment(home, start=None, contracts=None)}
     say(f"The Dagster UI opens on http://{host}:{port}; `feature-platform down` stops S3 and Redis afterwards.")
