@@ -11,7 +11,7 @@ import pytest
 from slack_sdk.web.client import WebClient
 
 from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.cli.instance import prepare_instance
+from feature_platform.cli.environment import prepare_instance
 from feature_platform.definitions import build_definitions
 from feature_platform.wiring import Platform
 from tests.support.platforms import MainJob, memory_platform, put_events
