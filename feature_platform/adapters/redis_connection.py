@@ -187,9 +187,9 @@ def _client(host: str, port: int, address: RedisAddress) -> Any:
 
 def _cluster_nodes(ranges: Any, contact: str, address: RedisAddress) -> Iterator[RedisNode]:
     owned: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    for (first, last), servers in ranges.items():
-        host, port = servers["primary"]
-        owned.setdefault((host or contact, int(port)), []).append((int(first), int(last)))
+    for first, last, primary, *_replicas in ranges:
+        host = primary[0].decode() if primary[0] else contact
+        owned.setdefault((host, int(primary[1])), []).append((int(first), int(last)))
     missing = SLOTS - sum(last - first + 1 for slots in owned.values() for first, last in slots)
     if missing:
         raise StorageError(f"Redis Cluster at {address!r} does not serve {missing} of {SLOTS} slots; wait until it is whole.")

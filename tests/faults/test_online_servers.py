@@ -136,11 +136,12 @@ def test_a_server_that_may_evict_is_refused_up_front(server: ValkeyServer, polic
 def test_a_server_that_falls_silent_midway_is_given_up(server: ValkeyServer) -> None:
     """Frozen, as behind a dead network; what it had received before may still happen after it wakes, and harms nothing."""
     log = _prepared(server)
+    store = RedisOnlineStore(server.connection_string, lease_s=0.5)
     with pytest.raises(StorageError, match="did not answer in time"):
-        _store(server).load(log.request(B, sequence=2), progress=_midway(lambda: os.kill(server.pid, signal.SIGSTOP)))
+        store.load(log.request(B, sequence=2), progress=_midway(lambda: os.kill(server.pid, signal.SIGSTOP)))
     os.kill(server.pid, signal.SIGCONT)
     assert _state(server) == ("loading", B)
-    _store(server).load(log.request(B, sequence=2))
+    store.load(log.request(B, sequence=2))
     assert _is_exact(server, log, B)
 
 
