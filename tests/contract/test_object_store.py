@@ -2,6 +2,8 @@
 
 import hashlib
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +19,7 @@ from feature_platform.adapters.s3 import S3ObjectStore
 from feature_platform.core.store_requests import Condition, IfAbsent, IfMatch, ObjectInfo
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError
 from feature_platform.ports import ObjectStore
+from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_server import moto_server
 from tests.support.services import S3Bucket, S3Endpoint
 
@@ -318,3 +321,29 @@ class TestS3ObjectStoreOnSeaweedFS(ObjectStoreContract):
         put(store, root + "x")
         stored = pickle.loads(pickle.dumps(store)).get(root + "x")
         assert stored.body == b"hello"
+
+    def test_a_forked_child_has_connections_of_its_own(self, s3: S3Bucket, root: str) -> None:
+        put(s3.store, root + "x")
+        answer = subprocess.run([sys.executable, "-c", FORK, root + "x"], env=s3.env, capture_output=True, text=True, check=True)
+        assert answer.stdout.split() == ["child", "hello", "parent", "hello"]
+
+    def test_a_sequential_reader_makes_one_request_for_every_mebibyte(self, proxied_s3: S3Bucket, fault_proxy: FaultProxy) -> None:
+        etag = put(proxied_s3.store, proxied_s3.uri + "x", bytes(3 * 2**20))
+        with proxied_s3.store.open(proxied_s3.uri + "x", etag=etag) as file:
+            while file.read(10_000):
+                pass
+        assert [request.method for request in fault_proxy.passed()] == ["PUT", "HEAD", "GET", "GET", "GET"]
+
+
+FORK = """
+import os, sys
+from feature_platform.adapters.s3 import S3ObjectStore
+store = S3ObjectStore()
+store.get(sys.argv[1])
+child = os.fork()
+if not child:
+    print("child", store.get(sys.argv[1]).body.decode(), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+print("parent", store.get(sys.argv[1]).body.decode())
+"""

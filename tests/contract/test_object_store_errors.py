@@ -1,0 +1,117 @@
+"""What each answer of S3 and each failure of its client means, for the answers that no embedded server gives."""
+
+import pytest
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    ParamValidationError,
+    ProfileNotFound,
+    ReadTimeoutError,
+)
+
+from feature_platform.adapters.s3 import S3ObjectStore
+from feature_platform.adapters.s3_attempts import AttemptsDeadlineError
+from feature_platform.adapters.s3_errors import Effect, translate
+from feature_platform.errors import (
+    ConfigurationError,
+    ConflictError,
+    FeaturePlatformError,
+    InvalidDataError,
+    StorageError,
+    UnknownOutcomeError,
+)
+
+ENDPOINT = "https://me:hunter2@s3.example:9000/?token=hunter2"
+
+
+def refusal(status: int, code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "told"}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")
+
+
+def meaning(error: Exception, *, effect: Effect = "write", reached_server: bool = True) -> FeaturePlatformError:
+    translated = translate(error, uri="s3://bucket/key", endpoint=ENDPOINT, effect=effect, reached_server=reached_server)
+    assert "s3://bucket/key" in str(translated)
+    assert "hunter2" not in str(translated)
+    return translated
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (409, "ConditionalRequestConflict", ConflictError),
+        (412, "PreconditionFailed", ConflictError),
+        (412, "412", ConflictError),
+        # AWS answers so to If-Match where there is no object.
+        (404, "NoSuchKey", ConflictError),
+        (404, "NoSuchBucket", ConfigurationError),
+        (403, "AccessDenied", ConfigurationError),
+        (403, "RequestTimeTooSkewed", ConfigurationError),
+        (401, "Unauthorized", ConfigurationError),
+        (400, "ExpiredToken", ConfigurationError),
+        (400, "InvalidToken", ConfigurationError),
+        (301, "PermanentRedirect", ConfigurationError),
+        (400, "AuthorizationHeaderMalformed", ConfigurationError),
+        (400, "EntityTooLarge", StorageError),
+        (500, "InternalError", UnknownOutcomeError),
+        (503, "SlowDown", UnknownOutcomeError),
+        (504, "504", UnknownOutcomeError),
+    ],
+)
+def test_a_refused_write_is_of_one_kind(status: int, code: str, expected: type[Exception]) -> None:
+    assert type(meaning(refusal(status, code))) is expected
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, "InternalError"), (503, "SlowDown"), (400, "InvalidRange")])
+def test_a_refused_read_changed_nothing(status: int, code: str) -> None:
+    assert type(meaning(refusal(status, code), effect="read")) is StorageError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionClosedError(endpoint_url="https://s3.example"),
+        ReadTimeoutError(endpoint_url="https://s3.example"),
+        AttemptsDeadlineError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_unanswered_write_is_unknown_unless_no_attempt_reached_the_server(error: Exception) -> None:
+    assert type(meaning(error)) is UnknownOutcomeError
+    assert type(meaning(error, reached_server=False)) is StorageError
+    assert type(meaning(error, effect="read")) is StorageError
+
+
+def test_a_refused_connection_is_named_without_the_secrets_of_its_url() -> None:
+    translated = meaning(EndpointConnectionError(endpoint_url="https://s3.example:9000"), reached_server=False)
+    assert str(translated) == (
+        "s3://bucket/key: S3 at https://s3.example:9000/ could not be reached (EndpointConnectionError) after all retries. Check that the "
+        "endpoint is up and reachable, then run again."
+    )
+
+
+@pytest.mark.parametrize(
+    "error", [NoCredentialsError(), NoRegionError(), ProfileNotFound(profile="mine")], ids=lambda error: type(error).__name__
+)
+def test_what_the_operator_forgot_is_a_configuration_error(error: BotoCoreError) -> None:
+    translated = meaning(error, reached_server=False)
+    assert type(translated) is ConfigurationError
+    assert str(error) in str(translated)
+
+
+def test_an_impossible_address_is_invalid_data() -> None:
+    assert type(meaning(ParamValidationError(report="Invalid bucket name"))) is InvalidDataError
+
+
+def test_a_profile_that_does_not_exist_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/key: The config profile \(nobody\) could not be found"):
+        S3ObjectStore().get("s3://bucket/key")
+
+
+def test_no_credentials_at_all_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigurationError, match=r"s3://bucket/key: Unable to locate credentials\. Correct the AWS credentials"):
+        S3ObjectStore(endpoint_url="http://127.0.0.1:9").get("s3://bucket/key")
