@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
 
+from feature_platform.adapters.published_head import published_head
 from feature_platform.core import checks, layout
 from feature_platform.core.contract import Contract
 from feature_platform.core.decisions import newest_promotable
@@ -87,22 +88,15 @@ def load_request(platform: Platform, contract: Contract) -> OnlineLoad:
 
     Raises:
         NotFoundError: Nothing was promoted yet.
+        InvalidDataError: The head was built by another contract than the one that would describe it.
     """
-    name, store = contract.feature_set, platform.feature_sets
-    history = store.history(name)
-    head, version = history.head, history.head_version
-    if head is None or version is None:
-        raise NotFoundError(f"{name} has no latest yet; materialize {name}_latest first.")
-    return OnlineLoad(
-        contract=contract,
-        project=platform.settings.feast_project,
-        version=head.version,
-        sequence=head.sequence,
-        schema_hash=version.schema_hash,
-        content_hash=version.content_hash,
-        source=lambda: store.open_features(name, head.version),
-        earlier=lambda earlier: store.open_features(name, earlier),
-    )
+    request = published_head(platform.feature_sets, contract.feature_set, project=platform.settings.feast_project).load
+    if request.schema_hash != contract.schema_hash:
+        raise InvalidDataError(
+            f"{contract.feature_set} {request.version} was built by contract {request.schema_hash[:12]}, the contract now is "
+            f"{contract.schema_hash[:12]}; build and promote a version by this contract before it is served."
+        )
+    return request
 
 
 def serve(platform: Platform, contract: Contract, *, progress: Callable[[int, int], object] | None = None) -> Served:
@@ -119,11 +113,6 @@ def serve(platform: Platform, contract: Contract, *, progress: Callable[[int, in
 
     started = time.monotonic()
     request = load_request(platform, contract)
-    if request.schema_hash != contract.schema_hash:
-        raise InvalidDataError(
-            f"{contract.feature_set} {request.version} was built by contract {request.schema_hash[:12]}, the contract now is "
-            f"{contract.schema_hash[:12]}; build and promote a version by this contract before it is served."
-        )
     apply_contracts(platform.feast_store, [contract], settings=platform.settings)
     report = platform.online.load(request, progress=progress)
     as_of = layout.version_moment(request.version)
