@@ -107,9 +107,7 @@ def _validated_day(context: dg.AssetExecutionContext, platform: Platform, source
         return None
     context.log.info(f"{source.source} {partition} lies in the window and was not validated under this contract yet; doing so now.")
     day = platform.engine.validate(source, manifest)
-    context.log_event(
-        dg.AssetMaterialization(validated_key(source.source), partition=partition, metadata=validated_metadata(source, [day]))
-    )
+    context.log_event(dg.AssetMaterialization(validated_key(source.source), partition=partition, metadata=validated_metadata(source, day)))
     return day
 
 

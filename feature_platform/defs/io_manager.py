@@ -15,6 +15,7 @@ from feature_platform.core.publication import Publication
 from feature_platform.defs import presentation
 from feature_platform.defs.builds import FeatureBuild, FeatureBuilds
 from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported
 from feature_platform.errors import NotFoundError
 from feature_platform.wiring import Platform
@@ -38,10 +39,14 @@ class S3FeatureSetIOManager(dg.IOManager):
         with reported(context, feature_set=name, partitions=list(obj)) as report:
             published = {partition: self._commit(context, partition=partition, build=build) for partition, build in sorted(obj.items())}
             newest = max(published)
-            contract = self._platform.catalog.contract(name)
+            catalog = self._platform.catalog
+            contract = catalog.contract(name)
             rows = sum(publication.metadata["row_count"] for publication in published.values())
             report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
-            context.add_output_metadata(presentation.published(contract, published=published, preview=self._preview(obj[newest])))
+            lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
+            for partition, publication in published.items():
+                told = presentation.published(contract, publication, lineage=lineage, preview=self._preview(obj[partition]))
+                context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=partition)
             data_version = dg.DataVersion("+".join(str(p.metadata["content_hash"])[:16] for _, p in sorted(published.items()))[:200])
             context.step_context.set_data_version(context.asset_key, data_version)
 

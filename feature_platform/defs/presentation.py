@@ -77,18 +77,19 @@ def lineage(contract: Contract, *, upstream: dg.AssetKey, source: SourceContract
     )
 
 
-def published(contract: Contract, *, published: Mapping[str, Publication], preview: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Metadata of a materialized feature set; of the newest partition where a run covers several."""
-    partition = max(published)
-    newest = published[partition]
-    facts = newest.metadata
+def published(
+    contract: Contract, publication: Publication, *, lineage: dg.TableColumnLineage, preview: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Metadata of one materialized partition of a feature set."""
+    facts = publication.metadata
     files = facts["files"]
     return {
         ROW_COUNT: facts["row_count"],
         COLUMN_SCHEMA: contract_schema(contract),
-        URI: newest.uri,
-        "version": newest.version,
-        "is_new": newest.is_new,
+        COLUMN_LINEAGE: lineage,
+        URI: publication.uri,
+        "version": publication.version,
+        "is_new": publication.is_new,
         "as_of": facts["as_of"],
         "schema_hash": facts["schema_hash"],
         "content_hash": facts["content_hash"],
@@ -100,12 +101,7 @@ def published(contract: Contract, *, published: Mapping[str, Publication], previ
         "statistics": table([{"column": name, **_brief(values)} for name, values in facts["statistics"].items()]),
         "null_ratio": _null_ratio(facts),
         "preview": table(preview),
-        **({"versions": table([_row(key, item) for key, item in sorted(published.items())])} if len(published) > 1 else {}),
     }
-
-
-def _row(partition: str, publication: Publication) -> dict[str, Any]:
-    return {"partition": partition, "version": publication.version, "new": publication.is_new, "rows": publication.metadata["row_count"]}
 
 
 def _brief(values: Mapping[str, Any]) -> dict[str, Any]:

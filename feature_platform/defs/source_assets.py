@@ -50,9 +50,10 @@ def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, re
             ]
             rows = sum(manifest.rows for manifest in manifests)
             report.add(uri=platform.settings.raw_uri, rows=rows)
+            for manifest in manifests:
+                context.add_asset_metadata(_raw_metadata(manifest), partition_key=manifest.partition)
             return dg.MaterializeResult(
-                metadata={**_raw_metadata(manifests), "seconds": round(time.monotonic() - started, 3)},
-                data_version=dg.DataVersion(_etags(manifests)),
+                metadata={"seconds": round(time.monotonic() - started, 3)}, data_version=dg.DataVersion(_etags(manifests))
             )
 
     return raw
@@ -81,43 +82,42 @@ def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefiniti
                 days.append(platform.engine.validate(source, manifest))
                 context.log.info(f"{source.source} {partition}: kept {days[-1].kept} of {days[-1].rows_in} rows, {dict(days[-1].rejected)}")
             report.add(uri=platform.settings.work_uri, rows=sum(day.kept for day in days))
+            for day in days:
+                context.add_asset_metadata(validated_metadata(source, day), partition_key=day.partition)
             return dg.MaterializeResult(
-                metadata={**validated_metadata(source, days), "seconds": round(time.monotonic() - started, 3)},
+                metadata={"seconds": round(time.monotonic() - started, 3)},
                 data_version=dg.DataVersion("+".join(file.sha256[:16] for day in days for file in day.files)[:200]),
             )
 
     return validated
 
 
-def validated_metadata(source: SourceContract, days: Sequence[ValidatedDay]) -> dict[str, Any]:
-    """What the UI shows of validated days; sums where there are several."""
-    reasons: dict[str, int] = {}
-    for day in days:
-        for reason, count in day.rejected.items():
-            reasons[reason] = reasons.get(reason, 0) + count
-    kept, rows_in = sum(day.kept for day in days), sum(day.rows_in for day in days)
+def validated_metadata(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
+    """What the UI shows of a validated day."""
     return {
-        presentation.ROW_COUNT: kept,
+        presentation.ROW_COUNT: day.kept,
         presentation.COLUMN_SCHEMA: presentation.source_schema(source),
-        "rows_in": rows_in,
-        "rows_kept": kept,
-        "rows_quarantined": sum(reasons.values()),
-        "rejected_ratio": sum(reasons.values()) / rows_in if rows_in else 0.0,
-        "quarantined_by_reason": presentation.table([{"reason": reason, "rows": count} for reason, count in reasons.items()]),
+        presentation.URI: day.files[0].uri.rsplit("/", 1)[0] if day.files else "",
+        "rows_in": day.rows_in,
+        "rows_kept": day.kept,
+        "rows_quarantined": day.quarantined,
+        "rejected_ratio": day.quarantined / day.rows_in if day.rows_in else 0.0,
+        "quarantined_by_reason": presentation.table([{"reason": reason, "rows": count} for reason, count in day.rejected.items()]),
         "source_hash": source.schema_hash,
-        "bytes": sum(file.size_bytes for day in days for file in day.files),
-        "files": presentation.table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for day in days for file in day.files]),
-        "quarantine": presentation.table([{"uri": file.uri, "rows": file.rows} for day in days for file in day.quarantine]),
+        "bytes": sum(file.size_bytes for file in day.files),
+        "files": presentation.table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in day.files]),
+        "quarantine": presentation.table([{"uri": file.uri, "rows": file.rows} for file in day.quarantine]),
     }
 
 
-def _raw_metadata(manifests: Sequence[RawManifest]) -> Mapping[str, Any]:
-    objects = [item for manifest in manifests for item in manifest.objects]
+def _raw_metadata(manifest: RawManifest) -> Mapping[str, Any]:
+    objects = manifest.objects
     return {
-        presentation.ROW_COUNT: sum(item.rows for item in objects),
+        presentation.ROW_COUNT: manifest.rows,
+        presentation.URI: objects[0].uri.rsplit("/", 1)[0] if objects else "",
         "objects": len(objects),
-        "bytes": sum(item.size_bytes for item in objects),
-        "ignored": ", ".join(name for manifest in manifests for name in manifest.ignored) or "none",
+        "bytes": manifest.size_bytes,
+        "ignored": ", ".join(manifest.ignored) or "none",
         "sources": presentation.table(
             [{"uri": o.uri, "etag": o.etag, "bytes": o.size_bytes, "rows": o.rows, "modified_at": o.modified_at} for o in objects]
         ),

@@ -1,7 +1,6 @@
 """When things run by themselves, and who hears of it: schedule, run queue, retries, the sensor of raw data, Slack."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -144,11 +143,11 @@ def test_a_day_whose_files_were_seen_before_it_ended_is_left_to_the_schedule(tmp
 
 
 @pytest.fixture
-def slack(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
+def slack(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What Slack would be sent; the client's network call is the only thing replaced."""
     sent: list[tuple[str, str]] = []
     monkeypatch.setattr(WebClient, "chat_postMessage", lambda _, **message: sent.append((message["channel"], message["text"])))
-    yield sent
+    return sent
 
 
 def test_slack_hears_of_runs_where_it_is_configured(tmp_path: Path, instance: dg.DagsterInstance, slack: list[tuple[str, str]]) -> None:

@@ -97,15 +97,16 @@ class Run:
 
     def metadata(self, asset: str) -> dict[str, Any]:
         """Metadata values of an asset's last materialization in the run."""
-        found = [m for m in self.materializations(asset) if m.run_id == self.result.run_id]
-        materialization = found[-1].asset_materialization
-        assert materialization is not None
-        return {name: value.value for name, value in materialization.metadata.items()}
+        return list(self._materialized(asset).values())[-1]
 
-    def materializations(self, asset: str) -> list[dg.EventLogEntry]:
-        """Every materialization of an asset in the instance, oldest first."""
+    def partitions(self, asset: str) -> dict[str, dict[str, Any]]:
+        """Partition → metadata values of what the run materialized."""
+        return {str(partition): values for partition, values in self._materialized(asset).items()}
+
+    def _materialized(self, asset: str) -> dict[str | None, dict[str, Any]]:
         records = self.instance.fetch_materializations(dg.AssetKey(asset), limit=100).records
-        return [record.event_log_entry for record in reversed(records)]
+        own = [r.asset_materialization for r in reversed(records) if r.run_id == self.result.run_id and r.asset_materialization]
+        return {m.partition: {name: value.value for name, value in m.metadata.items()} for m in own}
 
     @property
     def failure(self) -> str:
