@@ -18,7 +18,7 @@ import pyarrow as pa
 from feature_platform.adapters.duckdb_session import EngineLimits, PinnedObject, open_session, pinned_path
 from feature_platform.adapters.duckdb_transform import select_transform
 from feature_platform.adapters.duckdb_validation import DayValidation
-from feature_platform.core.compile import EVENTS, compile_features
+from feature_platform.core.compile import EVENTS, POSITION, compile_features
 from feature_platform.core.contract import Contract
 from feature_platform.core.feature_table import FeatureTable
 from feature_platform.core.layout import validated_partition, window_partitions
@@ -85,7 +85,7 @@ class DuckDBEngine:
         spool = _Spool(self._workdir)
         try:
             with open_session(store=self._store, objects=objects, directory=spool.directory, limits=self._limits) as connection:
-                _create_events(connection, list(objects), source)
+                _create_events(connection, list(objects), source, positioned=contract.sql is None)
                 if contract.sql is not None:
                     query = select_transform(connection, contract, as_of=as_of, timeout_s=self._limits.transform_timeout_s)
                 else:
@@ -128,15 +128,20 @@ def _batches(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schem
         yield batch.cast(schema)
 
 
-def _create_events(connection: duckdb.DuckDBPyConnection, names: Sequence[str], source: SourceContract) -> None:
-    """The view of the window's events: the columns of the source contract."""
+def _create_events(connection: duckdb.DuckDBPyConnection, names: Sequence[str], source: SourceContract, *, positioned: bool) -> None:
+    """The view of the window's events: the columns of the source contract, and the position where it is asked for.
+
+    Days and their files are given in order, and rows lie in a file in the order of validated events.
+    """
     if names:
         listed = ", ".join(text_literal(pinned_path(name)) for name in names)
         columns = ", ".join(identifier(column.name) for column in source.columns)
-        query = f"SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false)"
+        position = f", (CAST(file_index AS BIGINT) << 40) + file_row_number AS {identifier(POSITION)}" if positioned else ""
+        query = f"SELECT {columns}{position} FROM read_parquet([{listed}], hive_partitioning = false, file_row_number = {positioned})"
     else:
         columns = ", ".join(f"CAST(NULL AS {sql_type(column.type)}) AS {identifier(column.name)}" for column in source.columns)
-        query = f"SELECT {columns} WHERE false"
+        position = f", CAST(NULL AS BIGINT) AS {identifier(POSITION)}" if positioned else ""
+        query = f"SELECT {columns}{position} WHERE false"
     connection.execute(f"CREATE VIEW {EVENTS} AS {query}")
     found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
     faults = [

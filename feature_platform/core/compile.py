@@ -5,9 +5,10 @@ divided once; the variance follows from integer sums. Running the query does not
 
 Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``where``; nulls in the aggregated column do not count:
 
-- One row for each key with any event in the longest window, sorted by key. ``count`` and ``approx_distinct`` of nothing are 0, else null.
-- ``sum``, ``mean``: exact in units of 10^-decimals; ``stddev`` is the sample's (n - 1), null below two values.
-- ``first``, ``last``: the value at the least, greatest event time; of several at that moment, the least (first), the greatest (last).
+- One row for each key with any event in the longest window, sorted by key; ``count`` and ``approx_distinct`` of nothing are 0, else null.
+- ``sum``, ``mean``: exact in units of 10^-decimals (halves go to the even one); ``stddev`` is the sample's (n - 1), null below two values.
+- ``first``, ``last``: the value of the first, last event that has one, in the order of validated events: event time, then all columns in the
+  order of the source contract. Of events at one moment all ``last`` features therefore look at the same one first.
 - ``age_of_last``: seconds from the last event to as-of, whole seconds rounded down for integers.
 - ``approx_distinct``: see ``core.sql_distinct``.
 """
@@ -22,6 +23,9 @@ from feature_platform.core.sql_distinct import distinct_query
 
 EVENTS = "events"
 """The relation that holds the window's events."""
+
+POSITION = "#position"
+"""A column of it: an integer that rises in the order of validated events. No source column can have this name."""
 
 _COMPARISONS: Mapping[str, str] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "ne": "<>"}
 
@@ -70,12 +74,12 @@ class _Compiler:
 
     def _feature(self, column: Column, aggregation: Aggregation) -> str:
         if aggregation.function == "count":
-            return _whole(self._aggregate("count(*)", aggregation), column)
+            return _counted(self._aggregate("count(*)", aggregation), column)
         if aggregation.function == "age_of_last":
             return self._age(column, aggregation)
         taken = self._columns[str(aggregation.column)]
         if aggregation.function == "approx_distinct":
-            return _whole(self._sketch(taken, aggregation), column)
+            return _counted(self._sketch(taken, aggregation), column)
         if aggregation.function in {"min", "max"}:
             return self._aggregate(f"{aggregation.function}({identifier(taken.name)})", aggregation)
         if aggregation.function in {"first", "last"}:
@@ -85,23 +89,23 @@ class _Compiler:
     def _age(self, column: Column, aggregation: Aggregation) -> str:
         last = self._aggregate(f"max({self._time})", aggregation)
         age_us = f"(epoch_us({moment_literal(self._as_of)}) - epoch_us({last}))"
-        return f"{age_us} / 1e6" if column.type == "float64" else _whole(f"{age_us} // 1000000", column)
+        return f"{age_us} / 1e6" if column.type == "float64" else _counted(f"{age_us} // 1000000", column)
 
     def _edge(self, taken: SourceColumn, aggregation: Aggregation) -> str:
-        """The value of the least or greatest pair (time, value): a total order, so that ties do not depend on row order."""
-        value = identifier(taken.name)
-        function = "min" if aggregation.function == "first" else "max"
-        pair = f"{function}({{'at': {self._time}, 'value': {value}}})"
-        return f"struct_extract({self._aggregate(pair, aggregation, present=value)}, 'value')"
+        """The value at the least or greatest position, nulls passed over."""
+        function = "arg_min" if aggregation.function == "first" else "arg_max"
+        return self._aggregate(f"{function}({identifier(taken.name)}, {identifier(POSITION)})", aggregation)
 
     def _moments(self, column: Column, taken: SourceColumn, aggregation: Aggregation) -> str:
         value = identifier(taken.name)
-        decimals = taken.decimals if taken.type.startswith("float") else 0
-        units = f"CAST(round(CAST({value} AS DOUBLE) * 1e{decimals}) AS BIGINT)" if decimals or taken.type.startswith("float") else value
+        decimals, units = 0, value
+        if taken.type.startswith("float"):
+            decimals = taken.decimals
+            units = f"CAST(CAST({value} AS DOUBLE) * 1e{decimals} AS BIGINT)"  # the cast rounds
         total = self._aggregate(f"sum({units})", aggregation)
         if aggregation.function == "sum":
             return _scaled_sum(total, column, decimals)
-        count = self._aggregate(f"count({value})", aggregation)
+        count = self._aggregate(f"count({value})" if taken.nullable else "count(*)", aggregation)
         if aggregation.function == "mean":
             return _real(f"CAST({total} AS DOUBLE) / (CAST({count} AS DOUBLE) * 1e{decimals})", column)
         squares = self._aggregate(f"sum(CAST({units} AS HUGEINT) * CAST({units} AS HUGEINT))", aggregation)
@@ -162,6 +166,11 @@ def _stddev(count: str, total: str, squares: str, decimals: int) -> str:
     rest = f"({total} - {count} * {quotient})"
     numerator = f"greatest(CAST({around} AS DOUBLE) - CAST({rest} * {rest} AS DOUBLE) / CAST({count} AS DOUBLE), 0.0)"
     return f"CASE WHEN {count} > 1 THEN sqrt({numerator} / CAST({count} - 1 AS DOUBLE)) / 1e{decimals} END"
+
+
+def _counted(expression: str, column: Column) -> str:
+    """A count or an age: a BIGINT that no data can overflow, checked only where the column is narrower."""
+    return expression if column.type == "int64" else _whole(expression, column)
 
 
 def _whole(expression: str, column: Column) -> str:

@@ -54,7 +54,7 @@ def _text(column: SourceColumn) -> str:
     if column.type == "string":
         return name
     if column.type.startswith("float"):
-        return f"CAST(CAST(round(CAST({name} AS DOUBLE) * 1e{column.decimals}) AS BIGINT) AS VARCHAR)"
+        return f"CAST(CAST(CAST({name} AS DOUBLE) * 1e{column.decimals} AS BIGINT) AS VARCHAR)"
     if column.type == "timestamp":
         return f"CAST(epoch_us({name}) AS VARCHAR)"
     return f"hex({name})" if column.type == "bytes" else f"CAST({name} AS VARCHAR)"

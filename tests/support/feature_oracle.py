@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -54,11 +54,15 @@ def _feature(column: Column, aggregation: Aggregation, source: SourceContract, a
         return min(values)
     if aggregation.function == "max":
         return max(values)
-    if aggregation.function == "first":
-        return min((event[source.event_time], event[taken.name]) for event in present)[1]
-    if aggregation.function == "last":
-        return max((event[source.event_time], event[taken.name]) for event in present)[1]
+    if aggregation.function in {"first", "last"}:
+        return in_order(present, source)[0 if aggregation.function == "first" else -1][taken.name]
     return _moment(column, aggregation.function, taken, values)
+
+
+def in_order(events: Sequence[Event], source: SourceContract) -> list[Event]:
+    """Events in the order of validated events: event time, then all columns in contract order, nulls last."""
+    names = [source.event_time, *(column.name for column in source.columns)]
+    return sorted(events, key=lambda event: [(event[name] is None, event[name] if event[name] is not None else 0) for name in names])
 
 
 def _age(column: Column, source: SourceContract, as_of: datetime, events: Sequence[Event]) -> float | int | None:
@@ -89,8 +93,8 @@ def _meets(event: Event, aggregation: Aggregation) -> bool:
 
 
 def units_of(value: float, decimals: int) -> int:
-    """Whole multiples of 10^-decimals, halves away from zero, of the product as a double holds it."""
-    return int(Decimal(value * float(10**decimals)).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    """Whole multiples of 10^-decimals, halves to even, of the product as a double holds it."""
+    return int(Decimal(value * float(10**decimals)).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
 
 
 def _moment(column: Column, function: str, taken: SourceColumn, values: Sequence[Any]) -> Any:
