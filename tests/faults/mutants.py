@@ -15,7 +15,8 @@ from feature_platform.core.layout import FILES, PARQUET, FeatureSetLayout
 from feature_platform.core.store_requests import CopyOf, Delete, Head, IfAbsent, Put, Scan, Wait
 from feature_platform.errors import ConflictError, StorageError
 from tests.faults import simulation
-from tests.faults.simulation import LAYOUT, Simulation
+from tests.faults.simulated_store import LAYOUT
+from tests.faults.simulation import Simulation
 
 Mutant = Callable[[], Any]
 

@@ -10,6 +10,7 @@ import pytest
 from tests.faults import simulation
 from tests.faults.figures import record_figure
 from tests.faults.mutants import CAMPAIGNS, MUTANTS
+from tests.faults.simulated_store import InvariantError
 
 SHARES = 8
 TOTAL = 1_000_000 if os.environ.get("FAULTS") == "full" else 20_000
@@ -32,7 +33,7 @@ def test_no_schedule_of_crashes_pauses_and_lost_answers_breaks_an_invariant(camp
 
 @pytest.mark.parametrize("name", MUTANTS)
 def test_removing_any_one_rule_is_noticed(name):
-    with MUTANTS[name](), pytest.raises(simulation.InvariantError):
+    with MUTANTS[name](), pytest.raises(InvariantError):
         run_all(CAMPAIGNS[name], range(MUTANT_SCHEDULES))
     record_figure("mutants killed", tried=1, violations=0)
 

@@ -1,0 +1,87 @@
+"""The store that simulated processes share: linearizable, with conditions and ETags as S3 has them; faults are decided elsewhere."""
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from feature_platform.core.layout import FeatureSetLayout
+from feature_platform.core.store_requests import (
+    Delete,
+    Get,
+    GetImmutable,
+    Head,
+    IfAbsent,
+    IfMatch,
+    ObjectInfo,
+    Put,
+    Scan,
+    StoredObject,
+    Wait,
+)
+from feature_platform.errors import ConflictError
+
+LAYOUT = FeatureSetLayout("s3://sim/features", "fs")
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class InvariantError(AssertionError):
+    """An invariant does not hold; the message names the seed."""
+
+
+class CrashError(Exception):
+    """The simulated process dies here."""
+
+
+def sha(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
+
+
+@dataclass
+class SimObject:
+    body: bytes
+    etag: str
+    write_id: str
+    sha256: str
+    modified_at: datetime
+
+
+@dataclass
+class SimStore:
+    """Linearizable object store; ETags are digests of bytes, as S3's are."""
+
+    objects: dict[str, SimObject] = field(default_factory=dict)
+    now: datetime = EPOCH
+
+    def info(self, uri: str) -> ObjectInfo | None:
+        found = self.objects.get(uri)
+        return found and ObjectInfo(uri, found.etag, len(found.body), found.modified_at, found.write_id, found.sha256)
+
+    def read(self, request: Any) -> object:
+        match request:
+            case Head():
+                return self.info(request.uri)
+            case Get():
+                info = self.info(request.uri)
+                return info and StoredObject(info, self.objects[request.uri].body)
+            case GetImmutable():
+                return tuple(self.objects[uri].body for uri in request.uris)
+            case Scan():
+                return tuple(info for uri in sorted(self.objects) if uri.startswith(request.prefix) and (info := self.info(uri)))
+            case Wait():
+                self.now += timedelta(seconds=request.seconds)
+                return None
+        raise TypeError(request)
+
+    def write(self, request: Put | Delete, body: bytes) -> object:
+        if isinstance(request, Delete):
+            self.objects.pop(request.uri, None)
+            return None
+        found = self.objects.get(request.uri)
+        if isinstance(request.condition, IfAbsent) and found is not None:
+            raise ConflictError("412")
+        if isinstance(request.condition, IfMatch) and (found is None or found.etag != request.condition.etag):
+            raise ConflictError("412")
+        etag = hashlib.md5(body, usedforsecurity=False).hexdigest()
+        self.objects[request.uri] = SimObject(body, etag, request.write_id, sha(body), self.now)
+        return etag
