@@ -17,12 +17,17 @@ class Invariants:
     pinned: dict[tuple[str, str], bool]
     acknowledged: list[str]
     shown: int
+    checked: object = None
 
     def fail(self, what: str) -> None:
         raise InvariantError(f"seed {self.seed}, step {self.steps}: {what}")
 
     def check_store(self) -> None:
-        """Everything that must hold at every moment; cheap, because only what changed is looked at anew."""
+        """Everything that must hold at every moment; looked at whenever the store or the pins changed."""
+        state = (self.store.changes, frozenset(self.pinned))
+        if state == self.checked:
+            return
+        self.checked = state
         objects = self.store.objects
         logged = {uri: found.body for uri, found in objects.items() if uri.startswith(LAYOUT.log)}
         if logged != self.log_bytes:

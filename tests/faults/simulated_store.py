@@ -52,6 +52,7 @@ class SimStore:
 
     objects: dict[str, SimObject] = field(default_factory=dict)
     now: datetime = EPOCH
+    changes: int = 0
 
     def info(self, uri: str) -> ObjectInfo | None:
         found = self.objects.get(uri)
@@ -74,6 +75,7 @@ class SimStore:
         raise TypeError(request)
 
     def write(self, request: Put | Delete, body: bytes) -> object:
+        self.changes += 1
         if isinstance(request, Delete):
             self.objects.pop(request.uri, None)
             return None
