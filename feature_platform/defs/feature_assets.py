@@ -118,6 +118,7 @@ def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         key=latest_key(contract.feature_set),
         deps=[dg.AssetDep(contract.feature_set, partition_mapping=dg.AllPartitionMapping())],
         group_name=contract.feature_set,
+        backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
         retry_policy=retry,
         kinds={"s3"},
         description=f"`latest/` of {contract.feature_set}: four files of the newest version that passed its checks; what Feast reads.",

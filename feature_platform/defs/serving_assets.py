@@ -28,6 +28,7 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         key=online_key(contract.feature_set),
         deps=[latest_key(contract.feature_set)],
         group_name=contract.feature_set,
+        backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
         retry_policy=retry,
         kinds={"feast", "redis"},
         description=f"{contract.feature_set} as Feast serves it from Redis: the rows of `latest/`, all of them and no others.",
