@@ -1,0 +1,196 @@
+"""Loading a version into Redis: ours against Feast's own writer, and against what the server itself takes.
+
+Every measurement has a server of its own, freshly started and empty. All three ways take turns, several rounds, and the best round of each
+counts, since whatever else runs on the machine only ever slows. The peers are at their best:
+
+- Feast's own writer gets its rows as an Arrow table in memory, in batches of 10,000, with ``skip_dedup``; on fewer rows, its rate is flat.
+- The server's ceiling is the very commands that we send, encoded beforehand, down one connection, with another thread taking the replies.
+
+Peak memory is that of a process of its own that does nothing but the load (``python -m tests.benchmarks.online_loads``).
+"""
+
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.core.online_commands import command, upserts
+from feature_platform.core.online_layout import view_layout
+from feature_platform.core.online_load import OnlineLoad
+from tests.support.online import AS_OF_US, PROJECT, contract_of
+from tests.support.stock_feast import StockWriter
+from tests.support.valkey_server import ValkeyServer, valkey_server
+
+CONTRACT: Final = contract_of({"user_id": "int64", "f_count": "int64", "f_mean": "float64", "f_age": "int64"}, name="benchmark_users")
+VERSION: Final = "v_20260115T000000"
+KEY_TTL_S: Final = 7 * 86_400
+_CHUNK_ROWS: Final = 100_000
+
+
+class Figure(TypedDict):
+    """One row of the benchmark's table."""
+
+    name: str
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version's file on disk."""
+
+    path: Path
+    rows: int
+
+    @property
+    def request(self) -> OnlineLoad:
+        """Its load."""
+        return OnlineLoad(
+            contract=CONTRACT,
+            project=PROJECT,
+            version=VERSION,
+            sequence=1,
+            schema_hash=CONTRACT.schema_hash,
+            content_hash="benchmark",
+            source=lambda: self.path.open("rb"),
+            earlier=self._no_other,
+        )
+
+    def _no_other(self, version: str) -> BinaryIO:
+        raise AssertionError(f"the benchmark loads one version, not {version}")
+
+
+def load_figures(*, rows: int, stock_rows: int, rounds: int, memory_rows: tuple[int, ...]) -> list[Figure]:
+    """Rows per second, ours beside Feast's and the server's, without and with a Redis TTL on every key, and peak memory."""
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="bench-online-") as directory:
+        version = _write_version(Path(directory) / "features.parquet", rows=rows)
+        for expire in (False, True):
+            rates = _rates(version, stock_rows=stock_rows, rounds=rounds, expire=expire)
+            what = "with a TTL on every key" if expire else "without TTL"
+            figures.append(_figure(f"load {rows:,} rows {what}, stock Feast", rates["ours"], rates["stock"], unit="rows/s"))
+            figures.append(_figure(f"load {rows:,} rows {what}, server ceiling", rates["ours"], rates["ceiling"], unit="rows/s"))
+        peaks = [_peak_mib(_write_version(Path(directory) / f"{count}.parquet", rows=count)) for count in memory_rows]
+        for count, peak in zip(memory_rows, peaks, strict=True):
+            figures.append(_figure(f"peak memory of loading {count:,} rows, {memory_rows[0]:,} rows", peak, peaks[0], unit="MiB"))
+    return figures
+
+
+def _figure(name: str, ours: float, peer: float, *, unit: str) -> Figure:
+    return Figure(name=name, ours=round(ours, 1), peer=round(peer, 1), ratio=round(ours / peer, 2), unit=unit)
+
+
+def _rates(version: Version, *, stock_rows: int, rounds: int, expire: bool) -> dict[str, float]:
+    table = pq.read_table(version.path)
+    few = table.slice(0, stock_rows)
+    ways: dict[str, tuple[int, Callable[[ValkeyServer], float]]] = {
+        "ceiling": (version.rows, lambda server: _push(server, _encoded(table, expire=expire))),
+        "ours": (version.rows, lambda server: _timed(lambda: _load(server.connection_string, version, expire=expire))),
+        "stock": (few.num_rows, lambda server: _stock(server, few, expire=expire)),
+    }
+    best = dict.fromkeys(ways, 0.0)
+    for _ in range(rounds):
+        for name, (rows, run) in ways.items():
+            with valkey_server() as server:
+                best[name] = max(best[name], rows / run(server))
+    return best
+
+
+def _timed(run: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def _load(connection_string: str, version: Version, *, expire: bool) -> None:
+    RedisOnlineStore(connection_string, expire=expire).load(version.request)
+
+
+def _stock(server: ValkeyServer, table: pa.Table, *, expire: bool) -> float:
+    writer = StockWriter(server.connection_string, project=PROJECT, key_ttl_s=KEY_TTL_S if expire else None)
+    writer.write(CONTRACT, table.slice(0, 100))
+    return _timed(lambda: writer.write(CONTRACT, table))
+
+
+def _encoded(table: pa.Table, *, expire: bool) -> list[bytes]:
+    layout = view_layout(CONTRACT, project=PROJECT)
+    expire_at_ms = int(time.time() + KEY_TTL_S) * 1000 if expire else None
+    batches = table.combine_chunks().to_batches(max_chunksize=10_000)
+    frames = [upserts(batch, layout, expire_at_ms=expire_at_ms, framing="command") for batch in batches]
+    return [bytes(memoryview(frame.rows.buffers()[2])) for frame in frames]
+
+
+def _push(server: ValkeyServer, buffers: list[bytes]) -> float:
+    """Seconds until the server has answered everything."""
+    with socket.create_connection((server.host, server.port)) as connection:
+        drain = threading.Thread(target=_drain, args=(connection,))
+
+        def run() -> None:
+            drain.start()
+            for buffer in buffers:
+                connection.sendall(buffer)
+            connection.sendall(command(b"ECHO", b"THE END"))
+            drain.join()
+
+        return _timed(run)
+
+
+def _drain(connection: socket.socket) -> None:
+    tail = b""
+    while not tail.endswith(b"THE END\r\n"):
+        tail = (tail + connection.recv(1 << 20))[-16:]
+
+
+def _peak_mib(version: Version) -> float:
+    with valkey_server() as server:
+        arguments = [server.connection_string, str(version.path), str(version.rows)]
+        finished = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
+    return int(finished.stdout) / 1024
+
+
+def _write_version(path: Path, *, rows: int) -> Version:
+    """Rows as a day's version has them: row groups of 131,072, zstd, page checksums."""
+    identity = {
+        "feature_set": CONTRACT.feature_set,
+        "version": VERSION,
+        "schema_hash": CONTRACT.schema_hash,
+        "content_hash": "benchmark",
+    }
+    with pq.ParquetWriter(path, CONTRACT.arrow_schema, write_page_checksum=True, compression="zstd", compression_level=1) as writer:
+        for batch in _generated(rows):
+            writer.write_batch(batch, row_group_size=131_072)
+        writer.add_key_value_metadata(identity)
+    return Version(path, rows)
+
+
+def _generated(rows: int) -> Iterator[pa.RecordBatch]:
+    random = np.random.default_rng(7)
+    for start in range(0, rows, _CHUNK_ROWS):
+        count = min(_CHUNK_ROWS, rows - start)
+        columns: list[Any] = [
+            np.arange(start, start + count, dtype=np.int64) * 7,
+            random.poisson(40, count).astype(np.int64),
+            random.random(count) * 600,
+            random.integers(0, 604_800, count),
+            pa.array(np.full(count, AS_OF_US)).cast(pa.timestamp("us", tz="UTC")),
+        ]
+        yield pa.record_batch(columns, schema=CONTRACT.arrow_schema)
+
+
+if __name__ == "__main__":
+    _load(sys.argv[1], Version(Path(sys.argv[2]), int(sys.argv[3])), expire=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
