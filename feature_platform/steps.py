@@ -20,7 +20,7 @@ from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.wiring import Platform
 
 SAMPLE_ROWS = 1_000
-PARITY_ROWS = 200_000
+PARITY_ROWS = 20_000
 """Up to this many rows parity compares every entity; above it a sample by key hash of about this many."""
 
 Log = Callable[[str], None]
@@ -123,11 +123,23 @@ def serve(platform: Platform, contract: Contract, *, progress: Callable[[int, in
     return Served(report, sample.rows, sample.expired, round(time.monotonic() - started, 3))
 
 
-def parity(platform: Platform, contract: Contract, *, limit: int | None = PARITY_ROWS) -> ParityReport:
-    """Compare what Redis holds with the head's file, every value, up to ``limit`` rows; a sample by key hash above it.
+def parity(platform: Platform, contract: Contract, *, limit: int | None = PARITY_ROWS, is_through_sdk: bool = True) -> ParityReport:
+    """Compare what is online with the head's file, value by value, and look for entities that should not be there.
+
+    Args:
+        platform: The environment.
+        contract: The feature set.
+        limit: Rows up to which every entity is compared, and about how many above it, chosen by key hash; None compares all.
+        is_through_sdk: Read as a service does, by Feast's SDK (ttl judged at the version's own moment), or the stored bytes directly.
 
     Raises:
         NotFoundError: Nothing was promoted yet.
-        StorageError: S3 or Redis failed.
+        StorageError: S3, the registry or Redis failed.
     """
-    return platform.online.parity(load_request(platform, contract), limit=limit, now_us=time.time_ns() // 1000)
+    request = load_request(platform, contract)
+    read = None
+    if is_through_sdk:
+        from feature_platform.adapters.feast_parity import sdk_reader
+
+        read = sdk_reader(platform.feast_store, contract, as_of=layout.version_moment(request.version))
+    return platform.online.parity(request, limit=limit, now_us=time.time_ns() // 1000, read=read)

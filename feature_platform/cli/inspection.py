@@ -12,8 +12,9 @@ from typing import Any
 from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
 from feature_platform.core.log import History
 from feature_platform.core.online_marker import Marker
+from feature_platform.core.parity import ParityReport
 from feature_platform.errors import FeaturePlatformError, NotFoundError
-from feature_platform.steps import SAMPLE_ROWS, load_request, parity
+from feature_platform.steps import parity
 from feature_platform.wiring import Platform
 
 
@@ -35,7 +36,7 @@ def feature_set_status(platform: Platform, name: str, *, now: datetime) -> dict[
     newest = history.live[-1] if history.live else None
     head = history.head_version
     drifts = latest_drifts(store, name, history)
-    online, problems = _online(platform, name, history)
+    online, since, problems = _online(platform, name, history)
     drifts += problems
     if head is not None and head.schema_hash != contract.schema_hash:
         drifts.append(f"latest was built by contract {head.schema_hash[:12]}, the contract is {contract.schema_hash[:12]}")
@@ -47,6 +48,7 @@ def feature_set_status(platform: Platform, name: str, *, now: datetime) -> dict[
         "newest": newest.version if newest else None,
         "latest": head.version if head else None,
         "online": online,
+        "online_since": since,
         "age": str(now - head.as_of).split(".")[0] if head else None,
         "rows": facts.get("row_count"),
         "schema_hash": contract.schema_hash[:12],
@@ -66,19 +68,20 @@ def latest_drifts(store: ObjectFeatureSetStore, name: str, history: History) -> 
     return [] if shown == history.head.version else [f"latest/ shows {shown}, the log's head is {history.head.version}"]
 
 
-def _online(platform: Platform, name: str, history: History) -> tuple[str | None, list[str]]:
+def _online(platform: Platform, name: str, history: History) -> tuple[str | None, str | None, list[str]]:
+    """Which version is online, since when, and what is wrong with that."""
     try:
         marker = online_marker(platform, name)
     except FeaturePlatformError as error:
-        return None, [f"online store: {error}"]
+        return None, None, [f"online store: {error}"]
     if marker is None:
-        return None, ["nothing is online"]
+        return None, None, ["nothing is online"]
+    version, head = marker.target, history.head
     if marker.state != "online":
-        return None, [f"a load of {marker.target.version} began at {marker.since} and has not finished"]
-    head = history.head
-    if head is None or (marker.target.version, marker.target.sequence) != (head.version, head.sequence):
-        return marker.target.version, [f"online is {marker.target.version}, latest is {head.version if head else 'nothing'}"]
-    return marker.target.version, []
+        return None, None, [f"a load of {version.version} began at {marker.since} and has not finished"]
+    if head is None or (version.version, version.sequence) != (head.version, head.sequence):
+        return version.version, marker.since, [f"online is {version.version}, latest is {head.version if head else 'nothing'}"]
+    return version.version, marker.since, []
 
 
 def drifts(platform: Platform, name: str) -> list[dict[str, Any]]:
@@ -100,7 +103,7 @@ def drifts(platform: Platform, name: str) -> list[dict[str, Any]]:
     except FeaturePlatformError as error:
         found.append({"part": "registry", "drift": str(error)})
     if history.head is not None:
-        found += [{"part": "online", "drift": problem} for problem in _online(platform, name, history)[1]]
+        found += [{"part": "online", "drift": problem} for problem in _online(platform, name, history)[2]]
     return [{"feature_set": name, **finding} for finding in found]
 
 
@@ -173,23 +176,17 @@ def registry_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
 
 
 def _parity_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
-    report = parity(platform, platform.catalog.contract(name), limit=None)
-    counts = {"mismatched": report.mismatched, "missing": report.missing, "extra": report.extra or 0}
-    return [
-        {"code": code, "file": "online", "expected": "0 entities", "found": f"{count} entities"} for code, count in counts.items() if count
-    ]
+    """Every stored byte against the published file."""
+    return _counted(parity(platform, platform.catalog.contract(name), limit=None, is_through_sdk=False), where="online")
 
 
 def _read_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
-    """Read a sample through Feast's SDK and compare it with the file; ttl is judged at the version's own moment."""
-    from feature_platform.adapters.feast_online import sample_rows, verify_sample
-    from feature_platform.core.layout import version_moment
-    from feature_platform.errors import InvalidDataError
+    """The same comparison through Feast's SDK, as a service reads; a sample above its limit."""
+    return _counted(parity(platform, platform.catalog.contract(name)), where="read by Feast")
 
-    contract, request = platform.catalog.contract(name), load_request(platform, platform.catalog.contract(name))
-    rows = sample_rows(platform.feature_sets.load(name, request.version), limit=SAMPLE_ROWS)
-    try:
-        verify_sample(platform.feast_store, contract, rows, as_of=version_moment(request.version))
-    except InvalidDataError as error:
-        return [{"code": "value", "file": "read by Feast", "expected": "the file's value", "found": fault} for fault in error.faults]
-    return []
+
+def _counted(report: ParityReport, *, where: str) -> list[dict[str, Any]]:
+    counts = {"mismatched": report.mismatched, "missing": report.missing, "extra": report.extra or 0}
+    return [
+        {"code": code, "file": where, "expected": "0 entities", "found": f"{count} entities"} for code, count in counts.items() if count
+    ]
