@@ -2,11 +2,12 @@
 
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from feature_platform.core.store_requests import IfAbsent
+from feature_platform.core.store_requests import Condition, IfAbsent
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError, UnknownOutcomeError
 from tests.support.faulty_store import FaultyObjectStore, LostAnswerError, LostAnswerThenConflictError
 from tests.support.feast_registries import URI, apply, contract, open_registry, view_names
@@ -140,6 +141,22 @@ def test_a_race_between_reading_and_writing_keeps_both_changes(objects: FaultyOb
     apply(writer, contract("items"))
     assert view_names(open_registry(objects)) == {"users", "orders", "items"}
     assert {item.name for item in writer.registry.list_feature_services(writer.project)} == {"users", "orders", "items"}
+
+
+class UnconditionalStore(FaultyObjectStore):
+    """A store that ignores conditions, as S3 did once."""
+
+    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+        return super().put(uri, body, write_id=write_id, sha256=sha256, condition=None)
+
+
+def test_without_the_condition_the_same_race_loses_a_view() -> None:
+    objects = UnconditionalStore()
+    writer, rival = open_registry(objects), open_registry(objects)
+    apply(writer, contract("users"))
+    objects.put_faults.append(lambda: apply(rival, contract("orders")))
+    apply(writer, contract("items"))
+    assert view_names(open_registry(objects)) == {"users", "items"}
 
 
 def test_endless_conflicts_end_in_a_conflict_error(objects: FaultyObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
