@@ -66,13 +66,12 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
     def get_registry_proto(self) -> Any:
         """The stored registry; an empty one where there is none yet.
 
-        After a first success a store that cannot be reached answers with what was read last and logs a warning: readers go on, and a
-        writer that starts from it is caught by its condition.
+        After a first success, whatever is wrong is logged as an error and what was read last is the answer: readers go on, and a writer
+        that starts from it meets the same fault when it writes.
 
         Raises:
-            StorageError: The store cannot be reached, or the object is empty or no registry.
-            ConfigurationError: Credentials or bucket are wrong.
-            NotFoundError: A registry that was there before is gone.
+            StorageError: At the first read, the store cannot be reached, or the object is empty or no registry.
+            ConfigurationError: At the first read, credentials or bucket are wrong.
         """
         with self._lock:
             if self._last is None:
@@ -87,11 +86,9 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
             stored = self._read(self._brief_objects)
             assert stored is not None, "an absent registry that was there before is an error"
             return self._remember(stored)
-        except UnreadableRegistryError:
-            raise
-        except StorageError as error:
+        except (StorageError, ConfigurationError, NotFoundError) as error:
             self._retry_at_s = time.monotonic() + RETRY_AFTER_S
-            _log.warning("Feast registry %s could not be read again; going on with what was read before. %s", self._uri, error)
+            _log.error("Feast registry %s could not be read again; going on with what was read before. %s", self._uri, error)
             return RegistryProto.FromString(last)
 
     def update_registry_proto(self, registry_proto: Any) -> None:

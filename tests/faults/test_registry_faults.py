@@ -9,8 +9,8 @@ import pytest
 
 from feature_platform.core.store_requests import Condition, IfAbsent
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError, UnknownOutcomeError
-from tests.support.faulty_store import FaultyObjectStore, LostAnswerError, LostAnswerThenConflictError
-from tests.support.feast_registries import URI, apply, contract, open_registry, view_names
+from tests.support.faulty_store import FaultyObjectStore, GetFault, LostAnswerError, LostAnswerThenConflictError
+from tests.support.feast_registries import URI, MemoryRegistryStore, apply, contract, open_registry, view_names
 
 # Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -72,15 +72,14 @@ def test_zero_bytes_are_refused_by_readers_and_writers(objects: FaultyObjectStor
 
 
 def test_every_truncation_of_a_registry_is_refused(objects: FaultyObjectStore) -> None:
-    reader = open_registry(objects)
-    apply(reader, contract("users"), contract("orders"))
-    plugin = reader.registry._registry_store
+    writer = open_registry(objects)
+    apply(writer, contract("users"), contract("orders"))
     whole = len(stored(objects))
     for length in range(0, whole, 7):
         objects.get_faults.append(lambda body, length=length: body[:length])
         with pytest.raises(StorageError):
-            plugin.get_registry_proto()
-    assert view_names(reader) == {"users", "orders"}
+            MemoryRegistryStore(writer.config.registry, None).get_registry_proto()
+    assert view_names(open_registry(objects)) == {"users", "orders"}
     assert len(stored(objects)) == whole
 
 
@@ -100,13 +99,28 @@ def test_a_registry_that_vanished_is_an_error_and_is_not_written_anew(objects: F
     assert objects.get(URI) is None
 
 
-def test_a_reader_goes_on_with_what_it_has_when_the_store_fails_later(objects: FaultyObjectStore, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [*(param.values[0] for param in FAULTS), lambda body: b"", lambda body: body[:-9]],
+    ids=["403", "503", "timeout", "empty", "truncated"],
+)
+def test_a_reader_goes_on_with_what_it_has_and_says_so(
+    objects: FaultyObjectStore, fault: GetFault, caplog: pytest.LogCaptureFixture
+) -> None:
     reader = open_registry(objects)
     apply(reader, contract("users"))
-    objects.get_faults.append(StorageError("S3 answered 503."))
-    with caplog.at_level(logging.WARNING):
+    objects.get_faults.append(fault)
+    with caplog.at_level(logging.ERROR):
         assert view_names(reader) == {"users"}
     assert "going on with what was read before" in caplog.text
+
+
+def test_a_reader_does_not_ask_a_failing_store_with_every_request(objects: FaultyObjectStore) -> None:
+    reader = open_registry(objects)
+    apply(reader, contract("users"))
+    objects.get_faults.extend([StorageError("S3 answered 503.")] * 2)
+    assert view_names(reader) == view_names(reader) == {"users"}
+    assert len(objects.get_faults) == 1
 
 
 def test_a_lost_answer_is_recognised_as_our_own_write(objects: FaultyObjectStore) -> None:

@@ -59,3 +59,12 @@ def test_a_read_that_the_network_damages_is_never_believed(
         assert view_names(open_s3_registry(uri)) == {"users"}
     fault_proxy.heal()
     assert proxied_s3.endpoint.store.get(uri) == before
+
+
+@pytest.mark.timeout(60)
+def test_readers_go_on_while_the_store_is_silent(proxied_s3: S3Bucket, fault_proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    enter(monkeypatch, proxied_s3.env)
+    reader = open_s3_registry(f"{proxied_s3.uri}feast/local/registry.pb")
+    apply(reader, contract("users"))
+    fault_proxy.inject("late_reply", method="GET", key="registry.pb", times=None, delay_s=300)
+    assert view_names(reader) == {"users"}
