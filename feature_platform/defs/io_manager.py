@@ -4,7 +4,7 @@ It is thin. Publishing is decided in ``core.publication``; what a materializatio
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 import pandas as pd
@@ -54,7 +54,8 @@ class S3FeatureSetIOManager(dg.IOManager):
         """Rows of the version of each partition asked for; of ``latest`` where none is.
 
         Returns:
-            One table for one partition or none, a dict of tables by partition for several; pandas where the input is annotated so.
+            One table for one partition or none, a dict of tables by partition for several; pandas where the input is annotated so, also as
+            ``dict[str, pd.DataFrame]``.
         """
         with as_dagster_failures():
             name = context.asset_key.path[-1]
@@ -87,7 +88,8 @@ class S3FeatureSetIOManager(dg.IOManager):
             what = "latest" if partition is None else f"version of partition {partition}"
             raise NotFoundError(f"{name} has no {what}; materialize it first.")
         table = self._platform.feature_sets.load(name, found.version)
-        return table.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else table
+        wanted = context.dagster_type.typing_type
+        return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
 
     def _preview(self, build: FeatureBuild) -> list[dict[str, Any]]:
         first = next(iter(build.table.batches()), None)

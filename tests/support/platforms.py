@@ -111,7 +111,7 @@ class Run:
     @property
     def failure(self) -> str:
         """What the failed steps said, all of them."""
-        failures = [e.step_failure_data for e in self.result.all_events if e.event_type_value in {"STEP_FAILURE", "STEP_UP_FOR_RETRY"}]
+        failures = [e.step_failure_data for e in self.result.all_events if e.event_type_value == "STEP_FAILURE"]
         return "\n".join(data.user_failure_data.description or "" if data.user_failure_data else str(data.error) for data in failures)
 
     def count(self, event_type: str) -> int:
