@@ -81,5 +81,6 @@ def dev(
         run_demo(home, days=9)
     environment = {**os.environ, **local_environment(home, start=None, contracts=None)}
     say(f"The Dagster UI opens on http://{host}:{port}; `feature-platform down` stops S3 and Redis afterwards.")
-    program = [sys.executable, "-m", "dagster", "dev", "-m", "feature_platform.definitions", "-h", host, "-p", str(port)]
+    superseded = "ignore:Function `dev_command` is superseded"  # by a command that expects another project layout
+    program = [sys.executable, "-W", superseded, "-m", "dagster", "dev", "-m", "feature_platform.definitions", "-h", host, "-p", str(port)]
     os.execve(sys.executable, program, environment)  # noqa: S606 the UI takes this process's place, and its signals
