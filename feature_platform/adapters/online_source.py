@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_platform.core.contract import Contract
+from feature_platform.core.online_encoding import encode_keys
 from feature_platform.core.online_keys import KeyBatch, key_batches
 from feature_platform.core.online_layout import ViewLayout
 from feature_platform.core.online_load import OnlineLoad, refuse_nulls, require_identity
+from feature_platform.core.parity import sampled
 from feature_platform.core.row_rules import RowRules
 from feature_platform.errors import InvalidDataError
 
@@ -63,6 +65,14 @@ def checked_source(request: OnlineLoad) -> CheckedSource:
     for batch in read_columns(request.source, [*contract.primary_keys, contract.timestamp_field], batch_rows=KEY_ROWS):
         rules.check(batch)
     return CheckedSource(request, rows, max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, width))))
+
+
+def sampled_rows(source: CheckedSource, layout: ViewLayout, *, limit: int | None) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
+    """The rows to compare with what is online, and their Redis keys: all, or a sample by key hash above ``limit`` rows."""
+    for batch in source.rows():
+        keys = encode_keys(batch, layout)
+        chosen = pa.array(sampled(keys, rows=source.row_count, limit=limit))
+        yield batch.filter(chosen), keys.filter(chosen)
 
 
 def read_keys(source: Callable[[], BinaryIO], layout: ViewLayout, *, batch_rows: int = BATCH_ROWS) -> Iterator[KeyBatch]:

@@ -16,19 +16,27 @@ from importlib import metadata
 
 import pyarrow as pa
 
-from feature_platform.adapters.online_source import KEY_ROWS, CheckedSource, checked_source, read_keys
+from feature_platform.adapters.online_source import KEY_ROWS, CheckedSource, checked_source, read_keys, sampled_rows
 from feature_platform.adapters.redis_channel import Channels
 from feature_platform.adapters.redis_connection import RedisTopology, connect, parse_address, redis_errors
 from feature_platform.adapters.redis_lease import LEASE_S, Lease, hold_lease, read_marker
 from feature_platform.adapters.redis_scan import ScanProgress, stored_rows, strays
 from feature_platform.core.online_commands import removals, upserts
-from feature_platform.core.online_encoding import encode_keys
 from feature_platform.core.online_keys import vanished
 from feature_platform.core.online_layout import ViewLayout, refuse_unknown_feast, view_layout
-from feature_platform.core.online_load import LoadPlan, LoadReport, OnlineLoad, RepairReport, finished, online_version, plan_load
+from feature_platform.core.online_load import (
+    LoadPlan,
+    LoadReport,
+    OnlineLoad,
+    RepairReport,
+    finished,
+    online_version,
+    plan_load,
+    require_repairable,
+)
 from feature_platform.core.online_marker import Marker, marker_key, retention_key
 from feature_platform.core.parity import OnlineRows, ParityReport, compare, expired, published_values, sampled
-from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError
+from feature_platform.errors import ConfigurationError, NotFoundError, StorageError
 
 Progress = Callable[[int, int], object]
 """Is told rows written and rows in total, a few times a second."""
@@ -83,12 +91,7 @@ class RedisOnlineStore:
     def repair(self, request: OnlineLoad) -> RepairReport:
         """Remove every entity of the view that the online version lacks; see :class:`ports.OnlineStore`."""
         with self._session(request) as session:
-            marker = session.lease.marker()
-            if marker is None or marker.state != "online" or marker.target.version != request.version:
-                found = f"{marker.state} {marker.target.version}" if marker else "no marker"
-                raise ConflictError(
-                    f"{session.layout.view}: cannot repair {request.version}, the online store holds: {found}. Load the version first."
-                )
+            marker = require_repairable(session.lease.marker(), request)
             seen = ScanProgress()
             removed = _remove_strays(session, session.layout.fields, seen)
             return RepairReport(seen.scanned, removed, marker)
@@ -112,7 +115,7 @@ class RedisOnlineStore:
         ttl_us = int(request.contract.ttl_duration.total_seconds() * 1_000_000)
         report = ParityReport(request.version, source.row_count)
         with closing(connect(self._address)) as topology:
-            for batch, keys in _sample(source, layout, limit=limit):
+            for batch, keys in sampled_rows(source, layout, limit=limit):
                 online = read(batch, keys) if read else stored_rows(topology, layout, keys)
                 old = expired(batch.column(layout.timestamp_field), now_us=now_us, ttl_us=ttl_us)
                 report = compare(published_values(batch, layout), online, report=report, expired=old)
@@ -184,13 +187,6 @@ def _retention_s(session: _Session) -> int:
     with redis_errors(node.address):
         node.client.hset(key, session.layout.view, own)
         return max(own, *(int(value) for value in node.client.hvals(key)))
-
-
-def _sample(source: CheckedSource, layout: ViewLayout, *, limit: int | None) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
-    for batch in source.rows():
-        keys = encode_keys(batch, layout)
-        chosen = pa.array(sampled(keys, rows=source.row_count, limit=limit))
-        yield batch.filter(chosen), keys.filter(chosen)
 
 
 def _require_noeviction(topology: RedisTopology) -> None:

@@ -132,7 +132,7 @@ def require_identity(found: dict[str, str], request: OnlineLoad) -> None:
 def refuse_nulls(contract: Contract, *, rows: int, nulls: dict[str, int]) -> None:
     """Refuse what Feast would load without a word: too few rows, and columns with more nulls than the contract allows.
 
-    A column that the contract sets no limit for may not be null throughout; ``max_null_ratio`` of 1 allows even that.
+    A column that the contract sets no limit for may be null throughout: that is what a young or a small feature set looks like.
 
     Raises:
         InvalidDataError: With one sentence for each fault.
@@ -142,12 +142,24 @@ def refuse_nulls(contract: Contract, *, rows: int, nulls: dict[str, int]) -> Non
         faults.append(f"rows: found {rows}, expected at least {contract.checks.min_rows} (checks.min_rows)")
     for name, count in nulls.items():
         limit = contract.checks.max_null_ratio.get(name)
-        if rows and limit is None and count == rows:
-            faults.append(f"column {name!r}: every value is null; allow it by checks.max_null_ratio {{{name!r}: 1}}")
-        elif rows and limit is not None and count / rows > limit:
+        if rows and limit is not None and count / rows > limit:
             faults.append(f"column {name!r}: {count} of {rows} values are null, expected at most {limit:.0%} (checks.max_null_ratio)")
     if faults:
         raise InvalidDataError(f"{contract.feature_set}: this version must not be served:", faults)
+
+
+def require_repairable(marker: Marker | None, request: OnlineLoad) -> Marker:
+    """The marker, where it says that the version of a request is online; anything else would make a repair remove what is right.
+
+    Raises:
+        ConflictError: Another version is online, none is, or the last load did not finish.
+    """
+    if marker is not None and marker.state == "online" and marker.target.version == request.version:
+        return marker
+    found = f"{marker.state} {marker.target.version}" if marker else "no marker"
+    raise ConflictError(
+        f"{request.contract.feature_set}: cannot repair {request.version}, the online store holds: {found}. Load the version first."
+    )
 
 
 def _refuse_stale(marker: Marker, target: OnlineVersion, view: str) -> None:
