@@ -1,10 +1,11 @@
 """Reads through the online store plugin equal Feast's own, for every type, key and request form, from a real server."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from feature_platform.adapters.feast_clock import reading_as_of
 from feature_platform.core.contract import Contract
 from tests.support.feast_reading import Readers, open_readers
 from tests.support.online import contract_of, table_of
@@ -120,3 +121,21 @@ def test_a_view_whose_type_changed_serves_what_is_stored(valkey: ValkeyDatabase)
     readers.write(before, table_of(before, {"user_id": [1], "f_count": [7]}))
     changed = open_readers(valkey, after)
     assert_equal_responses(changed, references(after), {"user_id": [1]})
+
+
+def test_a_cluster_serves_what_feast_serves_and_honours_the_ttl() -> None:
+    from tests.support.valkey_cluster import valkey_cluster
+
+    contract = contract_of({"user_id": "int64", "f_count": "int64"}, name="clustered", ttl="1h")
+    moment = datetime(2026, 1, 15, tzinfo=UTC)
+    with valkey_cluster() as nodes:
+        readers = open_readers(ValkeyDatabase(nodes[0].host, nodes[0].port), contract, redis_type="redis_cluster")
+        readers.write(contract, table_of(contract, {"user_id": list(range(50)), "f_count": list(range(50))}))
+        with reading_as_of(moment):
+            ours, stock = both(readers, references(contract), {"user_id": list(range(60))})
+        assert ours.to_dict() == stock.to_dict() == {"user_id": list(range(60)), "f_count": [*range(50), *[None] * 10]}
+        with reading_as_of(moment + timedelta(hours=2)):
+            late, _ = both(readers, references(contract), {"user_id": [7]})
+        assert late.to_dict() == {"user_id": [7], "f_count": [None]}
+        for store in (readers.ours, readers.stock):
+            store.provider.online_store._client.close()

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from feature_platform.adapters.feast_objects import feast_objects
+from feature_platform.adapters.feast_repository import ONLINE_STORE
 from feature_platform.adapters.memory import MemoryObjectStore
 from feature_platform.core.contract import Contract
 from tests.support.feast_registries import open_registry
@@ -29,13 +30,12 @@ class Readers:
         self.stock.provider.online_store.online_write_batch(self.stock.config, view, rows, None)
 
 
-def open_readers(valkey: ValkeyDatabase, *contracts: Contract) -> Readers:
+def open_readers(valkey: ValkeyDatabase, *contracts: Contract, redis_type: str = "redis") -> Readers:
     """Both stores, with these contracts applied."""
-    objects, string = MemoryObjectStore(), f"{valkey.host}:{valkey.port}"
-    ours = open_registry(objects, online_store={"type": ONLINE_STORE, "connection_string": string})
+    objects, options = (
+        MemoryObjectStore(),
+        {"connection_string": f"{valkey.host}:{valkey.port}", "redis_type": redis_type, "skip_dedup": True},
+    )
+    ours = open_registry(objects, online_store={"type": ONLINE_STORE, **options})
     ours.apply(feast_objects(contracts, feature_base="s3://bucket/features").all)
-    stock = open_registry(objects, online_store={"type": "redis", "connection_string": string, "skip_dedup": True})
-    return Readers(ours=ours, stock=stock)
-
-
-ONLINE_STORE = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
+    return Readers(ours=ours, stock=open_registry(objects, online_store={"type": "redis", **options}))

@@ -27,12 +27,12 @@ def open_registry(objects: ObjectStore, *, online_store: dict[str, Any] | None =
     return _open(URI, f"{__name__}.MemoryRegistryStore", online_store or {"type": ONLINE_STORE})
 
 
-def open_s3_registry(uri: str, store_class: str | None = REGISTRY_STORE) -> Any:
-    """A Feast store on a registry on S3; by Feast's own registry store where ``store_class`` is None."""
-    return _open(uri, store_class, {"type": ONLINE_STORE})
+def open_s3_registry(uri: str) -> Any:
+    """A Feast store on a registry on S3."""
+    return _open(uri, REGISTRY_STORE, {"type": ONLINE_STORE})
 
 
-def _open(uri: str, store_class: str | None, online_store: dict[str, Any]) -> Any:
+def _open(uri: str, store_class: str, online_store: dict[str, Any]) -> Any:
     from feast import FeatureStore, RepoConfig
 
     return FeatureStore(
