@@ -101,8 +101,9 @@ class DayValidation:
             else:
                 self._insert_text(connection, raw, place, item)
         except duckdb.Error as error:
+            reason = str(error).split("\n", 1)[0]
             raise InvalidDataError(
-                f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {error}. Nothing of {raw.partition} was written."
+                f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {reason}. Nothing of {raw.partition} was written."
             ) from error
         inserted = connection.execute(f"SELECT count(*) FROM {sql.PARSED} WHERE file = {place}").fetchall()[0][0]
         if inserted != item.rows:

@@ -7,8 +7,8 @@ Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``
 
 - One row for each key with any event in the longest window, sorted by key. Of no events, counts are 0 and all else is null.
 - ``sum``, ``mean``: exact in units of 10^-decimals (halves go to the even one); ``stddev`` is the sample's (n - 1), null below two values.
-- ``first``, ``last``: the value of the first, last event that has one, in the order of validated events: event time, then all columns in the
-  order of the source contract. Of events at one moment all ``last`` features therefore look at the same one first.
+- ``first``, ``last``: the value of the first, last event that has one, in the order of validated events: event time, then all columns in
+  the order of the source contract. Of events at one moment all ``last`` features therefore look at the same one first.
 - ``age_of_last``: seconds from the last event to as-of, whole seconds rounded down for integers.
 - ``approx_distinct``: see ``core.sql_distinct``.
 """

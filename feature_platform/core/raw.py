@@ -15,7 +15,7 @@ from feature_platform.errors import InvalidDataError, NotFoundError
 Format = Literal["parquet", "csv", "jsonl"]
 
 _SUFFIX: Final = re.compile(r"(?i).*\.(?:(parquet)|(csv)(\.gz)?|(jsonl|ndjson|json)(\.gz)?)")
-SUFFIXES: Final = ".parquet, .csv, .jsonl, .ndjson or .json, the last four also with .gz"
+SUFFIXES: Final = ".parquet, .csv[.gz], .jsonl[.gz], .ndjson[.gz] or .json[.gz]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Everything is deterministic for equal rows in equal order cut into equal batches. Judging the figures does not belong here.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any, Final
@@ -55,7 +56,8 @@ class ColumnStatistics:
         self._extend_range(present)
         if self._numeric:
             values = fixed_values(present)
-            self._sum += float(values.sum(dtype=np.float64))
+            with np.errstate(over="ignore"):  # a mean that no double can hold is left out
+                self._sum += float(values.sum(dtype=np.float64))
             self._sample.update(values, first=self._count)
         if not pa.types.is_binary(self._type):
             self._distinct.update(pl.Series(present).hash(seed=0).to_numpy())
@@ -74,7 +76,7 @@ class ColumnStatistics:
             "nulls": self._nulls,
             "min": _json_value(self._min) if some else None,
             "max": _json_value(self._max) if some else None,
-            "mean": self._sum / self._count if some and self._numeric else None,
+            "mean": self._sum / self._count if some and self._numeric and math.isfinite(self._sum) else None,
             "quantiles": self._sample.quantiles() if some and self._numeric else None,
             "distinct": self._distinct.estimate() if self._ordered and not pa.types.is_binary(self._type) else None,
         }

@@ -80,8 +80,8 @@ def test_a_missing_day_says_where_it_was_looked_for_and_what_to_do(day: Day) -> 
     with pytest.raises(NotFoundError) as caught:
         day.validate()
     assert str(caught.value) == (
-        f"No raw objects of source 'events' for 2026-01-14 below {day.prefix}: expected at least one .parquet, .csv, .jsonl, .ndjson or .json, "
-        "the last four also with .gz file. Wait for upstream to deliver the day, or check FEATURE_PLATFORM_RAW_URI."
+        f"No raw objects of source 'events' for 2026-01-14 below {day.prefix}: expected at least one .parquet, .csv[.gz], .jsonl[.gz], "
+        ".ndjson[.gz] or .json[.gz] file. Wait for upstream to deliver the day, or check FEATURE_PLATFORM_RAW_URI."
     )
 
 
