@@ -13,7 +13,7 @@ import pyarrow as pa
 from feature_platform.core.contract import Contract
 from feature_platform.core.feature_table import FeatureTable
 from feature_platform.core.layout import FeatureSetLayout
-from feature_platform.core.log import History
+from feature_platform.core.log import History, Version
 from feature_platform.core.metadata import Provenance
 from feature_platform.core.online_load import LoadReport, OnlineLoad, RepairReport
 from feature_platform.core.online_marker import Marker
@@ -141,6 +141,13 @@ class FeatureSetStore(Protocol):
 
         Raises:
             NotFoundError: Nothing was promoted yet.
+        """
+
+    def readable(self, feature_set: str, version: str) -> Version:
+        """A version that may be read, as its commit record describes it: not expired, or kept by a pin.
+
+        Raises:
+            NotFoundError: It was never committed, or has expired unpinned.
         """
 
     def open_features(self, feature_set: str, version: str) -> BinaryIO:

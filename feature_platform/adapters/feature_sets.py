@@ -20,7 +20,7 @@ from feature_platform.core import decisions, documents, metadata, publication, r
 from feature_platform.core.contract import Contract
 from feature_platform.core.feature_table import EncodedFeatures, FeatureTable
 from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout
-from feature_platform.core.log import History
+from feature_platform.core.log import History, Version
 from feature_platform.core.publication import Author, Build, Move, Prepare, PreparedFile, Publication
 from feature_platform.errors import NotFoundError
 from feature_platform.ports import ObjectStore
@@ -159,13 +159,23 @@ class ObjectFeatureSetStore:
         """The metadata that ``latest/`` shows."""
         return self._document(self.layout(feature_set).latest_file(METADATA))
 
+    def readable(self, feature_set: str, version: str) -> Version:
+        """A version that may be read, as its commit record describes it: not expired, or kept by a pin.
+
+        Raises:
+            NotFoundError: It was never committed, or has expired unpinned.
+        """
+        history = self.history(feature_set)
+        pins = self.pins(feature_set).get(version, ()) if version in history.expired else ()
+        return decisions.readable(history, version, pins=pins)
+
     def open_features(self, feature_set: str, version: str) -> BinaryIO:
         """A seekable reader of a committed version's Parquet file, pinned to its present bytes.
 
         Raises:
             NotFoundError: The version was never committed, has expired, or its file is gone.
         """
-        found = decisions.committed(self.history(feature_set), version)
+        found = self.readable(feature_set, version)
         uri = self.layout(feature_set).version_file(found.version, PARQUET)
         info = self.objects.head(uri)
         if info is None:

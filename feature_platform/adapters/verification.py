@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from feature_platform.adapters.feature_files import read_csv
 from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
 from feature_platform.adapters.protocol_runner import digest
-from feature_platform.core import decisions, verification
+from feature_platform.core import verification
 from feature_platform.core.content_hash import ContentHasher, content_hash
 from feature_platform.core.contract import Contract
 from feature_platform.core.feature_table import FileDigest
@@ -56,7 +56,7 @@ def verify_version(store: ObjectFeatureSetStore, feature_set: str, version: str,
         NotFoundError: The version was never committed, or has expired.
         StorageError: The store could not be read; nothing is proved either way.
     """
-    known = decisions.committed(store.history(feature_set), version)
+    known = store.readable(feature_set, version)
     layout = store.layout(feature_set)
     with tempfile.TemporaryDirectory(prefix="verify-") as name:
         directory = Path(name)

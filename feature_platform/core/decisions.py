@@ -50,6 +50,23 @@ def committed(history: History, version: str) -> Version:
     return found
 
 
+def readable(history: History, version: str, *, pins: Collection[str]) -> Version:
+    """A committed version that may be read: one that has not expired, or one that a pin has kept.
+
+    A pin can be written while its version expires. It then keeps the files, and whoever wrote it reads on; latest never moves there.
+
+    Args:
+        history: The state of the log.
+        version: A version id.
+        pins: The version's pins.
+
+    Raises:
+        NotFoundError: It was never committed, or has expired unpinned.
+    """
+    found = history.versions.get(version)
+    return found if found is not None and found.is_expired and pins else committed(history, version)
+
+
 def refusal_to_promote(history: History, version: str) -> str | None:
     """Why latest does not move to a version, or None when it may.
 
