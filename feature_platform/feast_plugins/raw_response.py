@@ -10,7 +10,7 @@ from typing import Any, Final
 from feast.online_response import TIMESTAMP_POSTFIX, OnlineResponse
 from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnlineFeaturesResponse
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
-from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
+from feast.type_map import feast_value_type_to_python_type
 
 from feature_platform.core.online_decoding import decode_timestamp
 from feature_platform.errors import InvalidDataError
@@ -18,6 +18,7 @@ from feature_platform.feast_plugins.read_plan import ReadPlan
 
 _PRESENT: Final = FieldStatus.PRESENT
 _OUTSIDE: Final = FieldStatus.OUTSIDE_MAX_AGE
+_KEY_FIELDS: Final = {"INT32": "int32_val", "INT64": "int64_val", "STRING": "string_val"}
 _VALUES, _STATUSES, _TIMESTAMPS = b"\x0a", b"\x12", b"\x1a"
 _SHORT: Final = [_VALUES + bytes([length]) for length in range(128)]
 
@@ -100,7 +101,8 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
         names = message.metadata.feature_names.val
         for name, values in self._keys.items():
             names.append(name)
-            encoded = [value.SerializeToString() for value in python_values_to_proto_values(list(values), self._key_types[name])]
+            field = _KEY_FIELDS[self._key_types[name].name]
+            encoded = [ValueProto(**{field: value}).SerializeToString() for value in values]
             count = len(encoded)
             message.results.add().MergeFromString(_vector(encoded, _status_bytes(count, None), (_TIMESTAMPS + b"\x00") * count))
         for view in self._views:
