@@ -21,6 +21,7 @@ from feature_platform.core import layout
 from feature_platform.core.store_requests import IfAbsent
 from feature_platform.definitions import build_definitions
 from feature_platform.defs.automation import JOB_NAME
+from feature_platform.defs.summary import summaries
 from feature_platform.errors import ConflictError, FeaturePlatformError
 from feature_platform.local import demo_events
 from feature_platform.settings import load_settings
@@ -127,17 +128,10 @@ class _Runs:
             run = instance.get_run_by_id(result.run_id)
         if not result.success:
             raise FeaturePlatformError(f"{what} failed (run {result.run_id}); `make dev` shows it in the Dagster UI.")
-        told = {name.removeprefix("feature_platform/"): value for name, value in (run.tags if run else {}).items()}
-        self._terminal.print(
-            f"    {_told(told, 'validated_events', 'rows')} events kept · {_told(told, FEATURE_SET, 'version')} · ", end=""
-        )
-        self._terminal.print(
-            f"latest {_told(told, f'{FEATURE_SET}_latest', 'version')} · {_told(told, f'{FEATURE_SET}_online', 'rows')} rows online"
-        )
-
-
-def _told(tags: Mapping[str, str], step: str, name: str) -> str:
-    return tags.get(f"{step}.{name}", "-")
+        told = summaries(run.tags if run else {})
+        kept, online = told["validated_events"]["rows"], told[f"{FEATURE_SET}_online"]
+        published = f"{kept} events kept · {told[FEATURE_SET]['version']}"
+        self._terminal.print(f"    {published} · latest {online['version']} · {online['rows']} rows online")
 
 
 def _print_versions(terminal: Console, platform: Platform) -> None:

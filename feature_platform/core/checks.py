@@ -118,8 +118,8 @@ def _drift(contract: Contract, metadata: Mapping[str, Any], reference: Mapping[s
 def stability_index(reference: Sequence[float], current: Sequence[float]) -> float:
     """The population stability index between two distributions given by evenly spaced quantiles.
 
-    Ten bins at most, cut at the reference's deciles (equal ones, as counts have, make one bin). 0 is no change; above 0.25 is commonly read as
-    a significant shift.
+    Ten bins at most, cut at the reference's deciles (equal ones, as counts have, make one bin). 0 is no change; above 0.25 is commonly
+    read as a significant shift.
 
     >>> stability_index([0, 1, 2, 3, 4], [0, 1, 2, 3, 4])
     0.0

@@ -10,7 +10,7 @@ import dagster as dg
 
 from feature_platform.adapters.contract_files import Catalog
 from feature_platform.core import layout
-from feature_platform.defs.summary import TAG_PREFIX
+from feature_platform.defs.summary import summaries
 from feature_platform.settings import Settings
 from feature_platform.wiring import Platform
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     PartitionedSchedule = UnresolvedPartitionedAssetScheduleDefinition | dg.ScheduleDefinition
 
 JOB_NAME: Final = "daily_features"
-ONE_AT_A_TIME: Final = {f"{TAG_PREFIX}/queue": JOB_NAME}
+ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
 """Tag that the instance's run queue limits to one run at a time."""
 WATCHED_DAYS: Final = 14
 
@@ -61,7 +61,8 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings) -> dg.S
         found = {day: digest for day, digest in found.items() if digest}
         new = [day for day, digest in found.items() if seen is not None and seen.get(day) != digest and day < today.isoformat()]
         requests = [
-            dg.RunRequest(partition_key=day, run_key=f"{day}:{found[day]}", tags={f"{TAG_PREFIX}/cause": "raw data changed"}) for day in new
+            dg.RunRequest(partition_key=day, run_key=f"{day}:{found[day]}", tags={"feature_platform/cause": "raw data changed"})
+            for day in new
         ]
         if not requests:
             context.update_cursor(json.dumps(found))
@@ -115,11 +116,6 @@ def slack_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def _summary(run: dg.DagsterRun) -> str:
-    """One line from the tags that the run's steps left: the last step of each feature set speaks for it."""
-    steps: dict[str, dict[str, str]] = {}
-    for tag, value in sorted(run.tags.items()):
-        if tag.startswith(f"{TAG_PREFIX}/") and "." in tag:
-            step, _, name = tag.removeprefix(f"{TAG_PREFIX}/").rpartition(".")
-            steps.setdefault(step, {})[name] = value
-    told = [f"{step}: " + ", ".join(f"{name} {value}" for name, value in facts.items()) for step, facts in steps.items()]
+    """One line from what the run's steps left in its tags."""
+    told = [f"{step}: " + ", ".join(f"{name} {value}" for name, value in facts.items()) for step, facts in summaries(run.tags).items()]
     return f"{run.job_name} {run.run_id[:8]} {run.status.value} — " + ("; ".join(told) or "no step got as far as a summary")

@@ -3,7 +3,7 @@
 Slack hears of whole runs from sensors (``defs.automation``), which read these tags.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +13,21 @@ import dagster as dg
 from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 
-TAG_PREFIX = "feature_platform"
-_LONGEST_TAG = 200
+TAG_PREFIX = "feature_platform/summary."
+_LONGEST_TAG = 1_000
+
+
+def summaries(tags: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Step → what its summary says, from a run's tags.
+
+    >>> summaries({"feature_platform/summary.raw_events": "rows=5 outcome=succeeded", "dagster/partition": "2026-01-14"})
+    {'raw_events': {'rows': '5', 'outcome': 'succeeded'}}
+    """
+    return {
+        tag.removeprefix(TAG_PREFIX): dict(part.split("=", 1) for part in line.split(" ") if "=" in part)
+        for tag, line in tags.items()
+        if tag.startswith(TAG_PREFIX)
+    }
 
 
 @dataclass
@@ -56,9 +69,10 @@ def reported(
 
 def _write(context: dg.AssetExecutionContext | dg.OutputContext, facts: dict[str, Any]) -> None:
     step = context.asset_key.to_user_string()
-    context.log.info(f"summary {step}: " + " ".join(f"{name}={value}" for name, value in facts.items()))
+    line = " ".join(f"{name}={str(value).replace(' ', '_')}" for name, value in facts.items())
+    context.log.info(f"summary {step}: {line}")
     run, instance = (context.run, context.instance) if isinstance(context, dg.AssetExecutionContext) else _run_of(context)
-    instance.add_run_tags(run.run_id, {f"{TAG_PREFIX}/{step}.{name}": str(value)[:_LONGEST_TAG] for name, value in facts.items()})
+    instance.add_run_tags(run.run_id, {f"{TAG_PREFIX}{step}": line[:_LONGEST_TAG]})
 
 
 def _run_of(context: dg.OutputContext) -> tuple[dg.DagsterRun, dg.DagsterInstance]:

@@ -18,6 +18,7 @@ from feature_platform.adapters.memory import MemoryObjectStore
 from feature_platform.core.layout import raw_partition
 from feature_platform.definitions import build_definitions
 from feature_platform.defs.automation import JOB_NAME
+from feature_platform.defs.summary import summaries
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.ports import ObjectStore
 from feature_platform.settings import Settings
@@ -84,16 +85,11 @@ class Run:
     def success(self) -> bool:
         return bool(self.result.success)
 
-    @property
-    def tags(self) -> dict[str, str]:
-        """The platform's tags, without prefix."""
+    def summary(self, step: str) -> dict[str, str]:
+        """The summary of one step, from the run's tags; empty where it left none."""
         run = self.instance.get_run_by_id(self.result.run_id)
         assert run is not None
-        return {name.removeprefix("feature_platform/"): value for name, value in run.tags.items() if name.startswith("feature_platform/")}
-
-    def summary(self, step: str) -> dict[str, str]:
-        """The summary of one step, from the run's tags."""
-        return {name.removeprefix(f"{step}."): value for name, value in self.tags.items() if name.startswith(f"{step}.")}
+        return summaries(run.tags).get(step, {})
 
     def metadata(self, asset: str) -> dict[str, Any]:
         """Metadata values of an asset's last materialization in the run."""
