@@ -6,6 +6,8 @@ fetching and decoding are ``read_plan``, ``redis_reads`` and ``raw_response``; e
 
 import asyncio
 import logging
+import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -21,7 +23,7 @@ from feature_platform.adapters.feast_clock import reading_time_s
 from feature_platform.core.online_decoding import project_of_key
 from feature_platform.core.online_layout import feature_key, timestamp_key
 from feature_platform.core.online_marker import marker_key
-from feature_platform.feast_plugins.raw_response import RawOnlineResponse, view_rows
+from feature_platform.feast_plugins.raw_response import RawOnlineResponse, ViewRows, view_rows
 from feature_platform.feast_plugins.read_plan import ReadPlan, UnplannedRequestError, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch
 
@@ -129,12 +131,15 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         plans = self._plan(context, features, config, full_feature_names=full_feature_names)
         columns = _columns(entity_rows, join_keys=context[4])
         commands = [plan.commands(columns) for plan in plans]
+        started_s = time.monotonic()
         replies = _fetch_each_once(client, [command for part in commands for command in part])
+        read_s = time.monotonic() - started_s
         now_s = reading_time_s()
         views, start = [], 0
         for plan, part in zip(plans, commands, strict=True):
             views.append(view_rows(plan, replies[start : start + len(part)], now_s=now_s))
             start += len(part)
+        _count(views, read_s=read_s)
         return RawOnlineResponse(columns, context[3], views)
 
     def _plan(self, context: Any, features: Any, config: Any, *, full_feature_names: bool) -> tuple[ReadPlan, ...]:
@@ -162,6 +167,17 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
             before = len(response.results)
             await super()._read_features_per_fv_async(config, [(table, features)], *arguments, **options)
             _mask_message(response.results[before:], table)
+
+
+def _count(views: list[ViewRows], *, read_s: float) -> None:
+    """Keep Feast's own metrics, where its server has them switched on; importing them here would cost every reader its start-up."""
+    metrics = sys.modules.get("feast.metrics")
+    if metrics is None or not metrics._config.online_features:
+        return
+    metrics.track_online_store_read(read_s)
+    for view in views:
+        late, width = sum(view.expired or ()), len(view.columns)
+        metrics.track_feature_statuses(view.plan.view, (len(view.timestamps) - late) * width, late * width)
 
 
 def _bounded(online_store_config: Any) -> Any:

@@ -71,9 +71,10 @@ def test_deleting_a_view_on_purpose_deletes_it_with_its_history(objects: FaultyO
 def test_the_delete_command_deletes_the_one_object_it_is_given(objects: FaultyObjectStore) -> None:
     store = open_registry(objects)
     apply(store, contract("users"), contract("orders"))
-    service = store.get_feature_service("orders")
-    store.apply([service], objects_to_delete=[service], partial=False)
+    for item in (store.get_feature_service("orders"), store.get_feature_view("orders")):
+        store.apply([item], objects_to_delete=[item], partial=False)
     assert {item.name for item in open_registry(objects).list_feature_services()} == {"users"}
+    assert view_names(open_registry(objects)) == {"users"}
 
 
 def test_deleting_the_project_empties_it(objects: FaultyObjectStore) -> None:

@@ -181,6 +181,15 @@ def test_endless_conflicts_end_in_a_conflict_error(objects: FaultyObjectStore, m
         apply(writer, contract("users"))
 
 
+def test_a_change_of_a_version_that_was_not_read_here_is_refused(objects: FaultyObjectStore) -> None:
+    writer = open_registry(objects)
+    apply(writer, contract("users"))
+    changed = writer.registry.proto()
+    changed.version_id = "someone else's"
+    with pytest.raises(ConflictError, match="not read here"):
+        writer.registry._registry_store.update_registry_proto(changed)
+
+
 def test_both_materializations_of_one_view_are_recorded(objects: FaultyObjectStore) -> None:
     first, second = open_registry(objects), open_registry(objects)
     apply(first, contract("users"))

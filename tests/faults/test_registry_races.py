@@ -21,6 +21,7 @@ ROUNDS = 5 if os.environ.get("FAULTS") == "full" else 1
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_simultaneous_applies_lose_no_view(s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"{s3.uri}feast/local/registry.pb"
     command = [sys.executable, "-m", "tests.support.registry_appliers", uri, str(PROCESSES), str(ROUNDS)]

@@ -141,6 +141,15 @@ def test_decommissioning_removes_the_view_and_its_values_and_nothing_else(servin
     assert decommission(fresh, shipped_contract()) == ()
 
 
+def test_tearing_down_removes_values_and_registry_objects_and_no_foreign_key(serving: Serving) -> None:
+    serving.publish(user_rows(range(1, 11), as_of=today()), as_of=today())
+    serving.materialize()
+    serving.valkey.client.set(b"someone_elses", b"1")
+    serving.store.teardown()
+    assert [key for key in serving.valkey.client.keys("*") if not key.startswith(b"feature_platform:")] == [b"someone_elses"]
+    assert open_store(serving.settings).list_feature_views() == []
+
+
 def test_sampled_rows_are_spread_over_the_table() -> None:
     rows = sample_rows(pa.table({"n": list(range(1000))}), limit=5)
     assert [row["n"] for row in rows] == [0, 250, 500, 749, 999]

@@ -86,3 +86,17 @@ def test_a_view_without_a_ttl_serves_forever(readers: Readers) -> None:
     view.ttl = None
     readers.ours.apply(view)
     assert readers.ours.get_online_features(features=FEATURES, entity_rows={"user_id": [LATE]}).to_dict()["f_count"] == [8]
+
+
+def test_feasts_metrics_count_what_was_served_and_what_was_too_old(readers: Readers, monkeypatch: pytest.MonkeyPatch) -> None:
+    from feast import metrics
+
+    monkeypatch.setattr(metrics._config, "online_features", True)
+
+    def counted(status: str) -> float:
+        return float(metrics.online_features_status_total.labels(feature_view="hourly", status=status)._value.get())
+
+    before = {status: counted(status) for status in ("present", "not_found")}
+    with reading_as_of(MOMENT):
+        readers.ours.get_online_features(features=FEATURES, entity_rows={"user_id": [FRESH, LATE]})
+    assert {status: counted(status) - before[status] for status in before} == {"present": 2, "not_found": 2}
