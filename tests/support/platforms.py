@@ -32,8 +32,8 @@ RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_e
 
 
 @dataclass(frozen=True)
-class MemoryPlatform(Platform):
-    """A platform whose objects are in this process."""
+class PlatformOn(Platform):
+    """A platform on a given object store; one in this process where none is given."""
 
     store: ObjectStore = field(default_factory=MemoryObjectStore)
 
@@ -44,11 +44,11 @@ class MemoryPlatform(Platform):
 
 def memory_platform(
     home: Path, *, contracts: Path = SHIPPED_CONTRACTS, store: ObjectStore | None = None, start: date = date(2026, 1, 10), **settings: Any
-) -> MemoryPlatform:
+) -> PlatformOn:
     """A platform in memory that needs no server up to ``user_features_latest``; its Redis address refuses connections."""
     uris = {name: f"s3://memory/{name}" for name in ("raw_uri", "work_uri", "feature_base", "registry_uri")}
     given = {"env": "local", **uris, "redis": "127.0.0.1:1", "contracts_dir": contracts, "start_date": start, "home": home, **settings}
-    return MemoryPlatform(settings=Settings(**given), catalog=load_catalog(contracts), store=store or MemoryObjectStore())
+    return PlatformOn(settings=Settings(**given), catalog=load_catalog(contracts), store=store or MemoryObjectStore())
 
 
 def put_raw(platform: Platform, day: str, files: Mapping[str, bytes], *, source: str = "events") -> None:
