@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -83,8 +84,10 @@ class DuckDBEngine:
         files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
         objects = {f"{place}.parquet": PinnedObject(file.uri, file.etag, file.size_bytes) for place, file in enumerate(files)}
         spool = _Spool(self._workdir)
+        # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
+        limits = self._limits if contract.sql is None else replace(self._limits, threads=1)
         try:
-            with open_session(store=self._store, objects=objects, directory=spool.directory, limits=self._limits) as connection:
+            with open_session(store=self._store, objects=objects, directory=spool.directory, limits=limits) as connection:
                 _create_events(connection, list(objects), source, positioned=contract.sql is None)
                 if contract.sql is not None:
                     query = select_transform(connection, contract, as_of=as_of, timeout_s=self._limits.transform_timeout_s)

@@ -16,6 +16,10 @@ from feature_platform.errors import ContractError
 
 SAFE_NAME: Final = r"[a-z][a-z0-9_]{0,62}"
 COLUMN_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
+_PATTERNS: Final = {
+    rf"\A{SAFE_NAME}\z": "a name of lower-case letters, digits and underscores that starts with a letter, at most 63 characters",
+    rf"\A{COLUMN_NAME}\z": "a name of letters, digits and underscores that does not start with a digit, at most 63 characters",
+}
 _DURATION: Final = re.compile(r"([1-9]\d{0,4})([dhms])")
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
@@ -123,6 +127,8 @@ def _fault(item: dict[str, Any], document: Mapping[str, Any]) -> str:
         return f"{where}: missing; expected it to be given"
     if kind == "value_error":
         return f"{where}: {item['ctx']['error']}"
+    if kind == "string_pattern_mismatch":
+        return f"{where}: found {_short(item['input'])}, expected {_PATTERNS.get(item['ctx']['pattern'], item['ctx']['pattern'])}"
     expected = item["msg"].removeprefix("Input should be ").removeprefix("Input should ")
     return f"{where}: found {_short(item['input'])}, expected {expected}"
 

@@ -5,13 +5,14 @@ Applying it to files does not belong here (``core.compile`` and the compute engi
 
 from collections import Counter
 from collections.abc import Mapping
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from feature_platform.core import documents
-from feature_platform.core.contract import ColumnName, Contract, Document, Ratio, SafeName, TypeName
+from feature_platform.core import documents, types
+from feature_platform.core.contract import Column, ColumnName, Comparison, Contract, Document, Ratio, SafeName, TypeName
 from feature_platform.errors import ContractError
 
 REASONS: Final = (
@@ -25,6 +26,19 @@ REASONS: Final = (
     "duplicate",
 )
 """Reason codes of quarantined rows, in order of precedence: a row carries the first that applies."""
+
+_VALUE_FORMS: Final = MappingProxyType(
+    {
+        "bool": "true or false",
+        "int32": "a whole number that fits",
+        "int64": "a whole number that fits",
+        "float32": "a number",
+        "float64": "a number",
+        "string": "a string",
+        "date": "a date such as '2026-01-15'",
+        "timestamp": "a moment with its offset, such as '2026-01-15T00:00:00Z'",
+    }
+)
 
 
 class SourceColumn(Document):
@@ -105,37 +119,98 @@ def _semantic_faults(document: Mapping[str, Any]) -> list[str]:
     if isinstance(time, str) and kinds.get(time) != "timestamp":
         found = f"type {kinds[time]!r}" if time in kinds else "no such column"
         faults.append(f"event_time: {time!r} has {found}; expected a column of type 'timestamp'")
+    faults += [
+        f"columns ({column.get('name')}): epoch_unit belongs to a timestamp; found type {column.get('type')!r}"
+        for column in columns
+        if column.get("epoch_unit") is not None and column.get("type") != "timestamp"
+    ]
     keys = document.get("dedup_keys")
-    faults += [f"dedup_keys: {key!r} is not a column" for key in (keys if isinstance(keys, list) else []) if key not in kinds]
+    faults += [
+        f"dedup_keys: {key!r} is not a column; expected one of {', '.join(kinds)}"
+        for key in (keys if isinstance(keys, list) else [])
+        if key not in kinds
+    ]
     return faults
 
 
 def cross_faults(contract: Contract, source: SourceContract) -> list[str]:
-    """Faults between a feature set and its source: columns that are read but not there, functions that do not fit a type."""
-    kinds = {column.name: column.type for column in source.columns}
+    """Faults between a feature set and its source: columns that are read but not there, functions and rules that do not fit a type."""
     if contract.sql is not None:
         return []
-    faults = [
-        f"primary_keys: {key!r} is not a column of source {source.source!r}; expected one of {', '.join(kinds)}"
-        for key in contract.primary_keys
-        if key not in kinds
-    ]
+    columns = {column.name: column for column in source.columns}
+    faults = _key_faults(contract, source, columns)
     for column in contract.columns:
         if column.aggregation is None:
             continue
-        read = [column.aggregation.column] if column.aggregation.column else []
         where = f"columns ({column.name}).aggregation"
+        read = [column.aggregation.column] if column.aggregation.column else []
         faults += [
-            f"{where}: {name!r} is not a column of source {source.source!r}; expected one of {', '.join(kinds)}"
+            f"{where}: {name!r} is not a column of source {source.source!r}; expected one of {', '.join(columns)}"
             for name in (*read, *column.aggregation.where)
-            if name not in kinds
+            if name not in columns
         ]
-        taken = kinds.get(column.aggregation.column or "")
-        numeric = column.aggregation.function in {"sum", "mean", "stddev"}
-        if numeric and taken is not None and taken not in {"int32", "int64", "float32", "float64"}:
-            faults.append(
-                f"{where}: {column.aggregation.function} needs a numeric column; {column.aggregation.column!r} has type {taken!r}"
-            )
-        if column.aggregation.function in {"min", "max", "first", "last"} and taken not in {None, column.type}:
-            faults.append(f"{where}: yields type {taken!r}; expected the column's type {column.type!r}")
+        taken = columns.get(column.aggregation.column or "")
+        if taken is not None:
+            faults += _function_faults(where, column, taken)
+        for name, rule in column.aggregation.where.items():
+            if name in columns:
+                faults += _rule_faults(f"{where}.where ({name})", rule, columns[name].type)
     return faults
+
+
+def _key_faults(contract: Contract, source: SourceContract, columns: Mapping[str, SourceColumn]) -> list[str]:
+    kinds = {column.name: column.type for column in contract.columns}
+    faults = []
+    for key in contract.primary_keys:
+        if key not in columns:
+            faults.append(f"primary_keys: {key!r} is not a column of source {source.source!r}; expected one of {', '.join(columns)}")
+            continue
+        if columns[key].type != kinds[key]:
+            faults.append(
+                f"columns ({key}): type {kinds[key]!r} is not that of the source's column; expected {columns[key].type!r}, "
+                "because a key is taken as it is"
+            )
+        if columns[key].nullable:
+            faults.append(f"primary_keys: {key!r} may be null in source {source.source!r}; expected 'nullable': false there")
+    return faults
+
+
+def _function_faults(where: str, column: Column, taken: SourceColumn) -> list[str]:
+    assert column.aggregation is not None
+    function = column.aggregation.function
+    faults = []
+    if function in {"sum", "mean", "stddev"} and taken.type not in types.NUMERIC:
+        faults.append(f"{where}: {function} needs a numeric column; {taken.name!r} has type {taken.type!r}")
+    if function in {"min", "max", "first", "last"} and taken.type != column.type:
+        faults.append(f"{where}: yields type {taken.type!r}; expected the column's type {column.type!r}")
+    if function in {"min", "max", "approx_distinct"} and types.element_type(taken.type):
+        faults.append(f"{where}: {function} needs a scalar column; {taken.name!r} has type {taken.type!r}")
+    return faults
+
+
+def _rule_faults(where: str, rule: object, kind: str) -> list[str]:
+    """A rule's values must be of the column's type: a comparison across types would silently never, or always, hold."""
+    values = rule.model_dump(exclude_none=True).values() if isinstance(rule, Comparison) else rule if isinstance(rule, list) else [rule]
+    return [
+        f"{where}: found {value!r}, expected {_VALUE_FORMS.get(kind, 'no rule')} ({kind})" for value in values if not _fits(value, kind)
+    ]
+
+
+def _fits(value: object, kind: str) -> bool:
+    if kind == "bool":
+        return isinstance(value, bool)
+    if kind in {"int32", "int64"}:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2 ** (31 if kind == "int32" else 63)
+    if kind in {"float32", "float64"}:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) and kind in {"string", "date", "timestamp"} and _is_moment(value, kind)
+
+
+def _is_moment(text: str, kind: str) -> bool:
+    """Whether a text spells a value of a calendar type; of type string any text does."""
+    try:
+        if kind == "date":
+            date.fromisoformat(text)
+        return kind != "timestamp" or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

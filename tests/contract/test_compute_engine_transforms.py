@@ -1,0 +1,186 @@
+"""SQL transforms: what an author's query may do, what it may not reach, and how its rows are held to the contract."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from feature_platform.adapters.duckdb_engine import DuckDBEngine
+from feature_platform.adapters.duckdb_session import EngineLimits
+from feature_platform.core.contract import load_contract
+from feature_platform.core.layout import as_of
+from feature_platform.errors import ContractError, FeaturePlatformError, InvalidDataError
+from tests.support.raw_days import DAY, WORK_URI, RawDay, source_contract
+
+SOURCE = source_contract()
+AS_OF = datetime(2026, 1, 15, tzinfo=UTC)
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> RawDay:
+    day = RawDay(tmp_path)
+    day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1.5", "e2,1,2026-01-14T11:00:00Z,buy,2", "e3,2,2026-01-14T12:00:00Z,view,")
+    return day
+
+
+def transform(day: RawDay, sql: str, *, engine: DuckDBEngine | None = None, **columns: str) -> pa.Table:
+    named = columns or {"user_id": "int64", "f_events": "int64"}
+    document = {
+        "feature_set": "f",
+        "version": "v1",
+        "primary_keys": ["user_id"],
+        "columns": [{"name": name, "type": kind} for name, kind in named.items()],
+    }
+    contract = load_contract(json.dumps(document), file="f.schema.json", sql=sql)
+    return (engine or day.engine).build(contract, SOURCE, as_of=as_of(DAY), days=[day.validate(SOURCE)]).to_arrow()
+
+
+def test_a_query_over_events_fills_the_contracts_columns_sorted_by_key(day: RawDay) -> None:
+    found = transform(day, "SELECT count(*) AS f_events, user_id FROM events GROUP BY user_id ORDER BY user_id DESC;")
+    assert found.to_pylist() == [
+        {"user_id": 1, "f_events": 2, "event_timestamp": AS_OF},
+        {"user_id": 2, "f_events": 1, "event_timestamp": AS_OF},
+    ]
+
+
+@pytest.mark.parametrize("moment", ["as_of()", "getvariable('as_of')"])
+def test_the_moment_is_known_to_the_query(day: RawDay, moment: str) -> None:
+    sql = f"SELECT user_id, max(date_diff('hour', event_time, {moment})) AS f_events FROM events GROUP BY ALL"
+    assert transform(day, sql)["f_events"].to_pylist() == [14, 12]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 AS user_id, size AS f_events FROM read_text('{file}')",
+        "SELECT 1 AS user_id, 1 AS f_events FROM read_parquet('{file}')",
+        "SELECT 1 AS user_id, 1 AS f_events FROM read_csv('{file}')",
+        "SELECT 1 AS user_id, 1 AS f_events FROM glob('/*')",
+        "SELECT 1 AS user_id, 1 AS f_events FROM '{file}'",
+        "SELECT 1 AS user_id, 1 AS f_events FROM read_text('https://127.0.0.1:1/x')",
+        "SELECT 1 AS user_id, 1 AS f_events FROM read_text('s3://raw-bucket/raw/events/dt=2026-01-14/a.csv')",
+        "SELECT 1 AS user_id, 1 AS f_events FROM read_text('pinned://../../{file}')",
+    ],
+)
+def test_a_query_reaches_no_file_and_no_network(day: RawDay, sql: str, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("hidden-content\n")
+    with pytest.raises(FeaturePlatformError) as caught:
+        transform(day, sql.format(file=secret))
+    assert "hidden-content" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "kinds"),
+    [
+        ("COPY (SELECT 1) TO '/tmp/out.csv'", "COPY"),
+        ("SET threads = 64", "SET"),
+        ("INSTALL httpfs", "LOAD"),
+        ("ATTACH '/tmp/other.db'", "ATTACH"),
+        ("DROP VIEW events", "DROP"),
+        ("SELECT 1; SELECT 2", "SELECT, SELECT"),
+        ("", "none"),
+    ],
+)
+def test_only_one_select_is_run(day: RawDay, sql: str, kinds: str) -> None:
+    with pytest.raises(ContractError, match=rf"f\.sql: expected one SELECT statement, found {kinds}\. Write it as one query"):
+        transform(day, sql)
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("SELEC 1", "syntax error"),
+        ("SELECT user_id, nothing AS f_events FROM events", '"nothing" not found'),
+        ("SELECT * FROM elsewhere", "elsewhere does not exist"),
+        ("SELECT user_id, 1 AS f_events FROM events) AS x, (SELECT 1", "syntax error"),
+    ],
+)
+def test_a_query_that_cannot_run_names_its_file_and_what_was_found(day: RawDay, sql: str, found: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        transform(day, sql)
+    assert caught.value.subject.startswith("SQL transform f.sql")
+    assert found in caught.value.faults[0]
+
+
+def test_every_fault_of_the_rows_is_reported_together(day: RawDay) -> None:
+    sql = """
+        SELECT * FROM (VALUES (1, 1.5, 'x', 9), (1, 2, 'y', 9), (NULL, 3, 'z', 9)) AS rows (user_id, f_events, f_name, f_other)
+    """
+    with pytest.raises(InvalidDataError) as caught:
+        transform(day, sql, user_id="int64", f_events="int64", f_name="int64", f_missing="string")
+    assert caught.value.faults == (
+        "column 'f_missing' is missing; expected user_id, f_events, f_name, f_missing, event_timestamp",
+        "column 'f_other' is not in the contract; expected only its columns",
+        "column 'f_name' has type VARCHAR; expected int64",
+        "primary key (user_id) is null in 1 row(s); expected a value in every row",
+        "primary key user_id=1 stands 2 times; expected once",
+        "column 'f_events': 1 row(s) hold values such as 1.5; expected one that fits int64 exactly",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "expression"),
+    [
+        ("int32", "3000000000"),
+        ("int64", "1e300"),
+        ("int64", "170141183460469231731687303715884105727::HUGEINT"),
+        ("float64", "'nan'::DOUBLE"),
+        ("float64", "9007199254740993::BIGINT"),
+        ("float32", "1e300::DOUBLE"),
+    ],
+)
+def test_a_cast_that_would_bend_a_value_is_refused(day: RawDay, kind: str, expression: str) -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        transform(day, f"SELECT 1 AS user_id, {expression} AS f", user_id="int64", f=kind)
+    assert caught.value.faults[0].startswith("column 'f': 1 row(s) hold values such as ")
+    assert caught.value.faults[0].endswith(f"; expected one that fits {kind} exactly")
+
+
+def test_a_row_dated_after_as_of_is_refused(day: RawDay) -> None:
+    sql = "SELECT 1 AS user_id, TIMESTAMPTZ '2030-01-01 00:00:00+00' AS event_timestamp"
+    with pytest.raises(InvalidDataError) as caught:
+        transform(day, sql, user_id="int64", event_timestamp="timestamp")
+    assert caught.value.faults == (
+        "column 'event_timestamp': 1 row(s) hold values such as 2030-01-01 00:00:00+00; "
+        "expected one at or before 2026-01-15T00:00:00+00:00",
+    )
+
+
+def test_a_query_without_end_is_stopped(day: RawDay) -> None:
+    engine = DuckDBEngine(day.store, work_uri=WORK_URI, workdir=day.workdir, limits=EngineLimits(transform_timeout_s=0.5))
+    sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT (i + 1) % 9 FROM n) SELECT i AS user_id, sum(i) AS f_events FROM n GROUP BY i"
+    with pytest.raises(InvalidDataError, match=r"SQL transform of 'f' did not end within 0\.5 s"):
+        transform(day, sql, engine=engine)
+
+
+def test_a_query_beyond_its_memory_and_disk_fails_cleanly(day: RawDay) -> None:
+    limits = EngineLimits(memory_bytes=64 << 20, spill_bytes=16 << 20)
+    engine = DuckDBEngine(day.store, work_uri=WORK_URI, workdir=day.workdir, limits=limits)
+    with pytest.raises(FeaturePlatformError) as caught:
+        transform(
+            day, "SELECT i AS user_id, repeat('x', 1000) || i AS f FROM range(1000000) AS r(i)", engine=engine, user_id="int64", f="string"
+        )
+    assert "cannot be computed: Out of Memory Error" in str(caught.value)
+    assert [path for path in day.workdir.iterdir() if path.name.startswith("build-")] == []
+
+
+def test_floating_sums_of_a_query_are_the_same_on_every_run(tmp_path: Path) -> None:
+    day = RawDay(tmp_path)
+    rows = 200_000
+    table: dict[str, Any] = {
+        "event_id": [f"e{n}" for n in range(rows)],
+        "user_id": [n % 3 for n in range(rows)],
+        "event_time": pa.array([1_768_384_800_000_000] * rows, type=pa.timestamp("us", tz="UTC")),
+        "event_type": ["view"] * rows,
+        "session_sec": [n / 7 for n in range(rows)],
+    }
+    day.put_parquet("a.parquet", pa.table(table), row_group_size=10_000)
+    found = [
+        transform(day, "SELECT user_id, sum(session_sec) AS f FROM events GROUP BY user_id", user_id="int64", f="float64") for _ in range(3)
+    ]
+    assert found[0].equals(found[1])
+    assert found[0].equals(found[2])

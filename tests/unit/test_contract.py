@@ -1,0 +1,155 @@
+"""Feature set contracts: the minimal one, the hash that signs it, and every fault of a file reported together."""
+
+import copy
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from feature_platform.core.contract import Contract, load_contract
+from feature_platform.errors import ContractError
+
+MINIMAL: dict[str, Any] = {
+    "feature_set": "user_features",
+    "version": "v1",
+    "columns": [{"name": "user_id", "type": "int64"}, {"name": "event_timestamp", "type": "timestamp"}, {"name": "f_x", "type": "float64"}],
+    "primary_keys": ["user_id"],
+}
+COUNT = {"name": "f_n", "type": "int64", "aggregation": {"function": "count", "window": "7d"}}
+
+
+def load(document: dict[str, Any], *, sql: str | None = "SELECT 1", expected_name: str | None = None) -> Contract:
+    return load_contract(json.dumps(document), file="user_features.schema.json", sql=sql, expected_name=expected_name)
+
+
+def faults_of(document: dict[str, Any], *, sql: str | None = None, expected_name: str | None = None) -> tuple[str, ...]:
+    with pytest.raises(ContractError) as caught:
+        load(document, sql=sql, expected_name=expected_name)
+    assert caught.value.subject.startswith("Contract user_features.schema.json has ")
+    return caught.value.faults
+
+
+def changed(**fields: Any) -> dict[str, Any]:
+    document = {**copy.deepcopy(MINIMAL), "columns": [*copy.deepcopy(MINIMAL["columns"][:2]), copy.deepcopy(COUNT)]}
+    return {**document, **fields}
+
+
+def test_the_four_key_contract_is_valid_with_a_sql_transform() -> None:
+    contract = load(MINIMAL)
+    assert (contract.entity, contract.source, contract.ttl_duration, contract.window_days) == ("user", "events", timedelta(days=7), 1)
+    assert contract.arrow_schema == pa.schema(
+        [
+            pa.field("user_id", pa.int64(), nullable=False),
+            pa.field("event_timestamp", pa.timestamp("us", tz="UTC"), nullable=False),
+            pa.field("f_x", pa.float64()),
+        ]
+    )
+
+
+def test_the_schema_hash_is_that_of_the_canonical_document_as_written() -> None:
+    text = '{"columns":[{"name":"k","type":"string"}],"description":"é","feature_set":"f","primary_keys":["k"],"version":"v1"}'
+    spaced = json.dumps(json.loads(text), indent=2)
+    contract = load_contract(spaced, file="f.schema.json", sql="SELECT 1")
+    assert contract.schema_hash == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_version_always_has_the_event_timestamp() -> None:
+    contract = load({**MINIMAL, "columns": [{"name": "user_id", "type": "int64"}]})
+    assert [column.name for column in contract.all_columns] == ["user_id", "event_timestamp"]
+    assert contract.feature_columns == ()
+
+
+def test_the_longest_window_says_how_many_days_are_read() -> None:
+    longer = {"name": "f_m", "type": "int64", "aggregation": {"function": "count", "window": "30d"}}
+    assert load(changed(columns=[*changed()["columns"], longer]), sql=None).window_days == 30
+
+
+def test_another_feature_set_is_refused_with_both_names() -> None:
+    assert faults_of(MINIMAL, sql="SELECT 1", expected_name="shop_features") == (
+        "feature_set: found 'user_features', expected 'shop_features', the feature set it was loaded as",
+    )
+
+
+def test_all_faults_of_a_file_are_reported_together() -> None:
+    document = changed(
+        version="",
+        nope=1,
+        primary_keys=["user_id", "shop"],
+        columns=[
+            {"name": "user_id", "type": "int65"},
+            {"name": "user_id", "type": "int64", "colour": "red"},
+            {"name": "f", "type": "string", "aggregation": {"function": "count", "window": "1 week"}},
+        ],
+    )
+    found = faults_of(document)
+    types = "int32, int64, float32, float64, bool, string, bytes, timestamp, date or list<one of these>"
+    assert f"columns[0] (user_id).type: found type 'int65', expected one of {types}" in found
+    assert "columns[1] (user_id).colour: unknown key; expected only documented keys" in found
+    assert "columns[2] (f).aggregation.window: expected whole days from '1d' to '3660d', found '1 week'" in found
+    assert "nope: unknown key; expected only documented keys" in found
+    assert "columns: 'user_id' stands 2 times; expected each name once" in found
+    assert "primary_keys: 'shop' is not a column; expected one of user_id, f" in found
+    assert "columns (f): count cannot fill type 'string'; expected one of int32, int64" in found
+
+
+NAME = "a name of lower-case letters, digits and underscores that starts with a letter, at most 63 characters"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a.b", "A", "", "a\n", "1a", "a" * 64])
+def test_an_unsafe_name_is_refused(name: str) -> None:
+    assert f"feature_set: found {name!r}, expected {NAME}" in faults_of(changed(feature_set=name))
+
+
+@pytest.mark.parametrize("name", ["latest", "events", "as_of"])
+def test_a_reserved_name_is_refused(name: str) -> None:
+    assert f"feature_set: {name!r} is reserved; expected another name" in faults_of(changed(feature_set=name))
+
+
+def aggregated(function: str, kind: str, **aggregation: Any) -> dict[str, Any]:
+    return {"name": "f", "type": kind, "aggregation": {"function": function, "window": "7d", **aggregation}}
+
+
+@pytest.mark.parametrize(
+    ("column", "fault"),
+    [
+        ({"name": "f", "type": "float64"}, "columns (f): says nothing about how it is computed; expected an 'aggregation' or a"),
+        (aggregated("sum", "int64"), "columns (f).aggregation: sum needs the event column"),
+        (aggregated("count", "int64", column="x"), "columns (f).aggregation: count takes no column; expected none, found 'x'"),
+        (aggregated("mean", "int64", column="x"), "columns (f): mean cannot fill type 'int64'; expected one of float32, float64"),
+        (aggregated("median", "int64"), "columns[2] (f).aggregation.function: found 'median'"),
+        (aggregated("count", "int64", where={"a": []}), "columns (f).aggregation.where (a): found [], expected a value"),
+        ({**aggregated("count", "int64"), "name": "f b"}, "columns[2] (f b).name: found 'f b', expected a name"),
+    ],
+)
+def test_a_column_that_cannot_be_computed_says_why(column: dict[str, Any], fault: str) -> None:
+    assert any(found.startswith(fault) for found in faults_of(changed(columns=[*MINIMAL["columns"][:2], column])))
+
+
+def test_an_aggregation_beside_a_sql_transform_is_refused() -> None:
+    assert faults_of(changed(), sql="SELECT 1") == (
+        "columns (f_n): has an aggregation although a SQL transform is delivered; expected one or the other",
+    )
+
+
+def test_a_key_is_neither_a_float_nor_aggregated() -> None:
+    document = changed(columns=[{**COUNT, "name": "user_id", "type": "float64"}])
+    assert "primary_keys: 'user_id' has type 'float64'; expected one of int32, int64, string" in faults_of(document)
+    assert "columns (user_id): a key or the event timestamp is not aggregated; expected no 'aggregation'" in faults_of(document)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "expected a JSON object, found: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[]", "expected an object, found list"),
+        ('{"a": 1, "a": 2}', "key 'a' stands twice in one object; expected once"),
+        ('{"a": NaN}', "expected a JSON object, found: NaN is not JSON"),
+    ],
+)
+def test_what_is_not_one_json_object_is_refused_by_file(text: str, fault: str) -> None:
+    with pytest.raises(ContractError, match=r"^f\.schema\.json ") as caught:
+        load_contract(text, file="f.schema.json")
+    assert caught.value.faults == (fault,)
