@@ -1,6 +1,7 @@
 """What runs of the main job publish: versions, corrections, backfills, windows, and what each materialization says of itself."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -26,23 +27,26 @@ LOOSE = '"max_rejected_ratio": 0.6'
 
 
 @pytest.fixture
-def job(tmp_path: Path, instance: dg.DagsterInstance) -> MainJob:
-    return MainJob(memory_platform(tmp_path, store=FaultyObjectStore()), instance=instance, only=UPSTREAM)
+def job(tmp_path: Path) -> Iterator[MainJob]:
+    """A job on an instance of its own, whose last materialization is therefore this test's."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield MainJob(memory_platform(tmp_path, store=FaultyObjectStore()), instance=instance, only=UPSTREAM)
 
 
 @pytest.fixture(scope="module")
-def dirty(tmp_path_factory: pytest.TempPathFactory, instance: dg.DagsterInstance) -> MainJob:
+def dirty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MainJob]:
     """One day of good and bad rows, published."""
     home = tmp_path_factory.mktemp("dirty")
     contracts = home / "contracts"
     contracts.mkdir()
     for file in memory_platform(home).settings.contracts_dir.iterdir():
         (contracts / file.name).write_text(file.read_text().replace('"max_rejected_ratio": 0.2', LOOSE))
-    job = MainJob(memory_platform(home, contracts=contracts), instance=instance, only=UPSTREAM)
-    put_raw(job.platform, "2026-01-10", {"a.jsonl": json_lines(DIRTY[:5]), "b.jsonl": json_lines(DIRTY[5:]), "_SUCCESS": b""})
-    run = job.run("2026-01-10")
-    assert run.success, run.failure
-    return job
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = MainJob(memory_platform(home, contracts=contracts), instance=instance, only=UPSTREAM)
+        put_raw(job.platform, "2026-01-10", {"a.jsonl": json_lines(DIRTY[:5]), "b.jsonl": json_lines(DIRTY[5:]), "_SUCCESS": b""})
+        run = job.run("2026-01-10")
+        assert run.success, run.failure
+        yield job
 
 
 def told(job: MainJob, asset: str) -> dict[str, object]:
