@@ -33,7 +33,11 @@ class SourceObject:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Where a build came from: raw objects, code and run. ``missing_partitions`` are days of the window that upstream never delivered."""
+    """Where a build came from: raw objects, code and run.
+
+    ``missing_partitions`` are days of the window that upstream never delivered. ``extra`` are further facts, e.g. ``source_hash``; they
+    stand in the metadata beside the others and never replace one.
+    """
 
     sources: Sequence[SourceObject]
     partitions: Sequence[str]
@@ -65,6 +69,7 @@ def render_metadata(
     """
     file = f"metadata.json.j2 of {contract.feature_set}"
     facts: dict[str, Any] = {
+        **provenance.extra,
         "format": FORMAT,
         "feature_set": contract.feature_set,
         "version": version,
@@ -87,7 +92,7 @@ def render_metadata(
         "csv": CSV_NOTE,
         "statistics": {name: dict(values) for name, values in encoded.statistics.items()},
     }
-    values = {**facts, "owner": contract.owner, "description": contract.description, "entity": contract.entity, **provenance.extra}
+    values = {**facts, "owner": contract.owner, "description": contract.description, "entity": contract.entity}
     rendered = metadata_template.render(template, values, file=file)
     faults = [f"{key}: missing from the output; expected it to be rendered" for key in REQUIRED if key not in rendered]
     faults += [

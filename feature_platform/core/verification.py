@@ -32,6 +32,10 @@ Code = Literal[
     "content_hash_differs",
     "csv_differs",
     "stale_projection",
+    "source_gone",
+    "source_changed",
+    "source_contract_differs",
+    "not_reproduced",
 ]
 
 RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
@@ -44,7 +48,7 @@ REPROJECT: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is not as it must be, of one file of a version or of ``latest/``."""
+    """One thing that is not as it must be, of one file of a version or of ``latest/``, or of one of a version's sources."""
 
     code: Code
     file: str
@@ -83,6 +87,35 @@ class Verification:
     def document(self) -> dict[str, Any]:
         """The outcome as JSON values."""
         return {**asdict(self), "is_proved": self.is_proved, "findings": [asdict(finding) for finding in self.findings]}
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """The outcome of computing a version again from its recorded sources.
+
+    Attributes:
+        feature_set: Of what.
+        version: The version that was computed again.
+        expected: Its content hash by the log.
+        found: The content hash of the rows computed now; None where the sources were not there to compute them.
+        row_count: Rows computed now.
+        findings: What stood in the way or differs; none means reproduced.
+    """
+
+    feature_set: str
+    version: str
+    expected: str
+    found: str | None
+    row_count: int | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_reproduced(self) -> bool:
+        return self.found == self.expected
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON values."""
+        return {**asdict(self), "is_reproduced": self.is_reproduced, "findings": [asdict(finding) for finding in self.findings]}
 
 
 def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, FileDigest], remedy: str = RESTORE) -> list[Finding]:
