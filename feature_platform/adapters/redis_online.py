@@ -9,6 +9,7 @@ Bytes and decisions do not belong here (``core.online_*``), nor Feast's read pat
 """
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from feature_platform.adapters.redis_channel import Channels
 from feature_platform.adapters.redis_connection import RedisTopology, connect, parse_address, redis_errors
 from feature_platform.adapters.redis_lease import LEASE_S, Lease, hold_lease, read_marker
 from feature_platform.adapters.redis_scan import ScanProgress, stored_rows, strays
-from feature_platform.core.online_commands import removals, upserts
+from feature_platform.core.online_commands import Frames, removals, upserts
 from feature_platform.core.online_keys import vanished
 from feature_platform.core.online_layout import ViewLayout, refuse_unknown_feast, view_layout
 from feature_platform.core.online_load import (
@@ -137,17 +138,27 @@ class RedisOnlineStore:
 
     def _write(self, session: _Session, plan: LoadPlan, progress: Progress | None) -> int:
         expire_at_ms = session.lease.now_ms() + 1000 * _retention_s(session) if self._expire else None
+        encode = partial(
+            upserts, layout=session.layout, expire_at_ms=expire_at_ms, obsolete=plan.obsolete_fields, framing=session.channels.framing
+        )
         rows = 0
-        for batch in session.source.rows():
+        for frames in _ahead(map(encode, session.source.rows())):
             session.lease.renew()
-            session.channels.send(
-                upserts(batch, session.layout, expire_at_ms=expire_at_ms, obsolete=plan.obsolete_fields, framing=session.channels.framing)
-            )
-            rows += batch.num_rows
+            session.channels.send(frames)
+            rows += len(frames.rows)
             if progress:
                 progress(rows, session.source.row_count)
         session.channels.settle()
         return rows
+
+
+def _ahead(frames: Iterator[Frames]) -> Iterator[Frames]:
+    """The same frames; the next one is read and encoded while the server works on this one."""
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
+        waiting = encoder.submit(next, frames, None)
+        while (current := waiting.result()) is not None:
+            waiting = encoder.submit(next, frames, None)
+            yield current
 
 
 def _remove_vanished(session: _Session, plan: LoadPlan) -> int:
