@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -81,9 +82,22 @@ class DuckDBEngine:
         """See :meth:`ComputeEngine.build`."""
         _require_days(contract, as_of, days)
         subject = f"Feature set {contract.feature_set!r} as of {as_of.isoformat()}"
+        with ExitStack() as undo:
+            spool = _Spool(self._workdir)
+            undo.callback(spool.discard)
+            rows = self._compute(contract, source, as_of, days, spool)
+            if not rows and contract.checks.min_rows:
+                found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
+                raise InvalidDataError(
+                    f"{_subject(contract, as_of)} has 0 rows; expected at least {contract.checks.min_rows} (checks.min_rows). "
+                    f"The window has {found}."
+                )
+            undo.pop_all()
+        return FeatureTable(schema=contract.arrow_schema, batches=spool.batches)
+
+    def _compute(self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], spool: "_Spool") -> int:
         files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
         objects = {f"{place}.parquet": PinnedObject(file.uri, file.etag, file.size_bytes) for place, file in enumerate(files)}
-        spool = _Spool(self._workdir)
         # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
         limits = self._limits if contract.sql is None else replace(self._limits, threads=1)
         try:
@@ -93,15 +107,9 @@ class DuckDBEngine:
                     query = select_transform(connection, contract, as_of=as_of, timeout_s=self._limits.transform_timeout_s)
                 else:
                     query = compile_features(contract, source=source, as_of=as_of)
-                rows = spool.fill(_batches(connection, query, contract.arrow_schema), contract.arrow_schema)
+                return spool.fill(_batches(connection, query, contract.arrow_schema), contract.arrow_schema)
         except duckdb.Error as error:
-            raise InvalidDataError(f"{subject} cannot be computed: {_message(error)}") from error
-        if not rows and contract.checks.min_rows:
-            found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
-            raise InvalidDataError(
-                f"{subject} has 0 rows; expected at least {contract.checks.min_rows} (checks.min_rows). The window has {found}."
-            )
-        return FeatureTable(schema=contract.arrow_schema, batches=spool.batches)
+            raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {_message(error)}") from error
 
 
 class _Spool:
@@ -110,7 +118,7 @@ class _Spool:
     def __init__(self, parent: Path | None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="build-", dir=parent))
         self._file = self.directory / "rows.arrow"
-        weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
+        self.discard = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
 
     def fill(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
         rows = 0
@@ -170,6 +178,10 @@ def _require_days(contract: Contract, as_of: datetime, days: Sequence[ValidatedD
         raise InvalidDataError(
             f"Feature set {contract.feature_set!r} as of {as_of.isoformat()} reads {expected[0]} to {expected[-1]}, each day once:", faults
         )
+
+
+def _subject(contract: Contract, as_of: datetime) -> str:
+    return f"Feature set {contract.feature_set!r} as of {as_of.isoformat()}"
 
 
 def _message(error: duckdb.Error) -> str:
