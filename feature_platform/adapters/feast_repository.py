@@ -12,7 +12,7 @@ from typing import Any, Final
 from feature_platform.adapters.feast_objects import FeastObjects, feast_objects
 from feature_platform.core.contract import Contract
 from feature_platform.core.layout import registry_uri
-from feature_platform.errors import NotFoundError
+from feature_platform.errors import ContractError, NotFoundError
 from feature_platform.settings import Settings, s3_endpoint_url
 
 REGISTRY_STORE: Final = "feature_platform.feast_plugins.registry_store.ConditionalRegistryStore"
@@ -76,12 +76,31 @@ def apply_contracts(store: Any, contracts: Iterable[Contract], *, settings: Sett
     writes nothing.
 
     Raises:
-        ContractError: Feature sets share an entity but not its join key.
+        ContractError: Feature sets share an entity but not its join key: these, or one of these and one that the registry knows.
         StorageError, ConflictError, ConfigurationError: The registry could not be read or written; it is as it was.
     """
     objects = declared_objects(settings, contracts)
+    _require_known_join_keys(store, objects)
     store.apply(objects.all, partial=True)
     return objects
+
+
+def _require_known_join_keys(store: Any, objects: FeastObjects) -> None:
+    """Refuse to change the join key of an entity under a feature set that is not applied together with it."""
+    known = {entity.name: entity for entity in store.registry.list_entities(store.project)}
+    applied = {view.name for view in objects.views}
+    others = [view for view in store.registry.list_feature_views(store.project, allow_cache=True) if view.name not in applied]
+    faults = []
+    for entity in objects.entities:
+        before = known.get(entity.name, entity)
+        users = sorted(view.name for view in others if entity.name in view.entities)
+        if users and (before.join_key, before.value_type) != (entity.join_key, entity.value_type):
+            faults.append(
+                f"entity {entity.name!r}: found join key {entity.join_key!r} ({entity.value_type.name}), expected {before.join_key!r} "
+                f"({before.value_type.name}) as {', '.join(users)} has it; name another entity, or apply all of them together"
+            )
+    if faults:
+        raise ContractError(f"Contracts disagree with what the registry of {store.project} knows:", faults)
 
 
 def decommission(store: Any, contract: Contract) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from feature_platform.adapters.redis_online import RedisOnlineStore
 from feature_platform.core.online_layout import feature_key
 from feature_platform.errors import ContractError, InvalidDataError, NotFoundError
 from feature_platform.settings import Settings, load_settings
+from tests.support.online import contract_of
 from tests.support.services import S3Bucket, ValkeyDatabase
 from tests.support.shipped_features import BIG, FEATURE_SET, enter, publish_users, shipped_contract, today, user_rows
 
@@ -119,6 +120,15 @@ def test_reading_a_feature_set_that_was_not_applied_says_so(serving: Serving) ->
     stranger = shipped_contract().model_copy(update={"feature_set": "strangers"})
     with pytest.raises(ContractError, match="apply its contract"):
         read_online(serving.store, stranger, [{"user_id": 1}])
+
+
+def test_another_join_key_under_a_known_entity_is_refused(serving: Serving) -> None:
+    stranger = contract_of({"account": "string", "f_value": "int64"}, keys=("account",), name="accounts")
+    with pytest.raises(
+        ContractError, match=r"entity 'user': found join key 'account' \(STRING\), expected 'user_id' \(INT64\) as user_features"
+    ):
+        apply_contracts(serving.store, [stranger], settings=serving.settings)
+    assert [view.name for view in open_store(serving.settings).list_feature_views()] == ["user_features"]
 
 
 def test_decommissioning_removes_the_view_and_its_values_and_nothing_else(serving: Serving) -> None:
