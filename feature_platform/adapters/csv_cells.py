@@ -54,13 +54,21 @@ def _to_cells(array: pa.Array) -> pa.Array:
     if pa.types.is_string(array.type):
         return _escape(array)
     if pa.types.is_timestamp(array.type):
-        text = pl.Series(array).dt.strftime(TIMESTAMP_FORMAT) if len(array) else pl.Series([], dtype=pl.String)
-        return text.to_arrow()
+        return _moments(array)
     if pa.types.is_binary(array.type):
         return pa.array([None if value is None else value.hex() for value in array.to_pylist()], type=pa.string())
     if pa.types.is_list(array.type):
         return pa.array([None if value is None else _list_text(value) for value in array.to_pylist()], type=pa.string())
     return array
+
+
+def _moments(array: pa.Array) -> pa.Array:
+    """Moments as text; formatted once where all are the same, as event timestamps are."""
+    found = pc.min_max(array)
+    if len(array) and not array.null_count and found["min"] == found["max"]:
+        text = pl.Series(array.slice(0, 1)).dt.strftime(TIMESTAMP_FORMAT)[0]
+        return pa.repeat(pa.scalar(text, type=pa.string()), len(array))
+    return pl.Series(array, dtype=pl.Datetime("us", "UTC")).dt.strftime(TIMESTAMP_FORMAT).to_arrow().cast(pa.string())
 
 
 def _escape(array: pa.Array) -> pa.Array:

@@ -112,7 +112,9 @@ class _SmallestHashes:
         self._pending_size = 0
 
     def update(self, hashes: np.ndarray[Any, Any]) -> None:
-        if len(self._kept) >= DISTINCT_EXACT:
+        if len(self._kept) < DISTINCT_EXACT:
+            hashes = _few_smallest(pl.Series(hashes).unique().to_numpy())  # a table of hashes is faster than sorting them all
+        else:
             hashes = hashes[hashes < self._kept[-1]]
         if len(hashes):
             self._pending.append(hashes)
@@ -130,6 +132,11 @@ class _SmallestHashes:
         if len(self._kept) < DISTINCT_EXACT:
             return len(self._kept)
         return round((DISTINCT_EXACT - 1) * 2.0**64 / float(self._kept[-1]))
+
+
+def _few_smallest(distinct: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """As many of the smallest as a sketch can keep; in no order."""
+    return distinct if len(distinct) <= DISTINCT_EXACT else np.partition(distinct, DISTINCT_EXACT)[:DISTINCT_EXACT]
 
 
 def _json_value(scalar: pa.Scalar) -> object:

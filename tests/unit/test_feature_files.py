@@ -158,7 +158,8 @@ def test_a_flipped_bit_in_a_page_is_found(tmp_path: Path) -> None:
     wanted = contract({"k": "int64"})
     encoded = encode(wanted, table(wanted, [{"k": n * n} for n in range(1000)]), tmp_path)
     body = bytearray(encoded.parquet.read_bytes())
-    body[600] ^= 1
+    first = pq.read_metadata(encoded.parquet).row_group(0).column(0)
+    body[first.data_page_offset + first.total_compressed_size - 8] ^= 1
     encoded.parquet.write_bytes(body)
     with pytest.raises(OSError, match="CRC checksum"):
         pq.read_table(encoded.parquet, page_checksum_verification=True)
