@@ -1,0 +1,77 @@
+"""The commands of a laptop: servers up and down, and the demo from nothing to its last table."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from feature_platform.cli.app import app
+from feature_platform.local.services import LocalServices
+from feature_platform.settings import load_settings
+
+COMMAND = Path(sys.executable).with_name("feature-platform")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Path]:
+    home = tmp_path / "a home"
+    yield home
+    LocalServices(home).down()
+
+
+def exported(text: str) -> dict[str, str]:
+    """The variables that a shell would hold after ``eval``."""
+    words = shlex.split(text)
+    assert words[::2] == ["export"] * (len(words) // 2)
+    return dict(word.split("=", 1) for word in words[1::2])
+
+
+def test_up_and_down_twice_are_once(home: Path) -> None:
+    runner = CliRunner()
+    first = runner.invoke(app, ["up", "--home", str(home), "--start-date", "2026-01-10"])
+    assert first.exit_code == 0, first.output
+    environment = exported(first.stdout)
+    settings = load_settings(environment)
+    assert (settings.env, settings.start_date.isoformat(), settings.home) == ("local", "2026-01-10", home)
+    assert Path(environment["DAGSTER_HOME"], "dagster.yaml").is_file()
+    pids = [status.pid for status in LocalServices(home).status()]
+
+    again = runner.invoke(app, ["up", "--home", str(home), "--json"])
+    assert json.loads(again.stdout) == environment
+    assert [status.pid for status in LocalServices(home).status()] == pids
+    assert "S3 and Redis are up" in first.stderr
+
+    for _ in range(2):
+        down = runner.invoke(app, ["down", "--home", str(home)])
+        assert (down.exit_code, down.stdout) == (0, "")
+        assert [status.running for status in LocalServices(home).status()] == [False, False]
+
+
+@pytest.mark.slow
+def test_the_demo_goes_from_raw_events_to_online_values(home: Path) -> None:
+    """In a process of its own, as a newcomer runs it."""
+    told = subprocess.run(
+        [COMMAND, "demo", "--home", home, "--days", "3"], capture_output=True, text=True, check=False, timeout=280, cwd=home.parent
+    )
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "From raw events to online values" in told.stdout
+    lines = [line for line in told.stdout.splitlines() if "f_total_events_7d" in line]
+    counts = [[cell.strip() for cell in line.split("│")[3:6]] for line in lines]
+    assert len(counts) == 4
+    assert all(counted == in_file == online for counted, in_file, online in counts)
+    assert counts[3] == ["3", "3", "3"]
+
+    up = subprocess.run([COMMAND, "up", "--home", home, "--json"], capture_output=True, text=True, check=True)
+    environment = {**os.environ, **json.loads(up.stdout)}
+    listed = subprocess.run(
+        [COMMAND, "versions", "list", "user_features", "--json"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert [row["latest"] for row in json.loads(listed.stdout)] == ["latest", "", "", ""]
+    proved = subprocess.run([COMMAND, "verify", "user_features"], env=environment, capture_output=True, text=True, check=False)
+    assert proved.returncode == 0, proved.stdout

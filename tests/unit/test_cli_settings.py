@@ -1,0 +1,134 @@
+"""The command line without any server: help, wrong settings, contracts alone."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from feature_platform.cli.app import app
+from feature_platform.cli.online import parse_keys
+from feature_platform.errors import ConfigurationError
+from feature_platform.local.services import SHIPPED_CONTRACTS
+
+HEAVY = "boto3 botocore dagster duckdb feast pandas polars pyarrow redis s3fs numpy"
+HELP = f"""
+import sys
+from typer.testing import CliRunner
+from feature_platform.cli.app import app
+
+result = CliRunner().invoke(app, sys.argv[1:])
+print(result.exit_code, sorted(set({HEAVY.split()!r}) & set(sys.modules)))
+"""
+READING = [
+    ["status"],
+    ["versions", "list", "user_features"],
+    ["versions", "show", "user_features"],
+    ["online", "get", "user_features", "--key", "user_id=1"],
+    ["online", "version", "user_features"],
+    ["verify", "user_features"],
+    ["doctor"],
+    ["gc", "user_features"],
+]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["versions", "--help"], ["online", "get", "--help"], ["demo", "--help"], ["-h"]])
+def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
+    """What `--help` costs is what it imports; a clock would measure the machine."""
+    answer = subprocess.run([sys.executable, "-c", HELP, *arguments], capture_output=True, text=True, check=True)
+    assert answer.stdout == "0 []\n"
+
+
+def test_every_command_has_help_that_says_what_it_does() -> None:
+    shown = CliRunner().invoke(app, ["--help"]).output
+    for name in (
+        "up",
+        "down",
+        "demo",
+        "dev",
+        "status",
+        "verify",
+        "doctor",
+        "rollback",
+        "pin",
+        "unpin",
+        "gc",
+        "versions",
+        "online",
+        "contract",
+    ):
+        assert f" {name} " in shown
+        assert CliRunner().invoke(app, [name, "--help"]).exit_code == 0
+
+
+@pytest.mark.parametrize("arguments", READING, ids=" ".join)
+def test_missing_settings_are_all_listed_and_exit_2(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments, env={"FEATURE_PLATFORM_ENV": "staging", "FEATURE_PLATFORM_RAW_URI": "/data/raw"})
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("feature-platform: 8 setting(s) are missing or wrong.")
+    lines = result.stderr.splitlines()[1:]
+    assert [line.split(":")[0].removeprefix("  - FEATURE_PLATFORM_") for line in lines] == [
+        "ENV",
+        "RAW_URI",
+        "WORK_URI",
+        "FEATURE_BASE",
+        "REGISTRY_URI",
+        "REDIS",
+        "CONTRACTS_DIR",
+        "START_DATE",
+    ]
+    assert "found 'staging', expected 'local', 'dev' or 'prod'" in result.stderr
+    assert "expected s3://bucket/prefix" in result.stderr
+
+
+def test_contracts_are_checked_without_any_other_setting(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["contract", "check", "--dir", str(SHIPPED_CONTRACTS), "--json"])
+    assert result.exit_code == 0
+    assert {row["contract"] for row in json.loads(result.stdout)} == {"events", "user_features"}
+    (tmp_path / "a.schema.json").write_text('{"feature_set": "b"}')
+    (tmp_path / "c.source.json").write_text("{")
+    wrong = CliRunner().invoke(app, ["contract", "check", "--dir", str(tmp_path)])
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "a.schema.json: feature_set: found 'b', expected 'a'" in wrong.stderr
+    assert "c.source.json: " in wrong.stderr
+
+
+def test_a_directory_that_is_not_there_is_wrong_usage() -> None:
+    assert CliRunner().invoke(app, ["contract", "hash", "--dir", "/nowhere/at/all"]).exit_code == 2
+    assert CliRunner().invoke(app, ["contract", "hash"], env={"FEATURE_PLATFORM_CONTRACTS_DIR": "/nowhere"}).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "entities"),
+    [
+        (["user_id=1"], [{"user_id": 1}]),
+        (["user_id=-7", "user_id=8"], [{"user_id": -7}, {"user_id": 8}]),
+    ],
+)
+def test_a_key_that_comes_again_begins_the_next_entity(given: list[str], entities: list[dict[str, int]]) -> None:
+    assert parse_keys(given, types={"user_id": "int64"}) == entities
+
+
+def test_composite_keys_are_read_in_any_order_and_text_keeps_its_signs() -> None:
+    types = {"shop": "string", "item": "int32"}
+    assert parse_keys(["shop=a=b", "item=1", "item=2", "shop="], types=types) == [{"shop": "a=b", "item": 1}, {"item": 2, "shop": ""}]
+
+
+@pytest.mark.parametrize(
+    ("given", "faults"),
+    [
+        (["shop"], ["--key shop: expected column=value with a column of shop, item"]),
+        (["shop=a", "item=1.5"], ["--key item=1.5: expected a value of type int32"]),
+        (["shop=a", "item=1", "shop=b"], ["--key: an entity lacks item"]),
+        (
+            ["shop=a", "item=x", "color=red"],
+            ["--key item=x: expected a value of type int32", "--key color=red: expected column=value with a column of shop, item"],
+        ),
+    ],
+)
+def test_every_wrong_key_is_named(given: list[str], faults: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_keys(given, types={"shop": "string", "item": "int32"})
+    assert list(caught.value.faults) == faults
