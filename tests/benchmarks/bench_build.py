@@ -1,0 +1,251 @@
+"""What a feature build and the encoding of a version cost, as ratios to the bare engines doing the same work in the same run.
+
+    make bench-build                                         7 days × 1,000,000 events, versions of 1,000,000 and 3,000,000 rows
+    python -m tests.benchmarks.bench_build --rows 100000     smaller
+
+(a) Build: the bare peer is one hand-written DuckDB query over the same Parquet files, with plain ``avg`` and ``count``, sorted by key as
+the contract asks, fetched as an Arrow table. (b) Encode: the bare peer writes the same rows by Polars (the fastest writer measured;
+DuckDB and pyarrow take 1.6 to 8 times as long for the CSV) as Parquet (zstd, level 1) and CSV with the same timestamp text. Figures are
+medians of interleaved rounds; peak memory is that of a process of its own. Storing the files is what ``commit`` does; it is left out
+unless one is given.
+"""
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from feature_platform.adapters.contract_files import load_catalog
+from feature_platform.adapters.csv_cells import TIMESTAMP_FORMAT
+from feature_platform.adapters.duckdb_engine import DuckDBEngine
+from feature_platform.adapters.feature_files import encode_features
+from feature_platform.adapters.partition_files import write_parts
+from feature_platform.core.contract import Contract
+from feature_platform.core.feature_table import EncodedFeatures, FeatureTable
+from feature_platform.core.layout import as_of, validated_partition, window_partitions
+from feature_platform.core.raw import RawManifest
+from feature_platform.core.source_contract import SourceContract
+from feature_platform.core.validation import ValidatedDay, day_from, validated_schema
+from tests.support.directory_store import DirectoryStore
+
+ROOT = Path(__file__).parents[2]
+CATALOG = load_catalog(ROOT / "feast_repo" / "contracts")
+CONTRACT = CATALOG.contract("user_features")
+SOURCE = CATALOG.source_of(CONTRACT)
+PARTITION = "2026-01-14"
+WORK_URI = "s3://bench/work"
+IDENTITY = {"feature_set": "user_features", "version": "v_20260115T000000", "schema_hash": "", "as_of": "", "write_id": ""}
+FIGURES = ROOT / "build" / "figures" / "build.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One line of the table."""
+
+    name: str
+    ours: float
+    peer: float
+    ratio: float
+    unit: str
+
+
+def make_days(directory: Path, *, rows: int) -> list[ValidatedDay]:
+    """Seven validated days of ``rows`` events each, by as many users, in the order that validation writes them."""
+    store = DirectoryStore(directory)
+    schema = validated_schema(SOURCE)
+    days = []
+    for place, partition in enumerate(window_partitions(as_of(PARTITION), days=7)):
+        start = (as_of(partition) - timedelta(days=1)).strftime("%Y-%m-%d")
+        query = f"""
+            SELECT md5((i + {place} * {rows})::VARCHAR) AS event_id, CAST(hash(i * 7 + {place}) % {rows} AS BIGINT) AS user_id,
+              TIMESTAMPTZ '{start} 00:00:00+00' + to_microseconds(CAST(i * 86400000000 // {rows} AS BIGINT)) AS event_time,
+              ['purchase', 'view', 'click', 'login'][CAST(hash(i) % 4 AS INTEGER) + 1] AS event_type,
+              CASE WHEN hash(i + 1) % 10 > 0 THEN round(CAST(hash(i + 2) % 3600000 AS DOUBLE) / 1000, 3) END AS session_sec,
+              CASE WHEN hash(i + 3) % 10 > 0 THEN ['DE', 'FR', 'US', 'GB', 'JP', 'BR'][CAST(hash(i + 3) % 6 AS INTEGER) + 1] END AS country
+            FROM range({rows}) AS r(i) ORDER BY event_time"""
+        with duckdb.connect(config={"threads": 2}) as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            batches = (batch.cast(schema) for batch in connection.sql(query).to_arrow_reader(131_072))
+            files = write_parts(
+                store, batches, schema=schema, prefix=validated_partition(WORK_URI, SOURCE.source, partition), directory=directory
+            )
+        days.append(
+            ValidatedDay(
+                source=SOURCE.source,
+                partition=partition,
+                source_hash=SOURCE.schema_hash,
+                raw=RawManifest(source=SOURCE.source, partition=partition, objects=()),
+                kept=rows,
+                rejected={},
+                files=files,
+                quarantine=(),
+            )
+        )
+    return days
+
+
+def build(directory: Path, days: Sequence[ValidatedDay], *, contract: Contract = CONTRACT, source: SourceContract = SOURCE) -> FeatureTable:
+    """Our build, as a Dagster step calls it."""
+    engine = DuckDBEngine(DirectoryStore(directory), work_uri=WORK_URI, workdir=directory)
+    return engine.build(contract, source, as_of=as_of(PARTITION), days=days)
+
+
+def bare_build(directory: Path, days: Sequence[ValidatedDay], *, moment: datetime) -> pa.Table:
+    """The peer: what one would write by hand."""
+    store = DirectoryStore(directory)
+    files = [str(store.path(file.uri)) for day in days for file in day.files]
+    text = f"TIMESTAMPTZ '{moment:%Y-%m-%d} 00:00:00+00'"
+    with duckdb.connect(config={"threads": 2}) as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        return connection.sql(f"""
+            SELECT user_id, {text} AS event_timestamp, count(*) AS f_total_events_7d, avg(session_sec) AS f_avg_session_sec_7d,
+              CAST(floor(epoch({text}) - epoch(max(event_time))) AS BIGINT) AS f_last_event_age_sec,
+              count(*) FILTER (WHERE event_type = 'purchase' AND event_time >= {text} - INTERVAL 1 DAY) AS f_purchases_1d,
+              arg_max(country, event_time) AS f_last_country
+            FROM read_parquet({files!r}) WHERE event_time >= {text} - INTERVAL 7 DAY AND event_time < {text}
+            GROUP BY user_id ORDER BY user_id""").to_arrow_table()
+
+
+def make_features(rows: int) -> pa.Table:
+    """A version's worth of features, from a fixed formula."""
+    keys = pl.int_range(rows, eager=True)
+    scattered = keys.hash(seed=1)
+    frame = pl.DataFrame(
+        {
+            "user_id": keys,
+            "event_timestamp": pl.repeat(as_of(PARTITION), rows, eager=True).cast(pl.Datetime("us", "UTC")),
+            "f_total_events_7d": (scattered % 30).cast(pl.Int64),
+            "f_avg_session_sec_7d": pl.select(pl.when(scattered % 10 > 0).then((scattered % 3_600_000) / 7_000)).to_series(),
+            "f_last_event_age_sec": (scattered % 604_800).cast(pl.Int64),
+            "f_purchases_1d": (scattered % 4).cast(pl.Int64),
+            "f_last_country": pl.Series(["DE", "FR", "US", None, "GB"]).gather((scattered % 5).cast(pl.UInt32)),
+        }
+    )
+    return frame.to_arrow().cast(CONTRACT.arrow_schema)
+
+
+def encode(table: pa.Table, directory: Path, *, commit: Callable[[EncodedFeatures], None] | None = None) -> EncodedFeatures:
+    """Our encoding: both files, hashes, statistics, checks; then ``commit``, where one is given."""
+    encoded = encode_features(FeatureTable.from_arrow(table), contract=CONTRACT, directory=directory, identity=IDENTITY)
+    if commit is not None:
+        commit(encoded)
+    return encoded
+
+
+def bare_encode(table: pa.Table, directory: Path) -> None:
+    """The peer: both files by the fastest writer, and nothing else."""
+    frame = pl.DataFrame(table)
+    frame.write_parquet(directory / "bare.parquet", compression="zstd", compression_level=1)
+    frame.write_csv(directory / "bare.csv", datetime_format=TIMESTAMP_FORMAT)
+
+
+def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int) -> Figure:
+    """Medians of interleaved rounds; the first round of each warms the page cache and does not count."""
+    timings: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds + 1):
+        for run, seconds in zip((ours, peer), timings, strict=True):
+            started = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - started)
+    ours_s, peer_s = (statistics.median(seconds[1:]) for seconds in timings)
+    return Figure(name, round(ours_s, 3), round(peer_s, 3), round(ours_s / peer_s, 2), "s")
+
+
+def measure(directory: Path, *, rows: int, rounds: int, commit: Callable[[EncodedFeatures], None] | None = None) -> list[Figure]:
+    """Every figure, for 7 × ``rows`` events and versions of ``rows`` rows (memory also of three times as many)."""
+    days = make_days(directory, rows=rows)
+    (directory / "days.json").write_text(json.dumps([day.document() for day in days]))
+    table = make_features(rows)
+    moment = as_of(PARTITION)
+    figures = [
+        compare(
+            f"build 7 × {rows:,} events", lambda: build(directory, days), lambda: bare_build(directory, days, moment=moment), rounds=rounds
+        ),
+        compare(
+            f"encode a version of {rows:,} rows",
+            lambda: encode(table, directory, commit=commit),
+            lambda: bare_encode(table, directory),
+            rounds=rounds,
+        ),
+        _memory(f"peak memory, build 7 × {rows:,} events", ["build", str(directory)], limit_mib=1536),
+    ]
+    once, thrice = (_peak_mib(["encode", str(directory), str(count)]) for count in (rows, 3 * rows))
+    figures.append(Figure(f"peak memory, encode {3 * rows:,} rows over {rows:,} rows", thrice, once, round(thrice / once, 2), "MiB"))
+    return figures
+
+
+def _memory(name: str, arguments: Sequence[str], *, limit_mib: int) -> Figure:
+    found = _peak_mib(arguments)
+    return Figure(name, found, limit_mib, round(found / limit_mib, 2), "MiB (limit)")
+
+
+def _peak_mib(arguments: Sequence[str]) -> float:
+    """Peak resident memory of one step in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--step", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=600)
+    return float(done.stdout.splitlines()[-1])
+
+
+def _step(arguments: Sequence[str]) -> None:
+    directory = Path(arguments[1])
+    if arguments[0] == "build":
+        days = [day_from(document, file="days.json") for document in json.loads((directory / "days.json").read_text())]
+        table = build(directory, days)
+        assert sum(batch.num_rows for batch in table.batches())
+    else:
+        rows = int(arguments[2])
+
+        def batches(step: int = 131_072) -> Iterator[pa.RecordBatch]:
+            first = make_features(step)
+            for start in range(0, rows, step):
+                count = min(step, rows - start)
+                shifted = first.slice(0, count).set_column(0, CONTRACT.arrow_schema.field(0), pa.array(range(start, start + count)))
+                yield from shifted.combine_chunks().to_batches()
+
+        encode_features(
+            FeatureTable(schema=CONTRACT.arrow_schema, batches=batches),
+            contract=CONTRACT,
+            directory=directory,
+            identity=IDENTITY,
+        )
+    print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
+
+
+def main() -> None:
+    """Print the table and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--step", nargs="+", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        _step(options.step)
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-build-") as directory:
+        figures = measure(Path(directory), rows=options.rows, rounds=options.rounds)
+    table = Table("", "ours", "peer", "ratio", "unit", title="Building and encoding features")
+    for figure in figures:
+        table.add_row(figure.name, f"{figure.ours:,}", f"{figure.peer:,}", f"{figure.ratio:.2f}", figure.unit)
+    Console().print(table)
+    FIGURES.parent.mkdir(parents=True, exist_ok=True)
+    FIGURES.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
