@@ -1,0 +1,109 @@
+"""The platform under Dagster's own command line, as the README shows it: processes of their own, a real instance, the daemon."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from feature_platform.cli.environment import prepare_instance
+from feature_platform.core.layout import as_of, version_id
+from feature_platform.settings import load_settings
+from feature_platform.wiring import Platform, open_platform
+from tests.support.platforms import put_events
+from tests.support.processes import wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+TODAY = datetime.now(UTC).date()
+DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (6, 5, 4, 3, 2, 1)]
+VERSIONS = [version_id(as_of(day)) for day in DAYS]
+MODULE = ("-m", "feature_platform.definitions")
+
+
+@pytest.fixture(scope="module")
+def environment(module_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables of every process, over raw events of six days."""
+    dagster_home = prepare_instance(tmp_path_factory.mktemp("dagster"))
+    variables = {**module_env, "FEATURE_PLATFORM_START_DATE": DAYS[0], "DAGSTER_HOME": str(dagster_home)}
+    platform = open_platform(load_settings(variables))
+    for day in DAYS:
+        put_events(platform, day)
+    return {**os.environ, **variables}
+
+
+@pytest.fixture(scope="module")
+def platform(environment: dict[str, str]) -> Platform:
+    return open_platform(load_settings({name: value for name, value in environment.items() if name.startswith("FEATURE_PLATFORM_")}))
+
+
+def dagster(environment: dict[str, str], *arguments: str) -> str:
+    """Run one command in the project's directory; its output where it succeeds."""
+    done = subprocess.run(
+        [BIN / "dagster", *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+def published(platform: Platform) -> set[str]:
+    return {version.version for version in platform.feature_sets.history("user_features").live}
+
+
+def online(platform: Platform) -> str | None:
+    marker = platform.online.marker(project="feature_store_local", view="user_features")
+    return marker.target.version if marker and marker.state == "online" else None
+
+
+def test_one_partition_of_every_asset(environment: dict[str, str], platform: Platform) -> None:
+    dagster(environment, "asset", "materialize", "--select", "*", "--partition", DAYS[3], *MODULE)
+    assert VERSIONS[3] in published(platform)
+    assert online(platform) in {VERSIONS[3], VERSIONS[5]}
+
+
+def test_a_range_of_partitions_in_one_run(environment: dict[str, str], platform: Platform) -> None:
+    dagster(environment, "asset", "materialize", "--select", "*", "--partition-range", f"{DAYS[4]}...{DAYS[5]}", *MODULE)
+    assert set(VERSIONS[4:]) <= published(platform)
+    assert online(platform) == VERSIONS[5]
+
+
+@pytest.mark.slow
+def test_a_backfill_of_the_job_by_the_daemon(environment: dict[str, str], platform: Platform) -> None:
+    """One run for each partition, both ends included; Dagster ignores single-run policies here."""
+    range_of = ("--from", DAYS[0], "--to", DAYS[1], "-w", "workspace.yaml", "--noprompt")
+    told = dagster(environment, "job", "backfill", "--job", "daily_features", *range_of)
+    assert "Launched backfill job" in told
+    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance, daemon(environment):
+        wait_until(lambda: finished(instance) == 2, within_s=200, what="two runs of the backfill")
+        runs = backfilled(instance)
+        assert {run.tags["dagster/partition"]: run.status for run in runs} == dict.fromkeys(DAYS[:2], dg.DagsterRunStatus.SUCCESS)
+    assert set(VERSIONS[:2]) <= published(platform)
+
+
+def backfilled(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    return [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
+
+
+def finished(instance: dg.DagsterInstance) -> int:
+    return sum(run.is_finished for run in backfilled(instance))
+
+
+@contextmanager
+def daemon(environment: dict[str, str]) -> Iterator[None]:
+    """Dagster's daemon while the block runs."""
+    log = Path(environment["DAGSTER_HOME"]) / "daemon.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [BIN / "dagster-daemon", "run", "-w", "workspace.yaml"], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+        assert process.poll() is None, log.read_text()[-3000:]
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
