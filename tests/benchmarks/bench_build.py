@@ -13,7 +13,6 @@ unless one is given.
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -224,7 +223,14 @@ def _step(arguments: Sequence[str]) -> None:
             directory=directory,
             identity=IDENTITY,
         )
-    print(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
+    print(_own_peak_mib())
+
+
+def _own_peak_mib() -> float:
+    """``VmHWM`` of this process; ``ru_maxrss`` would be its parent's where that was larger, because it survives ``exec``."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
+    return round(int(kib) / 1024, 1)
 
 
 def main() -> None:

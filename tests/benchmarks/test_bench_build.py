@@ -25,3 +25,10 @@ def test_every_figure_is_measured(tmp_path: Path) -> None:
     assert [figure.unit for figure in figures] == ["s", "s", "MiB (limit)", "MiB"]
     assert all(figure.ours > 0 and figure.peer > 0 for figure in figures)
     assert figures[2].ours < 1536
+
+
+def test_a_steps_peak_memory_is_its_own_and_not_its_parents(tmp_path: Path) -> None:
+    ballast = bytearray(b"x" * (700 << 20))
+    found = bench_build._peak_mib(["encode", str(tmp_path), "1000"])
+    assert len(ballast) >> 20 == 700
+    assert found < 600
