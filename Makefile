@@ -53,7 +53,9 @@ bench-online: $(ENVIRONMENT) ## time loading and reading online features against
 	$(RUN)/python -m tests.benchmarks.bench_online
 
 faults: $(ENVIRONMENT) ## the fault campaigns in full (hours)
+	rm -f build/figures/faults.json
 	FAULTS=full $(RUN)/pytest tests/faults -n $(WORKERS) --dist loadfile --timeout 0
+	$(RUN)/python -m tests.faults.figures
 
 clean: ## remove the environment, caches and figures; keep .feature_platform, which holds local data
 	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

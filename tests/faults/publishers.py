@@ -52,6 +52,11 @@ class Publishers:
             [sys.executable, "-m", "tests.faults.publishers"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
 
+    @property
+    def objects(self) -> S3ObjectStore:
+        """The server's objects, for who looks at what was left."""
+        return self._endpoint.store
+
     def __enter__(self) -> "Publishers":
         return self
 

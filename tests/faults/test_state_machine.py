@@ -9,14 +9,15 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
 from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.core import decisions, publication, retention
 from feature_platform.core.layout import version_moment
 from feature_platform.core.retention import Policy
-from feature_platform.errors import NotFoundError
+from feature_platform.errors import FeaturePlatformError, NotFoundError
 from tests.faults.figures import record_figure
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, hash_of
 from tests.support.feature_set_samples import DAY, FEATURE_SET, open_store, publish
@@ -215,13 +216,11 @@ class Publishing(RuleBasedStateMachine):
             check_heals(self.store)
 
 
-def run(machine, *, examples, steps):
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=examples, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        ),
+def run(machine, *, examples, steps, **options):
+    chosen = settings(
+        max_examples=examples, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck), **options
     )
+    run_state_machine_as_test(machine, settings=chosen)
     record_figure(f"random histories beside a model, {machine.__name__}", tried=machine.runs, violations=0)
 
 
@@ -240,3 +239,41 @@ def test_any_order_of_operations_agrees_with_the_model_on_a_real_server(s3):
         objects_of = staticmethod(lambda: (s3.store, f"{s3.uri}{OnSeaweedFS.runs}/"))
 
     run(OnSeaweedFS, examples=40 if IS_FULL else 4, steps=15)
+
+
+def _returned(layout, *, new_id):
+    return (yield from publication.read_history(layout)), 0
+
+
+def _no_pins(layout, *, version=None):
+    yield from publication.read_history(layout)
+    return {}
+
+
+def _plan_without_head(history, objects, **options):
+    return _plan(replace(history, head=None), objects, **options)
+
+
+_plan = retention.plan
+
+
+@pytest.mark.parametrize(
+    ("module", "rule_removed", "mutant"),
+    [
+        (decisions, "refusal_to_promote", lambda history, version: None),
+        (decisions, "existing_version", lambda history, **_: None),
+        (decisions, "check_expirable", lambda history, version: None),
+        (publication, "project", _returned),
+        (retention, "list_pins", _no_pins),
+    ],
+    ids=["backfill promotes", "no reuse", "latest may expire", "latest is not projected", "pins are not seen"],
+)
+def test_the_model_notices_a_missing_rule(monkeypatch, module, rule_removed, mutant):
+    class Mutant(Publishing):
+        runs = 0
+
+    if rule_removed == "check_expirable":
+        monkeypatch.setattr(retention, "plan", _plan_without_head)
+    monkeypatch.setattr(module, rule_removed, mutant)
+    with pytest.raises((AssertionError, FeaturePlatformError, KeyError, IndexError)):
+        run(Mutant, examples=100, steps=30, phases=[Phase.generate], derandomize=True, report_multiple_bugs=False)
