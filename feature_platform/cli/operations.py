@@ -14,7 +14,7 @@ Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the lo
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the tree."""
-    for function in (status, verify, doctor, rollback, pin, unpin, gc):
+    for function in (status, verify, reproduce, doctor, rollback, pin, unpin, gc):
         app.command()(function)
 
 
@@ -52,6 +52,27 @@ def verify(
         show(report["checks"], as_json=False, title=f"{feature_set} {report['version']}")
         show(report["findings"], as_json=False, title="Findings", empty=f"Proved: {report['version']} is what was published.")
     if report["findings"]:
+        raise typer.Exit(FINDING)
+
+
+@command
+def reproduce(feature_set: FeatureSet, version: Version, as_json: AsJson = False) -> None:
+    """Rebuild a version in memory from the raw objects that its metadata names, and compare. Exits 1 when it differs or a source changed."""
+    from dataclasses import asdict
+
+    from feature_platform.adapters import reproduction
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    contract = platform.catalog.contract(feature_set)
+    source = platform.catalog.source_of(contract)
+    report = reproduction.reproduce(platform.feature_sets, feature_set, version, contract=contract, source=source)
+    if as_json:
+        show_one(asdict(report), as_json=True)
+    else:
+        rows = [asdict(finding) for finding in report.findings]
+        show(rows, as_json=False, title="Findings", empty=f"Reproduced: the same rows follow from the recorded sources of {version}.")
+    if report.findings:
         raise typer.Exit(FINDING)
 
 
