@@ -8,8 +8,8 @@ Source: Delta Lake's and Iceberg's numbered log over immutable files; ``docs/adr
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -156,6 +156,8 @@ def _is_lost(put: Put, seen: ObjectInfo | None) -> bool:
 def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Protocol[Commit]:
     """Make a build an immutable version, or find the one that it already is.
 
+    A version whose files are gone or replaced is not found again: rebuilding it makes the next correction of its moment.
+
     After it returns the version is named by the log and whole; latest has not moved.
 
     Raises:
@@ -163,19 +165,33 @@ def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Protoco
     """
     history = yield from read_history(layout)
     taken: set[str] = set()
+    broken: set[str] = set()
     while True:
-        if existing := _existing(history, build):
-            return Commit(version=existing, is_new=False)
+        if existing := _existing(history, build, broken=broken):
+            if (yield from _is_there(layout, existing)):
+                return Commit(version=existing, is_new=False)
+            broken.add(existing.version)
+            continue
         version, files = yield from _write_files(layout, build, history=history, taken=taken)
-        history = yield from _append_commit(layout, build, version=version, files=files, author=author)
+        history = yield from _append_commit(layout, build, version=version, files=files, author=author, broken=broken)
         if version in history.versions:
             return Commit(version=history.versions[version], is_new=True)
         taken.add(version)
 
 
-def _existing(history: History, build: Build) -> Version | None:
+def _is_there(layout: FeatureSetLayout, version: Version) -> Protocol[bool]:
+    """Whether a version's files are there, of the recorded sizes and, where their author noted it, digests. Nothing is read."""
+    for name, digest in version.files.items():
+        seen = cast("ObjectInfo | None", (yield Head(layout.version_file(version.version, name))))
+        if seen is None or seen.size_bytes != digest.size_bytes or seen.sha256 not in (None, digest.sha256):
+            return False
+    return True
+
+
+def _existing(history: History, build: Build, *, broken: Collection[str]) -> Version | None:
+    whole = {name: version for name, version in history.versions.items() if name not in broken}
     return decisions.existing_version(
-        history,
+        replace(history, versions=whole),
         moment=build.as_of,
         idempotency_key=build.idempotency_key,
         schema_hash=build.schema_hash,
@@ -201,12 +217,12 @@ def _write_files(
 
 
 def _append_commit(
-    layout: FeatureSetLayout, build: Build, *, version: str, files: Mapping[str, FileDigest], author: Author
+    layout: FeatureSetLayout, build: Build, *, version: str, files: Mapping[str, FileDigest], author: Author, broken: Collection[str]
 ) -> Protocol[History]:
     """Name the version in the log, unless somebody committed the same build, or swept our files, meanwhile."""
     while True:
         history = yield from read_history(layout)
-        if _existing(history, build) or version in history.expired:
+        if _existing(history, build, broken=broken) or version in history.expired:
             return history
         record = Record(
             seq=history.next_sequence,

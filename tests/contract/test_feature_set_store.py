@@ -116,6 +116,18 @@ class FeatureSetStoreContract:
         assert shown(store) == files_of(store, CORRECTION)
         assert files_of(store, FIRST)["features.csv"].startswith(b"user_id,event_timestamp")
 
+    @pytest.mark.parametrize("damage", ["deleted", "replaced"])
+    def test_a_version_that_lost_a_file_is_rebuilt_as_its_next_correction(self, store: ObjectFeatureSetStore, damage: str) -> None:
+        publish(store, key="run-1")
+        uri = store.layout(FEATURE_SET).version_file(FIRST, "metadata.json")
+        store.objects.delete(uri)
+        if damage == "replaced":
+            store.objects.put(uri, b"{}", write_id="somebody", sha256=None, condition=None)
+        done = publish(store, key="run-2")
+        assert (done.version, done.is_new) == (CORRECTION, True)
+        assert shown(store) == files_of(store, CORRECTION)
+        assert publish(store, key="run-3").version == CORRECTION
+
     def test_another_contract_is_a_new_version_of_the_same_rows(self, store: FeatureSetStore) -> None:
         publish(store, key="run-1")
         assert publish(store, key="run-2", contract=sample_contract(version="v2")).version == CORRECTION
