@@ -188,8 +188,8 @@ def hold_lease(topology: RedisTopology, layout: ViewLayout, *, lease_s: float = 
         ConflictError: Another load is running and stays alive.
     """
     lease = Lease(topology, layout, lease_s=lease_s)
-    lease.acquire(wait_s=lease_s + 1 if wait_s is None else wait_s)
     try:
+        lease.acquire(wait_s=lease_s + 1 if wait_s is None else wait_s)
         yield lease
     finally:
         lease.release()

@@ -20,8 +20,8 @@ def _loads(*, small: bool) -> Sequence[Mapping[str, Any]]:
     from tests.benchmarks.online_loads import load_figures
 
     if small:
-        return load_figures(rows=50_000, stock_rows=5_000, rounds=1, memory_rows=(50_000, 100_000))
-    return load_figures(rows=1_000_000, stock_rows=100_000, rounds=3, memory_rows=(1_000_000, 5_000_000))
+        return load_figures(rows=50_000, stock_rows=10_000, rounds=2, memory_rows=(50_000, 100_000))
+    return load_figures(rows=1_000_000, stock_rows=200_000, rounds=3, memory_rows=(1_000_000, 5_000_000))
 
 
 def _reads(*, small: bool) -> Sequence[Mapping[str, Any]]:
