@@ -57,7 +57,7 @@ def verify(
 
 @command
 def reproduce(feature_set: FeatureSet, version: Version, as_json: AsJson = False) -> None:
-    """Rebuild a version in memory from the raw objects that its metadata names, and compare. Exits 1 when it differs or a source changed."""
+    """Rebuild a version in memory from the raw objects its metadata names, and compare. Exits 1 when it differs or a source changed."""
     from dataclasses import asdict
 
     from feature_platform.adapters import reproduction
