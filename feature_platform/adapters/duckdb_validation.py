@@ -4,6 +4,7 @@ The rules do not belong here (``core.sql_validation``), nor does the parsing of 
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -84,7 +85,7 @@ class DayValidation:
         validated_uri = validated_partition(self._work_uri, raw.source, raw.partition)
         schema = validated_schema(self._source)
         files = self._write(self._kept(connection, schema), schema, validated_uri)
-        day = ValidatedDay(**{**{name: getattr(day, name) for name in day.__slots__}, "files": files})
+        day = replace(day, files=files)
         self._put_manifest(validated_uri, day)
         return day
 
