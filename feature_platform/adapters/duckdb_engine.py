@@ -81,7 +81,6 @@ class DuckDBEngine:
     def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
         _require_days(contract, as_of, days)
-        subject = f"Feature set {contract.feature_set!r} as of {as_of.isoformat()}"
         with ExitStack() as undo:
             spool = _Spool(self._workdir)
             undo.callback(spool.discard)
