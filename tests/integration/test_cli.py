@@ -15,9 +15,12 @@ from typer.testing import CliRunner
 
 from feature_platform.cli.app import app
 from feature_platform.core.layout import as_of, version_id
+from feature_platform.local.loopback_ports import HOST
+from feature_platform.local.server import EmbeddedServer
 from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform
 from tests.support.platforms import MainJob, put_events
+from tests.support.services import ValkeyDatabase
 
 TODAY = datetime.now(UTC).date()
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (3, 2, 1)]
@@ -156,6 +159,17 @@ def test_verify_finds_what_was_tampered_with(served: MainJob) -> None:
     assert {finding["file"] for finding in report["findings"]} == {"features.csv"}
     objects.put(uri, stored.body, write_id="healer", sha256=None, condition=None)
     assert answered("verify", "user_features", "--version", VERSIONS[1])["findings"] == []
+
+
+def test_verify_finds_an_entity_that_is_gone_online_and_serving_again_mends_it(served: MainJob, valkey_server: EmbeddedServer) -> None:
+    client = ValkeyDatabase(HOST, valkey_server.port).client
+    entities = [key for key in client.scan_iter() if client.type(key) == b"hash" and b"user_id" in key]
+    assert len(entities) == 3
+    client.delete(entities[0])
+    report = answered("verify", "user_features", code=1)
+    assert ("missing", "1 entities") in {(finding["code"], finding["found"]) for finding in report["findings"]}
+    assert served.run(DAYS[-1], only=["user_features_online"]).success
+    assert answered("verify", "user_features")["findings"] == []
 
 
 @pytest.mark.usefixtures("served")
