@@ -221,7 +221,9 @@ def _semantic_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]
     keys = [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
     faults = [f"columns: {name!r} stands {count} times; expected each name once" for name, count in Counter(names).items() if count > 1]
     faults += [f"primary_keys: {key!r} stands {count} times; expected once" for key, count in Counter(keys).items() if count > 1]
-    faults += [f"primary_keys: {key!r} is not a column; expected one of {', '.join(names)}" for key in keys if key not in kinds]
+    faults += [
+        f"primary_keys: {key!r} is not a column; expected one of {', '.join(dict.fromkeys(names))}" for key in keys if key not in kinds
+    ]
     faults += [
         f"primary_keys: {key!r} has type {kinds[key]!r}; expected one of {', '.join(types.KEY_TYPES)}"
         for key in keys
