@@ -42,8 +42,6 @@ RESTORE: Final = "Restore the object from its previous S3 version, or roll back 
 REMOVE: Final = "Remove the object; the platform did not write it."
 HEAL: Final = "Heal latest: the next run does, or `feature-platform doctor --heal` now."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
-    "Delete this object of latest/, which is a copy, then roll back to the version that latest names already: that writes it anew."
-)
 
 
 @dataclass(frozen=True, slots=True)
