@@ -77,8 +77,8 @@ class TestReading:
         assert [row["version"] for row in answered("versions", "list", "user_features", "--newest", "1")] == VERSIONS[-1:]
 
     def test_a_version_is_shown_with_its_metadata_and_its_records(self) -> None:
-        shown = answered("versions", "show", "user_features", VERSIONS[0])
-        assert (shown["version"], shown["row_count"], [record["op"] for record in shown["log"]]) == (VERSIONS[0], 3, ["commit"])
+        shown = answered("versions", "show", "user_features", VERSIONS[1])
+        assert (shown["version"], shown["row_count"], [record["op"] for record in shown["log"]]) == (VERSIONS[1], 3, ["commit"])
         assert answered("versions", "show", "user_features")["version"] == VERSIONS[-1]
 
     def test_online_values_are_read_by_key_with_unicode_kept(self) -> None:
