@@ -102,6 +102,14 @@ class TestReading:
         assert [check["check"] for check in report["checks"]] == ["four files", "latest", "registry", "online values", "read by Feast"]
         assert answered("verify", "user_features", "--version", VERSIONS[0])["version"] == VERSIONS[0]
 
+    def test_a_version_is_computed_again_from_its_recorded_sources(self) -> None:
+        report = answered("reproduce", "user_features", VERSIONS[1])
+        assert (report["version"], report["findings"]) == (VERSIONS[1], [])
+
+    def test_a_repair_of_a_clean_store_removes_nothing(self) -> None:
+        row = answered("online", "repair", "user_features")
+        assert (row["version"], row["scanned"], row["removed"]) == (VERSIONS[-1], 3, 0)
+
     def test_doctor_finds_nothing(self) -> None:
         assert answered("doctor") == []
 
@@ -148,6 +156,16 @@ def test_a_pin_keeps_a_version_from_retention_until_it_is_removed(served: MainJo
     assert [row["version"] for row in answered("gc", "user_features", "--keep", "1", "--keep-days", "0")] == VERSIONS[1:2]
     assert cli("unpin", "user_features", VERSIONS[0], "training-42").exit_code == 0
     assert [row["version"] for row in answered("gc", "user_features", "--keep", "1", "--keep-days", "0")] == VERSIONS[:2]
+
+
+def test_doctor_names_a_projection_that_lost_a_file_and_heals_it_when_told_to(served: MainJob) -> None:
+    objects, uri = served.platform.objects, served.platform.feature_sets.layout("user_features").latest_file("metadata.json")
+    objects.delete(uri)
+    (drift,) = answered("doctor", code=1)
+    assert (drift["feature_set"], drift["part"]) == ("user_features", "latest")
+    assert uri in drift["drift"]
+    assert answered("doctor", "--heal") == []
+    assert objects.get(uri) is not None
 
 
 def test_verify_finds_what_was_tampered_with(served: MainJob) -> None:

@@ -30,6 +30,8 @@ READING = [
     ["online", "version", "user_features"],
     ["verify", "user_features"],
     ["doctor"],
+    ["reproduce", "user_features", "v_20260115T000000"],
+    ["online", "repair", "user_features"],
     ["gc", "user_features"],
 ]
 
@@ -52,6 +54,7 @@ def test_every_command_has_help_that_says_what_it_does() -> None:
         "verify",
         "doctor",
         "rollback",
+        "reproduce",
         "pin",
         "unpin",
         "gc",
