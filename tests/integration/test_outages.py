@@ -10,7 +10,7 @@ import pytest
 
 from feature_platform.adapters.feast_online import read_online
 from feature_platform.adapters.s3 import S3ObjectStore, S3Timeouts
-from feature_platform.core.layout import as_of, version_id
+from feature_platform.core.layout import as_of, partition_of, version_id
 from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform
 from tests.support.platforms import MainJob, PlatformOn, Run, put_events
@@ -101,21 +101,22 @@ def test_a_bucket_that_does_not_exist(world: World, variable: str, step: str) ->
 def test_a_redis_that_refuses_connections_keeps_the_new_version_and_serves_the_old(world: World) -> None:
     """What was published stays published; the next run of the online asset serves it."""
     _, served, marker = world.state()
-    put_events(world.job.platform, DAY, session_sec=20.0)
-    run = world.broken(FEATURE_PLATFORM_REDIS=f"{CLOSED},db=0,socket_connect_timeout=0.2,retry=null").run(DAY)
+    head = world.job.platform.feature_sets.history("user_features").head_version
+    assert head is not None
+    day = partition_of(head.as_of)
+    put_events(world.job.platform, day, event_type="purchase")
+    run = world.broken(FEATURE_PLATFORM_REDIS=f"{CLOSED},db=0,socket_connect_timeout=0.2,retry=null").run(day)
     assert_failed(run, CLOSED, "Redis", retries=1)
     assert run.summary("user_features_latest")["outcome"] == "succeeded"
     assert run.summary("user_features_online")["outcome"] == "failed"
-    newest = world.job.version_of(DAY)
-    assert world.job.latest() == newest
-    assert newest == version_id(as_of(DAY) + timedelta(seconds=1))
+    newest = version_id(head.as_of + timedelta(seconds=1))
+    assert (world.job.version_of(day), world.job.latest()) == (newest, newest)
     assert world.state()[1:] == (served, marker)
 
-    again = world.job.run(DAY, only=["user_features_online"])
+    again = world.job.run(day, only=["user_features_online"])
     assert again.success, again.failure
-    assert [row["f_avg_session_sec_7d"] for row in world.state()[1]] == [20.0, 20.0, 20.0]
-    put_events(world.job.platform, DAY)
-    assert world.job.run(DAY).success
+    assert [row["f_purchases_1d"] for row in served] == [0, 0, 0]
+    assert [row["f_purchases_1d"] for row in world.state()[1]] == [1, 1, 1]
 
 
 def test_a_missing_day_fails_its_own_run_and_a_later_delivery_recovers(world: World) -> None:
