@@ -58,12 +58,14 @@ def judge(platform: Platform, contract: Contract, history: History, version: Ver
 def move_latest(platform: Platform, contract: Contract, *, actor: str, log: Log) -> LatestMove:
     """Promote the newest version that passes its checks, if it is newer than the head, and heal ``latest/`` in any case.
 
+    A newer version is promoted before anything is healed: a head whose files were damaged must not stand in the way of its successor.
+
     Raises:
         NotFoundError: There is no version at all.
         InvalidDataError: There are versions and no latest, and none of them passes its checks.
     """
     name, store = contract.feature_set, platform.feature_sets
-    history, _ = store.heal(name)
+    history = store.history(name)
     refused: list[str] = []
     for candidate in newest_promotable(history):
         faults = checks.failures(judge(platform, contract, history, candidate))
@@ -73,6 +75,8 @@ def move_latest(platform: Platform, contract: Contract, *, actor: str, log: Log)
             break
         refused += [f"{candidate.version}: {fault}" for fault in faults]
         log(f"{name}: {candidate.version} stays out of latest: {'; '.join(faults)}")
+    else:
+        store.heal(name)
     after = store.history(name)
     if after.head is None or after.head_version is None:
         if refused:

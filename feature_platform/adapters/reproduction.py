@@ -93,16 +93,23 @@ def _compare(
         hasher.update(batch)
         rows += batch.num_rows
     found = hasher.hexdigest()
-    findings = [] if found == known.content_hash else _differences(known, found, rows, described=described, source=source)
+    findings = (
+        [] if found == known.content_hash else _differences(known, found, rows, described=described, contract=contract, source=source)
+    )
     return Reproduction(feature_set, known.version, known.content_hash, found=found, row_count=rows, findings=tuple(findings))
 
 
-def _differences(known: Version, found: str, rows: int, *, described: Mapping[str, Any], source: SourceContract) -> list[Finding]:
+def _differences(
+    known: Version, found: str, rows: int, *, described: Mapping[str, Any], contract: Contract, source: SourceContract
+) -> list[Finding]:
     expected = f"content_hash {known.content_hash} ({described['row_count']} rows, by {described.get('code_version') or 'unknown'})"
     findings = [Finding("not_reproduced", known.version, expected, f"content_hash {found} ({rows} rows)", COMPARE_CODE)]
     then = described.get("source_hash")
     if then is not None and then != source.schema_hash:
         findings.append(Finding("source_contract_differs", source.source, f"source_hash {then}", source.schema_hash, COMPARE_CODE))
+    transform = described.get("sql_hash")
+    if transform is not None and transform != contract.sql_hash:
+        findings.append(Finding("transform_differs", known.version, f"sql_hash {transform}", str(contract.sql_hash), COMPARE_CODE))
     return findings
 
 

@@ -3,6 +3,7 @@
 Reading files does not belong here (``adapters.contract_files``), nor compiling aggregations to SQL (``core.compile``).
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -150,6 +151,11 @@ class Contract(Document):
     def sql(self) -> str | None:
         """The SQL transform delivered beside the contract, if it has one."""
         return self._sql
+
+    @property
+    def sql_hash(self) -> str | None:
+        """SHA-256 of the SQL transform's text, which ``schema_hash`` does not cover; None without one."""
+        return None if self._sql is None else hashlib.sha256(self._sql.encode()).hexdigest()
 
     @property
     def ttl_duration(self) -> timedelta:

@@ -35,6 +35,7 @@ Code = Literal[
     "source_gone",
     "source_changed",
     "source_contract_differs",
+    "transform_differs",
     "not_reproduced",
 ]
 

@@ -88,7 +88,7 @@ def build_partition(
         missing_partitions=[key for key in wanted if found.get(key) is None],
         code_version=installed_version("feature-platform"),
         run_id=context.run.run_id,
-        extra={"source_hash": source.schema_hash},
+        extra={"source_hash": source.schema_hash, "sql_hash": contract.sql_hash},
     )
     return FeatureBuild(table=platform.engine.build(contract, source, as_of=moment, days=days), as_of=moment, provenance=provenance)
 
