@@ -31,7 +31,7 @@ from feature_platform.core.store_requests import (
     StoredObject,
 )
 from feature_platform.core.store_requests import Get as GetObject
-from feature_platform.errors import ConflictError, NotFoundError, StorageError, UnknownOutcomeError
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
 
 SETTLE_ATTEMPTS: Final = 3
 """How often a conditional write whose fate is open is looked at and sent again, beyond the client's own retries."""
@@ -332,17 +332,19 @@ def _project_file(
     head, version = history.head, history.head_version
     if head is None or version is None:
         return False
-    body = yield from _projected_body(layout, name, history=history)
-    if body is None:
-        return False
-    condition = IfAbsent() if seen is None else IfMatch(seen.etag)
-    put = Put(layout.latest_file(name), body, f"{head.sequence}:{name}:{new_id()}", condition)
     try:
-        return (yield from settle(put))
-    except NotFoundError as error:
-        now = yield from read_history(layout)
-        if now.head != head:
+        body = yield from _projected_body(layout, name, history=history)
+        if body is None:
             return False
+        condition = IfAbsent() if seen is None else IfMatch(seen.etag)
+        put = Put(layout.latest_file(name), body, f"{head.sequence}:{name}:{new_id()}", condition)
+        return (yield from settle(put))
+    except (NotFoundError, InvalidDataError) as error:
+        now = yield from read_history(layout)
+        if now.head != head:  # what is gone, or is a thawed builder's under a spent id, belonged to a version that is latest no more
+            return False
+        if isinstance(error, InvalidDataError):
+            raise
         raise StorageError(f"{error} It belongs to {head.version}, which is latest; roll back to a whole version.") from error
 
 
@@ -366,7 +368,7 @@ def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) ->
     if padded is None or not _shows(padded, head.sequence):
         return None
     if stored is None:
-        raise StorageError(f"{source} is gone although the log names {head.version}.")
+        raise NotFoundError(f"{source} is gone.")
     return rolled_back_metadata(stored.body, sequence=head.sequence, sha256=padded.sha256, size_bytes=padded.size_bytes)
 
 

@@ -23,7 +23,7 @@ from feature_platform.core.store_requests import (
     Get,
     Put,
 )
-from feature_platform.errors import ConflictError, FeaturePlatformError, NotFoundError, StorageError
+from feature_platform.errors import ConflictError, FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
 from tests.faults.invariants import Invariants
 from tests.faults.simulated_store import EPOCH, LAYOUT, CrashError, InvariantError, SimStore, sha
 
@@ -206,6 +206,8 @@ class Simulation(Invariants):
                 self.processes.remove(process)
                 process.on_done(stop.value)
                 return
+            except InvalidDataError as error:
+                raise InvariantError(f"seed {self.seed}: {process.name} was stopped by a file of no live version: {error}") from error
             except FeaturePlatformError as error:
                 self.processes.remove(process)
                 if isinstance(error, StorageError) and process.restart and self.random.random() < 0.8:
@@ -242,7 +244,8 @@ class Simulation(Invariants):
                 process.request, process.problem = None, NotFoundError(f"{request.body.uri} is gone.")
                 return None
             if sha(source.body) != request.body.sha256:
-                raise InvariantError(f"seed {self.seed}: {request.body.uri} is not what its record says")
+                process.request, process.problem = None, InvalidDataError(f"{request.body.uri} is not what its record says.")
+                return None
             process.copied = source.body + (request.body.padding or b"")
             return None
         return process.copied

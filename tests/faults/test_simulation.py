@@ -41,3 +41,8 @@ def test_removing_any_one_rule_is_noticed(name):
 def test_the_same_seed_replays_the_same_schedule():
     first, second = simulation.publishing(7), simulation.publishing(7)
     assert (first.steps, first.log_bytes) == (second.steps, second.log_bytes)
+
+
+def test_a_frozen_projection_survives_the_deletion_of_its_version_and_a_thawed_builder_in_its_place():
+    """Found by a million schedules: the copy's source had become another builder's file under the spent id, and stopped the projection."""
+    assert simulation.collecting(1_030_327).steps
