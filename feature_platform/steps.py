@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.published_head import published_head
-from feature_platform.core import checks, layout
+from feature_platform.adapters.published_head import PublishedHead, published_head
+from feature_platform.core import checks
 from feature_platform.core.contract import Contract
 from feature_platform.core.decisions import newest_promotable
 from feature_platform.core.log import History, Version
-from feature_platform.core.online_load import LoadReport, OnlineLoad
+from feature_platform.core.online_load import LoadReport
 from feature_platform.core.parity import ParityReport
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.wiring import Platform
@@ -87,20 +87,21 @@ def move_latest(platform: Platform, contract: Contract, *, actor: str, log: Log)
     return LatestMove(after.head_version, after.head.sequence, previous, moved, tuple(refused))
 
 
-def load_request(platform: Platform, contract: Contract) -> OnlineLoad:
-    """What the online store must hold: the log's head, read from its immutable version.
+def servable_head(platform: Platform, contract: Contract) -> PublishedHead:
+    """What the online store must hold: the log's head, its moment, and the load that reads it from its immutable version.
 
     Raises:
         NotFoundError: Nothing was promoted yet.
         InvalidDataError: The head was built by another contract than the one that would describe it.
     """
-    request = published_head(platform.feature_sets, contract.feature_set, project=platform.settings.feast_project).load
+    head = published_head(platform.feature_sets, contract.feature_set, project=platform.settings.feast_project)
+    request = head.load
     if request.schema_hash != contract.schema_hash:
         raise InvalidDataError(
             f"{contract.feature_set} {request.version} was built by contract {request.schema_hash[:12]}, the contract now is "
             f"{contract.schema_hash[:12]}; build and promote a version by this contract before it is served."
         )
-    return request
+    return head
 
 
 def serve(platform: Platform, contract: Contract, *, progress: Callable[[int, int], object] | None = None) -> Served:
@@ -116,14 +117,13 @@ def serve(platform: Platform, contract: Contract, *, progress: Callable[[int, in
     from feature_platform.adapters.feast_repository import apply_contracts
 
     started = time.monotonic()
-    request = load_request(platform, contract)
+    head = servable_head(platform, contract)
     apply_contracts(platform.feast_store, [contract], settings=platform.settings)
-    report = platform.online.load(request, progress=progress)
-    as_of = layout.version_moment(request.version)
-    with request.source() as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+    report = platform.online.load(head.load, progress=progress)
+    with head.load.source() as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
         first = next(parquet.iter_batches(SAMPLE_ROWS), None)
     rows = [] if first is None else first.to_pylist()
-    sample = verify_sample(platform.feast_store, contract, rows, as_of=as_of, limit=SAMPLE_ROWS)
+    sample = verify_sample(platform.feast_store, contract, rows, as_of=head.as_of, limit=SAMPLE_ROWS)
     return Served(report, sample.rows, sample.expired, round(time.monotonic() - started, 3))
 
 
@@ -140,10 +140,10 @@ def parity(platform: Platform, contract: Contract, *, limit: int | None = PARITY
         NotFoundError: Nothing was promoted yet.
         StorageError: S3, the registry or Redis failed.
     """
-    request = load_request(platform, contract)
+    head = servable_head(platform, contract)
     read = None
     if is_through_sdk:
         from feature_platform.adapters.feast_parity import sdk_reader
 
-        read = sdk_reader(platform.feast_store, contract, as_of=layout.version_moment(request.version))
-    return platform.online.parity(request, limit=limit, now_us=time.time_ns() // 1000, read=read)
+        read = sdk_reader(platform.feast_store, contract, as_of=head.as_of)
+    return platform.online.parity(head.load, limit=limit, now_us=time.time_ns() // 1000, read=read)

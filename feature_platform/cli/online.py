@@ -74,11 +74,11 @@ def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
 @command
 def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Scan the whole online store and remove what the version that is online lacks; for a store whose history nobody knows."""
-    from feature_platform.steps import load_request
+    from feature_platform.steps import servable_head
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    report = platform.online.repair(load_request(platform, platform.catalog.contract(feature_set)))
+    report = platform.online.repair(servable_head(platform, platform.catalog.contract(feature_set)).load)
     row = {"feature_set": feature_set, "version": report.marker.target.version, "scanned": report.scanned, "removed": report.removed}
     show_one(row, as_json=as_json, title="repaired")
 
