@@ -4,7 +4,7 @@ A feature set is added by adding a contract file, not here.
 """
 
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.feast_objects import feast_objects
+from feature_platform.adapters.feast.objects import feast_objects
 from feature_platform.settings import load_settings, s3_endpoint_url
 
 _settings = load_settings()

@@ -8,13 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_platform.adapters.contract_files import Catalog, load_catalog
+from feature_platform.adapters.contract_files import load_catalog
+from feature_platform.core.contract.catalog import Catalog
 from feature_platform.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from feature_platform.adapters.duckdb_engine import DuckDBEngine
-    from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-    from feature_platform.ports import ObjectStore, OnlineStore
+    from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+    from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+    from feature_platform.ports.object_store import ObjectStore
+    from feature_platform.ports.online_store import OnlineStore
 
 
 @dataclass(frozen=True)
@@ -27,35 +29,35 @@ class Platform:
     @cached_property
     def objects(self) -> "ObjectStore":
         """The object store that every URI of the settings lies in."""
-        from feature_platform.adapters.s3 import S3ObjectStore
+        from feature_platform.adapters.object_store.s3 import S3ObjectStore
 
         return S3ObjectStore()
 
     @cached_property
     def feature_sets(self) -> "ObjectFeatureSetStore":
         """Feature set versions below the feature base."""
-        from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
+        from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
 
         return ObjectFeatureSetStore(self.objects, feature_base=self.settings.feature_base, workdir=self.workdir)
 
     @cached_property
     def engine(self) -> "DuckDBEngine":
         """What validates days and computes features."""
-        from feature_platform.adapters.duckdb_engine import DuckDBEngine
+        from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 
         return DuckDBEngine(self.objects, work_uri=self.settings.work_uri, workdir=self.workdir)
 
     @cached_property
     def online(self) -> "OnlineStore":
         """The online store behind Feast's connection string."""
-        from feature_platform.adapters.redis_online import RedisOnlineStore
+        from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 
         return RedisOnlineStore(self.settings.redis)
 
     @cached_property
     def feast_store(self) -> Any:
         """The environment's Feast store; importing Feast takes seconds."""
-        from feature_platform.adapters.feast_repository import open_store
+        from feature_platform.adapters.feast.repository import open_store
 
         return open_store(self.settings)
 

@@ -1,42 +1,17 @@
 """Contracts read from the directory that GitOps mounts: ``*.schema.json``, ``*.source.json``, ``*.sql`` and ``*.metadata.json.j2``.
 
-Their meaning does not belong here (``core.contract``, ``core.source_contract``).
+Their meaning does not belong here (``core.contract.feature_set``, ``core.contract.source``).
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from feature_platform.core.contract import Contract, load_contract
-from feature_platform.core.source_contract import SourceContract, cross_faults, load_source_contract
-from feature_platform.errors import ContractError, NotFoundError
+from feature_platform.core.contract.catalog import Catalog
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.contract.source import SourceContract, cross_faults, load_source_contract
+from feature_platform.errors import ContractError
 
 SHARED_TEMPLATE: Final = "metadata.json.j2"
-
-
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """Every contract of one directory, by name, each checked against its source."""
-
-    contracts: dict[str, Contract]
-    sources: dict[str, SourceContract]
-    templates: dict[str, str]
-    """Feature set → text of its metadata template."""
-
-    def contract(self, feature_set: str) -> Contract:
-        """The contract of one feature set.
-
-        Raises:
-            NotFoundError: No such contract; the message lists those there are.
-        """
-        if feature_set not in self.contracts:
-            known = ", ".join(sorted(self.contracts)) or "none"
-            raise NotFoundError(f"No contract for feature set {feature_set!r}; there are: {known}.")
-        return self.contracts[feature_set]
-
-    def source_of(self, contract: Contract) -> SourceContract:
-        """The source contract that a feature set reads."""
-        return self.sources[contract.source]
 
 
 def load_catalog(directory: Path) -> Catalog:

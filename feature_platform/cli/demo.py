@@ -18,7 +18,7 @@ from rich.table import Table
 from feature_platform.cli.environment import has_data, local_environment, start_date
 from feature_platform.cli.output import console
 from feature_platform.core import layout
-from feature_platform.core.store_requests import IfAbsent
+from feature_platform.core.objects import IfAbsent
 from feature_platform.definitions import build_definitions
 from feature_platform.defs.automation import JOB_NAME
 from feature_platform.defs.summary import summaries
@@ -151,7 +151,7 @@ def _print_versions(terminal: Console, platform: Platform) -> None:
 
 def _print_users(terminal: Console, platform: Platform, days: list[date]) -> None:
     """Raw facts → file values → online values, for a few users."""
-    from feature_platform.adapters.feast_online import read_online
+    from feature_platform.adapters.feast.reading import read_online
 
     contract = platform.catalog.contract(FEATURE_SET)
     head = platform.feature_sets.history(FEATURE_SET).head

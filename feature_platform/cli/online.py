@@ -19,7 +19,7 @@ def get(
     """Read entities as a service does, through Feast. Exits 1 when an entity is not served."""
     from datetime import UTC, datetime
 
-    from feature_platform.adapters.feast_online import read_online
+    from feature_platform.adapters.feast.reading import read_online
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
@@ -45,8 +45,8 @@ def get(
 @command
 def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Which version and contract is served, since when. Exits 1 when none is, or a load has not finished."""
-    from feature_platform.cli.inspection import online_marker
     from feature_platform.errors import NotFoundError
+    from feature_platform.use_cases.inspect import online_marker
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
@@ -74,7 +74,7 @@ def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
 @command
 def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Scan the whole online store and remove what the version that is online lacks; for a store whose history nobody knows."""
-    from feature_platform.steps import servable_head
+    from feature_platform.use_cases.serve import servable_head
     from feature_platform.wiring import open_platform
 
     platform = open_platform()

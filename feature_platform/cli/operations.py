@@ -24,7 +24,7 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Per feature set: newest version, latest, what is online, age, rows, hash, and whether all agree. Exits 1 where they do not."""
-    from feature_platform.cli.inspection import feature_set_status
+    from feature_platform.use_cases.inspect import feature_set_status
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
@@ -42,7 +42,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Prove a version: four files, sizes, hashes, contract, rows; for latest also registry and online values. Exits 1 on a finding."""
-    from feature_platform.cli.inspection import verify_feature_set
+    from feature_platform.use_cases.inspect import verify_feature_set
     from feature_platform.wiring import open_platform
 
     report = verify_feature_set(open_platform(), feature_set, version=version)
@@ -60,7 +60,7 @@ def reproduce(feature_set: FeatureSet, version: Version, as_json: AsJson = False
     """Rebuild a version in memory from the raw objects its metadata names, and compare. Exits 1 when it differs or a source changed."""
     from dataclasses import asdict
 
-    from feature_platform.adapters import reproduction
+    from feature_platform.use_cases import reproduce as reproduction
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
@@ -83,7 +83,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Name every drift between contract, log, latest/, registry and online store. Exits 1 when there is one."""
-    from feature_platform.cli.inspection import drifts
+    from feature_platform.use_cases.inspect import drifts
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
@@ -141,8 +141,8 @@ def gc(
     as_json: AsJson = False,
 ) -> None:
     """Delete what nothing needs: versions beyond the policy and leftovers of crashed builds. A dry run unless --delete is given."""
-    from feature_platform.cli.inspection import online_versions
-    from feature_platform.core.retention import Policy, describe
+    from feature_platform.core.publishing.retention import Policy, describe
+    from feature_platform.use_cases.inspect import online_versions
     from feature_platform.wiring import open_platform
 
     platform = open_platform()

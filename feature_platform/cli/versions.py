@@ -48,7 +48,7 @@ def show_version(
     as_json: AsJson = False,
 ) -> None:
     """One version's metadata: hashes, sources, statistics, and the log records that name it."""
-    from feature_platform.core.decisions import committed
+    from feature_platform.core.publishing.decisions import committed
     from feature_platform.errors import NotFoundError
     from feature_platform.wiring import open_platform
 

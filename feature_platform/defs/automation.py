@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from feature_platform.adapters.contract_files import Catalog
 from feature_platform.core import layout
+from feature_platform.core.contract.catalog import Catalog
 from feature_platform.defs.summary import summaries
 from feature_platform.settings import Settings
 from feature_platform.wiring import Platform

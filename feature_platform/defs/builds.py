@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from feature_platform.core.feature_table import FeatureTable
-from feature_platform.core.metadata import Provenance
+from feature_platform.core.versions.feature_table import FeatureTable
+from feature_platform.core.versions.metadata import Provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Asset checks: what the contract asks of a version before it may become latest, shown and enforced by Dagster.
 
-The rules are ``core.checks``; promotion evaluates them again, so that no way of running assets goes around them.
+The rules are ``core.versions.checks``; promotion evaluates them again, so that no way of running assets goes around them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,14 +8,15 @@ from dataclasses import asdict
 
 import dagster as dg
 
-from feature_platform.core import checks, layout
-from feature_platform.core.contract import Contract
-from feature_platform.core.log import History, Version
+from feature_platform.core import layout
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions import checks
+from feature_platform.core.versions.log import History, Version
 from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.presentation import table
 from feature_platform.errors import NotFoundError
-from feature_platform.steps import judge, parity
+from feature_platform.use_cases.serve import judge, parity
 from feature_platform.wiring import Platform
 
 

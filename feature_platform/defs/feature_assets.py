@@ -6,19 +6,19 @@ from typing import Any
 
 import dagster as dg
 
-from feature_platform.adapters.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import discover_raw
 from feature_platform.core import layout
-from feature_platform.core.contract import Contract
-from feature_platform.core.metadata import Provenance, SourceObject
-from feature_platform.core.source_contract import SourceContract
-from feature_platform.core.validation import ValidatedDay
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.validated import ValidatedDay
+from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.defs import presentation
 from feature_platform.defs.builds import FeatureBuild, FeatureBuilds
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.source_assets import validated_key, validated_metadata
 from feature_platform.defs.summary import reported
 from feature_platform.errors import InvalidDataError, NotFoundError
-from feature_platform.steps import LatestMove, move_latest
+from feature_platform.use_cases.serve import LatestMove, move_latest
 from feature_platform.wiring import Platform
 
 IO_MANAGER_KEY = "feature_set_io_manager"

@@ -1,6 +1,6 @@
 """The one way a version is written and loaded from Dagster: an IO manager over the feature set store.
 
-It is thin. Publishing is decided in ``core.publication``; what a materialization shows is built in ``defs.presentation``.
+It is thin. Publishing is decided in ``core.publishing.publication``; what a materialization shows is built in ``defs.presentation``.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_platform.core.layout import as_of
-from feature_platform.core.publication import Publication
+from feature_platform.core.publishing.publication import Publication
 from feature_platform.defs import presentation
 from feature_platform.defs.builds import FeatureBuild, FeatureBuilds
 from feature_platform.defs.failures import as_dagster_failures

@@ -5,9 +5,9 @@ from typing import Any, Final
 
 import dagster as dg
 
-from feature_platform.core.contract import Contract
-from feature_platform.core.publication import Publication
-from feature_platform.core.source_contract import SourceContract
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.publishing.publication import Publication
 
 PREVIEW_ROWS: Final = 10
 ROW_COUNT: Final = "dagster/row_count"

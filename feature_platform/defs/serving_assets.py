@@ -6,11 +6,11 @@ from typing import Final
 
 import dagster as dg
 
-from feature_platform.core.contract import Contract
+from feature_platform.core.contract.feature_set import Contract
 from feature_platform.defs import presentation
 from feature_platform.defs.feature_assets import latest_key
 from feature_platform.defs.summary import reported
-from feature_platform.steps import serve
+from feature_platform.use_cases.serve import serve
 from feature_platform.wiring import Platform
 
 PROGRESS_S: Final = 5.0

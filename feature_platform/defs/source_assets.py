@@ -6,10 +6,10 @@ from typing import Any
 
 import dagster as dg
 
-from feature_platform.adapters.raw_files import discover_raw
-from feature_platform.core.raw import RawManifest
-from feature_platform.core.source_contract import SourceContract
-from feature_platform.core.validation import ValidatedDay
+from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawManifest
+from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.summary import reported

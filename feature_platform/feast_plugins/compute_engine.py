@@ -11,13 +11,13 @@ from feast.infra.common.materialization_job import MaterializationJobStatus
 from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalComputeEngineConfig
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
-from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-from feature_platform.adapters.published_head import PublishedHead, published_head
-from feature_platform.adapters.redis_online import RedisOnlineStore
-from feature_platform.adapters.s3 import S3ObjectStore
+from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.core.layout import PARQUET
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
+from feature_platform.use_cases.published_head import PublishedHead, published_head
 
 CLASS_PATH: Final = "feature_platform.feast_plugins.compute_engine.PublishedVersionEngine"
 

@@ -153,7 +153,7 @@ def _read(source: Any, repo_path: Path | None, *, columns: list[str] | None) -> 
     if not source.path.startswith("s3://"):
         path = Path(source.path)
         return pq.read_table(path if path.is_absolute() or repo_path is None else Path(repo_path) / path, columns=columns)
-    from feature_platform.adapters.s3 import S3ObjectStore
+    from feature_platform.adapters.object_store.s3 import S3ObjectStore
 
     stored = S3ObjectStore(endpoint_url=s3_endpoint_url() or source.s3_endpoint_override or None).get(source.path)
     if stored is None:

@@ -1,7 +1,8 @@
 """Feast's Redis online store with ttl on reads, bounded waiting, and a read path of its own.
 
 ``feature_store.yaml`` names :class:`BoundedRedisOnlineStore`; what it reads and writes is Feast's layout, byte for byte. Planning,
-fetching and decoding are ``read_plan``, ``redis_reads`` and ``raw_response``; exact loads do not belong here (``adapters.redis_online``).
+fetching and decoding are ``read_plan``, ``redis_reads`` and ``raw_response``; exact loads do not belong here
+(``adapters.online_store.redis_store``).
 """
 
 import asyncio
@@ -19,10 +20,10 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import Redis
 
-from feature_platform.adapters.feast_clock import reading_time_s
-from feature_platform.core.online_decoding import project_of_key
-from feature_platform.core.online_layout import feature_key, timestamp_key
-from feature_platform.core.online_marker import marker_key
+from feature_platform.adapters.feast.clock import reading_time_s
+from feature_platform.core.online.decoding import project_of_key
+from feature_platform.core.online.layout import feature_key, timestamp_key
+from feature_platform.core.online.marker import marker_key
 from feature_platform.feast_plugins.raw_response import RawOnlineResponse, ViewRows, view_rows
 from feature_platform.feast_plugins.read_plan import ReadPlan, UnplannedRequestError, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch

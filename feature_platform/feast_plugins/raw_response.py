@@ -12,7 +12,7 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.type_map import feast_value_type_to_python_type
 
-from feature_platform.core.online_decoding import decode_timestamp
+from feature_platform.core.online.decoding import decode_timestamp
 from feature_platform.errors import InvalidDataError
 from feature_platform.feast_plugins.read_plan import ReadPlan
 

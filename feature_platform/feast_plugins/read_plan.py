@@ -1,7 +1,7 @@
 """How one request reads one feature view: entity rows → Redis commands, and which decoder reads each column of the replies.
 
 Pure, and built once per request shape. Sending commands does not belong here (``redis_reads``), nor what becomes of the replies
-(``raw_response``). The bytes are ``core.online_layout``'s.
+(``raw_response``). The bytes are ``core.online.layout``'s.
 """
 
 import struct
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from feature_platform.core.online_commands import bulk
-from feature_platform.core.online_decoding import Decoder, decoder
-from feature_platform.core.online_layout import FEAST_TYPES, ViewLayout, feature_key, key_type_number, timestamp_key
+from feature_platform.core.online.commands import bulk
+from feature_platform.core.online.decoding import Decoder, decoder
+from feature_platform.core.online.layout import FEAST_TYPES, ViewLayout, feature_key, key_type_number, timestamp_key
 
 _KINDS: Final = MappingProxyType({number: kind for kind, (_, number) in FEAST_TYPES.items() if kind != "date"})
 _INTEGERS: Final = MappingProxyType({"int32": struct.Struct("<i"), "int64": struct.Struct("<q")})

@@ -1,7 +1,7 @@
 """Feast's registry on S3, written with compare-and-set.
 
 ``feature_store.yaml`` names :class:`ConditionalRegistryStore` as ``registry.registry_store_type``. How two changes become one does not
-belong here (``registry_merge``), nor does S3 itself (``adapters.s3``). Decision: docs/adr/0003-registry-compare-and-set.md.
+belong here (``registry_merge``), nor does S3 itself (``adapters.object_store.s3``). Decision: docs/adr/0003-registry-compare-and-set.md.
 """
 
 import hashlib
@@ -19,11 +19,11 @@ from feast.infra.registry.registry_store import RegistryStore
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from google.protobuf.message import DecodeError
 
-from feature_platform.adapters.s3 import S3ObjectStore, S3Timeouts
-from feature_platform.core.store_requests import Condition, IfAbsent, IfMatch, StoredObject
+from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
+from feature_platform.core.objects import Condition, IfAbsent, IfMatch, StoredObject
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError, UnknownOutcomeError
 from feature_platform.feast_plugins.registry_merge import KNOWN_FIELDS, Merge, merge
-from feature_platform.ports import ObjectStore
+from feature_platform.ports.object_store import ObjectStore
 
 DEADLINE_S: Final = 60.0
 """How long one update may lose races before it gives up; eight simultaneous writers need about one second."""

@@ -29,17 +29,17 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.csv_cells import TIMESTAMP_FORMAT
-from feature_platform.adapters.duckdb_engine import DuckDBEngine
-from feature_platform.adapters.feature_files import encode_features
-from feature_platform.adapters.partition_files import write_parts
-from feature_platform.core.contract import Contract
-from feature_platform.core.feature_table import EncodedFeatures, FeatureTable
+from feature_platform.adapters.events.partition_files import write_parts
+from feature_platform.adapters.feature_set_store.csv_cells import TIMESTAMP_FORMAT
+from feature_platform.adapters.feature_set_store.feature_files import encode_features
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawManifest
+from feature_platform.core.events.validated import ValidatedDay, day_from, validated_schema
 from feature_platform.core.layout import as_of, validated_partition, window_partitions
-from feature_platform.core.raw import RawManifest
-from feature_platform.core.source_contract import SourceContract
-from feature_platform.core.validation import ValidatedDay, day_from, validated_schema
+from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
 from tests.benchmarks.build_commits import Committing, embedded_bucket
 from tests.support.directory_store import DirectoryStore
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-from feature_platform.core.contract import Contract
-from feature_platform.core.feature_table import FeatureTable
-from feature_platform.core.metadata import Provenance
+from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions.feature_table import FeatureTable
+from feature_platform.core.versions.metadata import Provenance
 from feature_platform.local.seaweedfs import endpoint_url
 from feature_platform.local.services import LocalServices
 from tests.support.services import S3Bucket, S3Endpoint

@@ -28,10 +28,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.redis_online import RedisOnlineStore
-from feature_platform.core.online_commands import command, upserts
-from feature_platform.core.online_layout import view_layout
-from feature_platform.core.online_load import OnlineLoad
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
+from feature_platform.core.online.commands import command, upserts
+from feature_platform.core.online.layout import view_layout
+from feature_platform.core.online.load import OnlineLoad
 from tests.support.online import AS_OF_US, PROJECT, contract_of
 from tests.support.stock_feast import materializing_store
 from tests.support.valkey_server import ValkeyServer, valkey_server

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_platform.adapters.raw_files import discover_raw
-from feature_platform.core.contract import Contract, load_contract
+from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.events.validated import MANIFEST
 from feature_platform.core.layout import as_of
-from feature_platform.core.validation import MANIFEST
 from feature_platform.errors import ConflictError, InvalidDataError
 from tests.support.feature_oracle import features_of
 from tests.support.raw_days import DAY, HEADER, RAW_URI, WORK_URI, RawDay, source_contract

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feature_platform.adapters.duckdb_engine import DuckDBEngine
-from feature_platform.adapters.duckdb_session import EngineLimits
-from feature_platform.core.contract import load_contract
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+from feature_platform.adapters.compute.duckdb.session import EngineLimits
+from feature_platform.core.contract.feature_set import load_contract
 from feature_platform.core.layout import as_of
 from feature_platform.errors import ContractError, FeaturePlatformError, InvalidDataError
 from tests.support.raw_days import DAY, WORK_URI, RawDay, source_contract

@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import FILES
-from feature_platform.core.retention import Policy
+from feature_platform.core.publishing.retention import Policy
 from feature_platform.errors import ContractError, InvalidDataError, NotFoundError
-from feature_platform.ports import FeatureSetStore
+from feature_platform.ports.feature_set_store import FeatureSetStore
 from tests.support.feature_set_samples import DAY, FEATURE_SET, PROVENANCE, TEMPLATE, open_store, publish, rows, sample_contract
 from tests.support.moto_server import moto_server
 from tests.support.services import S3Bucket, S3Endpoint

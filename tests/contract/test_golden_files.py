@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.verification import verify_latest, verify_version
-from feature_platform.core.metadata import FORMAT, parse_metadata
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.versions.metadata import FORMAT, parse_metadata
 from feature_platform.errors import NotFoundError, StorageError
+from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.support.feature_set_samples import open_store
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.s3 import S3ObjectStore
-from feature_platform.core.store_requests import Condition, IfAbsent, IfMatch, ObjectInfo
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
+from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError
-from feature_platform.ports import ObjectStore
+from feature_platform.ports.object_store import ObjectStore
 from tests.support.fault_proxy import FaultProxy
 from tests.support.moto_server import moto_server
 from tests.support.services import S3Bucket, S3Endpoint

@@ -13,9 +13,9 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from feature_platform.adapters.s3 import S3ObjectStore
-from feature_platform.adapters.s3_attempts import AttemptsDeadlineError
-from feature_platform.adapters.s3_errors import Effect, translate
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
+from feature_platform.adapters.object_store.s3_attempts import AttemptsDeadlineError
+from feature_platform.adapters.object_store.s3_errors import Effect, translate
 from feature_platform.errors import (
     ConfigurationError,
     ConflictError,

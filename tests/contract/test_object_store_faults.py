@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_platform.adapters.s3 import S3ObjectStore, S3Timeouts
-from feature_platform.core.store_requests import Condition, IfAbsent, IfMatch, ObjectInfo
+from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
+from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo
 from feature_platform.errors import ConfigurationError, ConflictError, StorageError, UnknownOutcomeError
 from feature_platform.local.loopback_ports import choose_ports
 from tests.support.fault_proxy import Fault, FaultProxy

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from feature_platform.adapters.memory_online import MemoryOnlineStore
-from feature_platform.adapters.redis_online import RedisOnlineStore
-from feature_platform.core.online_layout import feature_key
+from feature_platform.adapters.online_store.memory import MemoryOnlineStore
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
+from feature_platform.core.online.layout import feature_key
 from feature_platform.errors import ConflictError, InvalidDataError
-from feature_platform.ports import OnlineStore
+from feature_platform.ports.online_store import OnlineStore
 from tests.support.online import AS_OF_US, PROJECT, Publications, contract_of, table_of, users
 from tests.support.stock_feast import contents, features_only
 from tests.support.valkey_server import ValkeyServer, valkey_server

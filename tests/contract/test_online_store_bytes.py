@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_platform.adapters.redis_online import RedisOnlineStore
-from feature_platform.core.contract import Contract
-from feature_platform.core.online_layout import FEAST_TYPES
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.online.layout import FEAST_TYPES
 from tests.support.online import AS_OF_US, Publications, contract_of, table_of
 from tests.support.stock_feast import StockWriter, contents, features_only
 from tests.support.valkey_server import ValkeyServer, valkey_server

@@ -5,11 +5,11 @@ from contextlib import closing
 
 import pytest
 
-from feature_platform.adapters.redis_channel import CHUNK_ROWS, Channels
-from feature_platform.adapters.redis_connection import RedisTopology, connect, parse_address
-from feature_platform.adapters.redis_lease import Lease
-from feature_platform.core.online_commands import Frames, removals, upserts
-from feature_platform.core.online_layout import ViewLayout, view_layout
+from feature_platform.adapters.online_store.redis_channel import CHUNK_ROWS, Channels
+from feature_platform.adapters.online_store.redis_connection import RedisTopology, connect, parse_address
+from feature_platform.adapters.online_store.redis_lease import Lease
+from feature_platform.core.online.commands import Frames, removals, upserts
+from feature_platform.core.online.layout import ViewLayout, view_layout
 from feature_platform.errors import ConflictError, StorageError
 from tests.support.online import PROJECT, USERS, users
 from tests.support.valkey_cluster import valkey_cluster

@@ -1,7 +1,7 @@
 """What must hold after every step of a simulated schedule, and once more at its end."""
 
 from feature_platform.core.layout import FILES, PARQUET
-from feature_platform.core.log import History, fold, parse_record
+from feature_platform.core.versions.log import History, fold, parse_record
 from tests.faults.simulated_store import LAYOUT, InvariantError, SimObject, SimStore
 
 

@@ -10,9 +10,11 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from feature_platform.core import decisions, log, publication, retention
 from feature_platform.core.layout import FILES, PARQUET, FeatureSetLayout
-from feature_platform.core.store_requests import CopyOf, Delete, Head, IfAbsent, Put, Scan, Wait
+from feature_platform.core.objects import IfAbsent
+from feature_platform.core.publishing import decisions, publication, retention
+from feature_platform.core.publishing.requests import CopyOf, Delete, Head, Put, Scan, Wait
+from feature_platform.core.versions import log
 from feature_platform.errors import ConflictError, StorageError
 from tests.faults import simulation
 from tests.faults.simulated_store import LAYOUT

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 
-from feature_platform.adapters import online_source
-from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.adapters.online_store import published_file as online_source
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.errors import FeaturePlatformError
 from tests.support.online import Publications
 

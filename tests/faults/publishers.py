@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from feature_platform.adapters.s3 import S3ObjectStore
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
 from feature_platform.errors import FeaturePlatformError
 from tests.support.feature_set_samples import FEATURE_SET, open_store, publish, rows
 from tests.support.services import S3Endpoint

@@ -6,19 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from feature_platform.core.layout import FeatureSetLayout
-from feature_platform.core.store_requests import (
-    Delete,
-    Get,
-    GetImmutable,
-    Head,
-    IfAbsent,
-    IfMatch,
-    ObjectInfo,
-    Put,
-    Scan,
-    StoredObject,
-    Wait,
-)
+from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
+from feature_platform.core.publishing.requests import Delete, Get, GetImmutable, Head, Put, Scan, Wait
 from feature_platform.errors import ConflictError
 
 LAYOUT = FeatureSetLayout("s3://sim/features", "fs")

@@ -12,17 +12,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from feature_platform.core import publication, retention
-from feature_platform.core.feature_table import FileDigest
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
-from feature_platform.core.log import History
-from feature_platform.core.publication import Author, Build, Prepare, PreparedFile
-from feature_platform.core.store_requests import (
-    CopyOf,
-    Delete,
-    Get,
-    Put,
-)
+from feature_platform.core.publishing import publication, retention
+from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
+from feature_platform.core.publishing.requests import CopyOf, Delete, Get, Put
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.log import History
 from feature_platform.errors import ConflictError, FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
 from tests.faults.invariants import Invariants
 from tests.faults.simulated_store import EPOCH, LAYOUT, CrashError, InvariantError, SimStore, sha

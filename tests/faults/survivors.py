@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.verification import verify_latest, verify_version
-from feature_platform.core.content_hash import content_hash
 from feature_platform.core.layout import PARQUET
-from feature_platform.core.log import History
+from feature_platform.core.versions.content_hash import content_hash
+from feature_platform.core.versions.log import History
+from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.support.feature_set_samples import FEATURE_SET, rows
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from feature_platform.adapters.s3 import S3ObjectStore, S3Timeouts
+from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 from feature_platform.errors import FeaturePlatformError, StorageError
 from tests.faults.figures import record_figure
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, contents, hash_of

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.protocol_runner import ProtocolRunner, digest
-from feature_platform.adapters.verification import verify_latest, verify_version
-from feature_platform.core import publication
+from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
-from feature_platform.core.publication import Author, Build, Prepare, PreparedFile
+from feature_platform.core.publishing import publication
+from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
 from feature_platform.errors import NotFoundError
+from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.faults.figures import record_figure
 from tests.support.feature_set_samples import DAY, FEATURE_SET, open_store, publish, sample_contract
 

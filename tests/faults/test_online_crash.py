@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.errors import ConflictError
 from tests.faults.figures import record_figure
 from tests.faults.online_loader import LEASE_S, loader

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from feature_platform.adapters import online_source
-from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.adapters.online_store import published_file as online_source
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.errors import ConfigurationError, ConflictError, StorageError
 from tests.support.online import PROJECT, Publications, users
 from tests.support.stock_feast import contents, features_only

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from feature_platform.adapters.feast_objects import feast_objects
-from feature_platform.core.contract import Contract
+from feature_platform.adapters.feast.objects import feast_objects
+from feature_platform.core.contract.feature_set import Contract
 from feature_platform.feast_plugins.registry_merge import KNOWN_FIELDS
 from tests.support.faulty_store import FaultyObjectStore
 from tests.support.feast_registries import apply, contract, open_registry, view_names

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from feature_platform.core.store_requests import Condition, IfAbsent
+from feature_platform.core.objects import Condition, IfAbsent
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError, UnknownOutcomeError
 from tests.support.faulty_store import FaultyObjectStore, GetFault, LostAnswerError, LostAnswerThenConflictError
 from tests.support.feast_registries import URI, MemoryRegistryStore, apply, contract, open_registry, view_names

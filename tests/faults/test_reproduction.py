@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 
 import pytest
 
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.duckdb_engine import DuckDBEngine
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.raw_files import discover_raw
-from feature_platform.adapters.reproduction import reproduce
-from feature_platform.core.contract import load_contract
+from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.contract.feature_set import load_contract
+from feature_platform.core.contract.source import load_source_contract
 from feature_platform.core.layout import raw_partition
-from feature_platform.core.metadata import Provenance, SourceObject
-from feature_platform.core.source_contract import load_source_contract
+from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.errors import ContractError, NotFoundError
 from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.reproduce import reproduce
 from tests.support.feature_set_samples import open_store
 
 RAW, WORK = "s3://bucket/raw", "s3://bucket/work"

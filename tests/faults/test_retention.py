@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.protocol_runner import ProtocolRunner, digest
-from feature_platform.adapters.verification import verify_version
-from feature_platform.core import publication
+from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import FILES, METADATA, PARQUET
-from feature_platform.core.publication import Author, Build, Prepare, PreparedFile
-from feature_platform.core.retention import Policy
+from feature_platform.core.publishing import publication
+from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
+from feature_platform.core.publishing.retention import Policy
 from feature_platform.errors import NotFoundError
+from feature_platform.use_cases.verify import verify_version
 from tests.faults.figures import record_figure
 from tests.faults.publishers import Publishers
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole

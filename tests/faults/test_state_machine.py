@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.core import decisions, publication, retention
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import version_moment
-from feature_platform.core.retention import Policy
+from feature_platform.core.publishing import decisions, publication, retention
+from feature_platform.core.publishing.retention import Policy
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from tests.faults.figures import record_figure
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, hash_of

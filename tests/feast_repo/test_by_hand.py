@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from tests.support.feast_command import run_feast, serve_feast
 from tests.support.services import S3Bucket
 from tests.support.shipped_features import BIG, FEATURE_SET, publish_users, shipped_contract, today, user_rows

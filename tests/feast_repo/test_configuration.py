@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_platform.adapters.feast_repository import open_store
+from feature_platform.adapters.feast.repository import open_store
 from feature_platform.errors import ConfigurationError
 from feature_platform.settings import load_settings
 from tests.support.shipped_features import enter

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from feature_platform.adapters.feast_objects import feast_objects
+from feature_platform.adapters.feast.objects import feast_objects
 from feature_platform.errors import ContractError
 from tests.support.online import contract_of
 from tests.support.shipped_features import shipped_contract

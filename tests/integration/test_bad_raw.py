@@ -8,13 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.duckdb_engine import DuckDBEngine
-from feature_platform.adapters.duckdb_session import EngineLimits
-from feature_platform.adapters.raw_files import discover_raw, ignored_columns
-from feature_platform.core.raw import ReadLimits
-from feature_platform.core.validation import ValidatedDay
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+from feature_platform.adapters.compute.duckdb.session import EngineLimits
+from feature_platform.adapters.events.raw_files import discover_raw, ignored_columns
+from feature_platform.core.events.raw import ReadLimits
+from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.errors import InvalidDataError, NotFoundError
-from feature_platform.ports import ObjectStore
+from feature_platform.ports.object_store import ObjectStore
 from tests.support.raw_days import DAY, HEADER, source_contract
 from tests.support.services import S3Bucket
 

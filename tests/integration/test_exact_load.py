@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from feature_platform.adapters.redis_online import RedisOnlineStore
-from feature_platform.core.online_layout import feature_key
-from feature_platform.core.online_load import OnlineLoad
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
+from feature_platform.core.online.layout import feature_key
+from feature_platform.core.online.load import OnlineLoad
 from feature_platform.errors import ConflictError, InvalidDataError, StorageError
 from tests.support.online import AS_OF_US, PROJECT, Publications, contract_of, parquet_of, table_of, users
 from tests.support.services import ValkeyDatabase

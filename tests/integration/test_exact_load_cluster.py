@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from redis.cluster import RedisCluster
 
-from feature_platform.adapters import online_source
-from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.adapters.online_store import published_file as online_source
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.errors import ConflictError, StorageError
 from tests.faults.online_loader import LEASE_S, loader
 from tests.support.online import AS_OF_US, PROJECT, Publications, users

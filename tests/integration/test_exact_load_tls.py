@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_platform.adapters.redis_online import RedisOnlineStore
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.errors import StorageError
 from tests.support.online import AS_OF_US, Publications, users
 from tests.support.tls_proxy import tls_proxy

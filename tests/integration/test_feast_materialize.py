@@ -7,10 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feature_platform.adapters.feast_online import read_online, sample_rows, verify_sample
-from feature_platform.adapters.feast_repository import apply_contracts, decommission, materialize, open_store
-from feature_platform.adapters.redis_online import RedisOnlineStore
-from feature_platform.core.online_layout import feature_key
+from feature_platform.adapters.feast.reading import read_online, sample_rows, verify_sample
+from feature_platform.adapters.feast.repository import apply_contracts, decommission, materialize, open_store
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
+from feature_platform.core.online.layout import feature_key
 from feature_platform.errors import ContractError, InvalidDataError, NotFoundError
 from feature_platform.settings import Settings, load_settings
 from tests.support.online import contract_of

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.feast_repository import apply_contracts, open_store
+from feature_platform.adapters.feast.repository import apply_contracts, open_store
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.settings import load_settings
 from tests.support.services import S3Bucket

@@ -11,7 +11,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from feature_platform.adapters.feast_repository import apply_contracts, materialize, open_store
+from feature_platform.adapters.feast.repository import apply_contracts, materialize, open_store
 from feature_platform.settings import load_settings
 from tests.support.feast_command import serve_feast
 from tests.support.services import S3Bucket

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feature_platform.adapters.feast_clock import reading_as_of
+from feature_platform.adapters.feast.clock import reading_as_of
 from tests.support.feast_reading import Readers, open_readers
 from tests.support.online import contract_of, table_of
 from tests.support.services import ValkeyDatabase

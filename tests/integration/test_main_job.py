@@ -7,11 +7,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from feature_platform.adapters.feast_online import read_online
+from feature_platform.adapters.feast.reading import read_online
 from feature_platform.core.layout import FILES, as_of, version_id
 from feature_platform.local import demo_events
 from feature_platform.settings import load_settings
-from feature_platform.steps import parity
+from feature_platform.use_cases.serve import parity
 from feature_platform.wiring import Platform, open_platform
 from tests.support.feature_oracle import features_of
 from tests.support.platforms import MainJob, Run, put_raw

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from feature_platform.adapters.feast_online import read_online
-from feature_platform.adapters.s3 import S3ObjectStore, S3Timeouts
+from feature_platform.adapters.feast.reading import read_online
+from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 from feature_platform.core.layout import as_of, partition_of, version_id
 from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform

@@ -17,8 +17,8 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from feature_platform.adapters.feast_online import read_online
-from feature_platform.core.contract import Contract
+from feature_platform.adapters.feast.reading import read_online
+from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import as_of
 from feature_platform.settings import load_settings
 from feature_platform.wiring import Platform, open_platform

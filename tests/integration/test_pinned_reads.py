@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.duckdb_session import EngineLimits, PinnedObject, open_session, pinned_path
+from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
 from feature_platform.errors import ConflictError, NotFoundError
 from tests.support.services import S3Bucket
 

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from slack_sdk.web.client import WebClient
 
-from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.cli.environment import prepare_instance
 from feature_platform.definitions import build_definitions
 from feature_platform.wiring import Platform

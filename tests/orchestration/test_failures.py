@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import METADATA
-from feature_platform.core.store_requests import ObjectInfo
+from feature_platform.core.objects import ObjectInfo
 from feature_platform.errors import StorageError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from tests.support.platforms import UPSTREAM, MainJob, event, json_lines, memory_platform, put_events, put_raw

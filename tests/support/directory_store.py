@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from feature_platform.core.store_requests import Condition, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
 from feature_platform.errors import ConflictError, NotFoundError
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.core.store_requests import Condition, StoredObject
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.objects import Condition, StoredObject
 from feature_platform.errors import ConflictError, UnknownOutcomeError
 
 GetFault = Exception | Callable[[bytes], bytes]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_platform.adapters.feast_objects import feast_objects
-from feature_platform.adapters.feast_repository import ONLINE_STORE
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.core.contract import Contract
+from feature_platform.adapters.feast.objects import feast_objects
+from feature_platform.adapters.feast.repository import ONLINE_STORE
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.contract.feature_set import Contract
 from tests.support.feast_registries import open_registry
 from tests.support.services import ValkeyDatabase
 

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from feature_platform.adapters.feast_objects import feast_objects
-from feature_platform.adapters.feast_repository import ONLINE_STORE, REGISTRY_STORE
-from feature_platform.core.contract import Contract, load_contract
+from feature_platform.adapters.feast.objects import feast_objects
+from feature_platform.adapters.feast.repository import ONLINE_STORE, REGISTRY_STORE
+from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.feast_plugins.registry_store import ConditionalRegistryStore
-from feature_platform.ports import ObjectStore
+from feature_platform.ports.object_store import ObjectStore
 
 URI = "s3://bucket/feast/local/registry.pb"
 STORES: dict[str, ObjectStore] = {}

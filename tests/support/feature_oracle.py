@@ -8,8 +8,8 @@ from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any
 
-from feature_platform.core.contract import Aggregation, Column, Comparison, Contract
-from feature_platform.core.source_contract import SourceColumn, SourceContract
+from feature_platform.core.contract.feature_set import Aggregation, Column, Comparison, Contract
+from feature_platform.core.contract.source import SourceColumn, SourceContract
 
 Event = Mapping[str, Any]
 MICROSECOND = timedelta(microseconds=1)

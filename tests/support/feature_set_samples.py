@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-from feature_platform.core.contract import Contract, load_contract
-from feature_platform.core.feature_table import FeatureTable
-from feature_platform.core.metadata import Provenance, SourceObject
-from feature_platform.core.publication import Publication
-from feature_platform.ports import ObjectStore
+from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.versions.feature_table import FeatureTable
+from feature_platform.core.versions.metadata import Provenance, SourceObject
+from feature_platform.ports.object_store import ObjectStore
 
 FEATURE_SET = "user_features"
 DAY = datetime(2026, 1, 15, tzinfo=UTC)

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_platform.core.contract import Contract, load_contract
-from feature_platform.core.online_load import OnlineLoad
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.online.load import OnlineLoad
 from feature_platform.errors import NotFoundError
 
 PROJECT = "feature_store_test"

@@ -14,13 +14,13 @@ from typing import Any
 import dagster as dg
 
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.memory import MemoryObjectStore
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import raw_partition
 from feature_platform.definitions import build_definitions
 from feature_platform.defs.automation import JOB_NAME
 from feature_platform.defs.summary import summaries
 from feature_platform.local.services import SHIPPED_CONTRACTS
-from feature_platform.ports import ObjectStore
+from feature_platform.ports.object_store import ObjectStore
 from feature_platform.settings import Settings
 from feature_platform.wiring import Platform
 

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.duckdb_engine import DuckDBEngine
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.raw_files import discover_raw
-from feature_platform.core.raw import ReadLimits
-from feature_platform.core.source_contract import SourceContract, load_source_contract
-from feature_platform.core.validation import DataFile, ValidatedDay
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.contract.source import SourceContract, load_source_contract
+from feature_platform.core.events.raw import ReadLimits
+from feature_platform.core.events.validated import DataFile, ValidatedDay
 
 RAW_URI = "s3://raw-bucket/raw"
 WORK_URI = "s3://work-bucket/work"

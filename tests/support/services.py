@@ -7,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from feature_platform.adapters.s3 import S3ObjectStore
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
 from feature_platform.local.valkey import connection_string
 from feature_platform.settings import aws_environment
 

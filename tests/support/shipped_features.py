@@ -8,11 +8,11 @@ from typing import Any
 import pyarrow as pa
 
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.feature_sets import ObjectFeatureSetStore
-from feature_platform.core.contract import Contract
-from feature_platform.core.feature_table import FeatureTable
+from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.local.services import SHIPPED_CONTRACTS
-from feature_platform.ports import ObjectStore
+from feature_platform.ports.object_store import ObjectStore
 from tests.support.feature_set_samples import PROVENANCE
 
 FEATURE_SET = "user_features"

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import redis
 
-from feature_platform.adapters.feast_objects import feast_type
-from feature_platform.core.contract import Contract
+from feature_platform.adapters.feast.objects import feast_type
+from feature_platform.core.contract.feature_set import Contract
 
 
 class StockWriter:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_platform.core import checks
-from feature_platform.core.contract import Contract, load_contract
-from feature_platform.core.log import EMPTY, History, Version
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.versions import checks
+from feature_platform.core.versions.log import EMPTY, History, Version
 
 COLUMNS = [
     {"name": "user_id", "type": "int64"},

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_platform.core.compile import POSITION, compile_features
-from feature_platform.core.contract import Contract, load_contract
-from feature_platform.core.source_contract import SourceContract, cross_faults, load_source_contract
-from feature_platform.core.validation import validated_schema
+from feature_platform.core.compute.features_sql import POSITION, compile_features
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.contract.source import SourceContract, cross_faults, load_source_contract
+from feature_platform.core.events.validated import validated_schema
 from tests.support.feature_oracle import features_of, in_order
 
 AS_OF = datetime(2026, 1, 15, tzinfo=UTC)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feature_platform.core.contract import Contract, load_contract
+from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.errors import ContractError
 
 MINIMAL: dict[str, Any] = {

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_platform.core import decisions
-from feature_platform.core.log import Record, fold, parse_record
+from feature_platform.core.publishing import decisions
+from feature_platform.core.versions.log import Record, fold, parse_record
 from feature_platform.errors import ConflictError, NotFoundError, StorageError
 
 DAY = datetime(2026, 1, 15, tzinfo=UTC)

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.duckdb_engine import DuckDBEngine
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.local import demo_events
 from feature_platform.local.services import SHIPPED_CONTRACTS
 

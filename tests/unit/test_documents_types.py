@@ -3,7 +3,8 @@
 import pyarrow as pa
 import pytest
 
-from feature_platform.core import content_hash, documents, types
+from feature_platform.core.contract import documents, types
+from feature_platform.core.versions import content_hash
 
 
 def test_canonical_json_sorts_keys_keeps_text_and_leaves_no_spaces() -> None:

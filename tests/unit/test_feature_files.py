@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_platform.adapters.feature_files import encode_features, read_csv, restamp
-from feature_platform.core.content_hash import content_hash
-from feature_platform.core.contract import Contract, load_contract
-from feature_platform.core.feature_table import EncodedFeatures, FeatureTable
+from feature_platform.adapters.feature_set_store.feature_files import encode_features, read_csv, restamp
+from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.row_groups import ROW_GROUP_ROWS
+from feature_platform.core.versions.content_hash import content_hash
+from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
 from feature_platform.errors import InvalidDataError
 
 AS_OF = datetime(2026, 1, 15, tzinfo=UTC)

@@ -43,9 +43,9 @@ def test_a_module_says_what_it_is_for(path):
     assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
 
 
-@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(feature_platform.core.__path__)])
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.walk_packages(feature_platform.core.__path__, "feature_platform.core.")])
 def test_examples_in_docstrings_are_true(name):
-    module = importlib.import_module(f"feature_platform.core.{name}")
+    module = importlib.import_module(name)
     assert doctest.testmod(module, raise_on_error=False).failed == 0
 
 

@@ -26,8 +26,8 @@ print(opened)
 ALLOWED = {
     "feature_platform.settings": set(),
     "feature_platform.ports": None,
-    "feature_platform.adapters.s3": set(),
-    "feature_platform.adapters.memory": set(),
+    "feature_platform.adapters.object_store.s3": set(),
+    "feature_platform.adapters.object_store.memory": set(),
     "feature_platform.adapters.contract_files": {"pyarrow"},
     "feature_platform.local.services": set(),
     "feature_platform.wiring": None,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_platform.core.feature_table import FileDigest
-from feature_platform.core.log import EMPTY, Record, fold, parse_record
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.log import EMPTY, Record, fold, parse_record
 from feature_platform.errors import StorageError
 
 DAY = datetime(2026, 1, 15, tzinfo=UTC)

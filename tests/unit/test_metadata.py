@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_platform.core.feature_table import EncodedFeatures, FileDigest
-from feature_platform.core.metadata import Provenance, SourceObject, parse_metadata, render_metadata
+from feature_platform.core.versions.feature_table import EncodedFeatures, FileDigest
+from feature_platform.core.versions.metadata import Provenance, SourceObject, parse_metadata, render_metadata
 from feature_platform.errors import ContractError, StorageError
 from tests.support.feature_set_samples import TEMPLATE, sample_contract
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from feature_platform.core.metadata_template import render
+from feature_platform.core.versions.template import render
 from feature_platform.errors import ContractError
 
 FILE = "metadata.json.j2 of fs"

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_platform.core import types
-from feature_platform.core.online_decoding import (
+from feature_platform.core.contract import types
+from feature_platform.core.online.decoding import (
     decode_event_timestamp,
     decode_key,
     decode_timestamp,
@@ -19,8 +19,8 @@ from feature_platform.core.online_decoding import (
     decoder,
     project_of_key,
 )
-from feature_platform.core.online_encoding import encode_keys, encode_timestamps, encode_values
-from feature_platform.core.online_layout import FEAST_TYPES, ViewLayout, feature_key, refuse_unknown_feast, view_layout
+from feature_platform.core.online.encoding import encode_keys, encode_timestamps, encode_values
+from feature_platform.core.online.layout import FEAST_TYPES, ViewLayout, feature_key, refuse_unknown_feast, view_layout
 from feature_platform.errors import ConfigurationError, ContractError, InvalidDataError
 from tests.support.online import contract_of
 

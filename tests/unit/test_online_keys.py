@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot as redis_py_slot
 
-from feature_platform.core.online_keys import KeyBatch, key_batches, key_slots, vanished
-from feature_platform.core.online_layout import ViewLayout
+from feature_platform.core.online.keys import KeyBatch, key_batches, key_slots, vanished
+from feature_platform.core.online.layout import ViewLayout
 
 LAYOUT = ViewLayout("p", "v", (("a", "int64"), ("b", "string")), (), "event_timestamp")
 

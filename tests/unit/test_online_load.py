@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from feature_platform.core.online_layout import feature_key, timestamp_key
-from feature_platform.core.online_load import finished, plan_load, refuse_nulls
-from feature_platform.core.online_marker import Marker, OnlineVersion, decode_marker, encode_marker, marker_key
+from feature_platform.core.online.layout import feature_key, timestamp_key
+from feature_platform.core.online.load import finished, plan_load, refuse_nulls
+from feature_platform.core.online.marker import Marker, OnlineVersion, decode_marker, encode_marker, marker_key
 from feature_platform.errors import ConflictError, InvalidDataError
 from tests.support.online import contract_of
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from feature_platform.core.online_layout import view_layout
-from feature_platform.core.parity import OnlineRows, ParityReport, compare, encoded_values, expired, published_values, sampled
+from feature_platform.core.online.layout import view_layout
+from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, encoded_values, expired, published_values, sampled
 from tests.support.online import AS_OF_US, USERS, users
 
 LAYOUT = view_layout(USERS, project="p")

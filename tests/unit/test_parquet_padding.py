@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_platform.adapters.parquet_padding import pad_parquet
+from feature_platform.adapters.feature_set_store.parquet_padding import pad_parquet
 from feature_platform.errors import InvalidDataError
 
 TABLE = pa.table({"user_id": range(3_000), "name": [f"user {number}" for number in range(3_000)]})

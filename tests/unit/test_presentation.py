@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from feature_platform.core.contract import load_contract
-from feature_platform.core.source_contract import load_source_contract
+from feature_platform.core.contract.feature_set import load_contract
+from feature_platform.core.contract.source import load_source_contract
 from feature_platform.defs import presentation
 from feature_platform.defs.source_assets import raw_key
 

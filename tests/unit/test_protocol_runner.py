@@ -6,10 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.protocol_runner import ProtocolRunner, digest
-from feature_platform.core.feature_table import FileDigest
-from feature_platform.core.store_requests import CopyOf, Delete, Get, GetImmutable, Head, IfAbsent, IfMatch, Put, Scan, Wait
+from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.objects import IfAbsent, IfMatch
+from feature_platform.core.publishing.requests import CopyOf, Delete, Get, GetImmutable, Head, Put, Scan, Wait
+from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError
 
 HELLO = FileDigest("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", 5)

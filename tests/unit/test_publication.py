@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.protocol_runner import ProtocolRunner, digest
-from feature_platform.core import publication
+from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import FILES, METADATA, PARQUET, FeatureSetLayout
-from feature_platform.core.publication import Author, Build, Prepare, PreparedFile, settle
-from feature_platform.core.store_requests import Head, IfAbsent, IfMatch, ObjectInfo, Put
+from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo
+from feature_platform.core.publishing import publication
+from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile, settle
+from feature_platform.core.publishing.requests import Head, Put
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
 
 DAY = datetime(2026, 1, 15, tzinfo=UTC)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_platform.adapters.raw_text import LONGEST_QUOTED_LINES, Record, records
-from feature_platform.core.raw import Format, RawObject, ReadLimits
+from feature_platform.adapters.events.raw_text import LONGEST_QUOTED_LINES, Record, records
+from feature_platform.core.events.raw import Format, RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError
 
 NAMES = ["a", "b"]

@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from feature_platform.adapters.memory import MemoryObjectStore
-from feature_platform.adapters.protocol_runner import ProtocolRunner
-from feature_platform.core import retention
+from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import FeatureSetLayout, version_moment
-from feature_platform.core.log import Record, fold
-from feature_platform.core.publication import Author
-from feature_platform.core.retention import Policy
-from feature_platform.core.store_requests import ObjectInfo
+from feature_platform.core.objects import ObjectInfo
+from feature_platform.core.publishing import retention
+from feature_platform.core.publishing.publication import Author
+from feature_platform.core.publishing.retention import Policy
+from feature_platform.core.versions.log import Record, fold
 from feature_platform.errors import InvalidDataError, NotFoundError
 
 LAYOUT = FeatureSetLayout("s3://b/features", "fs")

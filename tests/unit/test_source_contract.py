@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from feature_platform.core.contract import load_contract
-from feature_platform.core.source_contract import cross_faults, load_source_contract
+from feature_platform.core.contract.feature_set import load_contract
+from feature_platform.core.contract.source import cross_faults, load_source_contract
 from feature_platform.errors import ContractError
 from tests.support.raw_days import source_contract
 

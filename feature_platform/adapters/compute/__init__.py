@@ -1,0 +1,1 @@
+"""Compute engines, one package each."""

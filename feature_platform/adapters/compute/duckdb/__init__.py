@@ -1,0 +1,1 @@
+"""The compute engine port on DuckDB, embedded in this process."""

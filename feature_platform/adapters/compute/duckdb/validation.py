@@ -1,0 +1,189 @@
+"""One day of raw objects judged by DuckDB: kept rows to ``validated/``, rejected rows with their reasons to ``quarantine/``.
+
+The rules do not belong here (``core.compute.validation_sql``), nor does the parsing of text files (``adapters.events.raw_text``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import duckdb
+import pyarrow as pa
+
+from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
+from feature_platform.adapters.events.partition_files import write_parts
+from feature_platform.adapters.events.raw_text import record_batches
+from feature_platform.core.compute import validation_sql as sql
+from feature_platform.core.compute.dialect import identifier, text_literal
+from feature_platform.core.contract.source import REASONS, SourceContract
+from feature_platform.core.events.raw import RawManifest, RawObject, ReadLimits
+from feature_platform.core.events.validated import (
+    MANIFEST,
+    QUARANTINE_SCHEMA,
+    DataFile,
+    ValidatedDay,
+    require_acceptable,
+    require_nothing_lost,
+    validated_schema,
+)
+from feature_platform.core.layout import as_of, quarantine_partition, validated_partition
+from feature_platform.errors import InvalidDataError
+from feature_platform.ports.object_store import ObjectStore
+
+FETCHED_ROWS: Final = 65_536
+
+
+class DayValidation:
+    """Validates one day of one source.
+
+    Args:
+        store: Where raw objects are read and results are written.
+        work_uri: Base of ``validated/`` and ``quarantine/``.
+        directory: An existing, empty local directory for this validation alone.
+    """
+
+    def __init__(
+        self, store: ObjectStore, *, work_uri: str, source: SourceContract, directory: Path, limits: EngineLimits, read_limits: ReadLimits
+    ) -> None:
+        self._store, self._work_uri, self._source = store, work_uri, source
+        self._directory, self._limits, self._read_limits = directory, limits, read_limits
+
+    def run(self, raw: RawManifest) -> ValidatedDay:
+        """Judge every row, write both sets of files, then the manifest; see :meth:`ComputeEngine.validate`."""
+        names = {_name(place): item for place, item in enumerate(raw.objects) if item.format == "parquet"}
+        objects = {name: PinnedObject(item.uri, item.etag, item.size_bytes) for name, item in names.items()}
+        with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
+            connection.execute(sql.create_parsed(self._source))
+            for place, item in enumerate(raw.objects):
+                self._insert(connection, raw, place, item)
+            for statement in sql.find_losers(self._source):
+                connection.execute(statement)
+            counts = dict(connection.execute(sql.count_by_reason()).fetchall())
+            kept = counts.pop(None, 0)
+            rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
+            require_nothing_lost(partition=raw.partition, rows_in=raw.rows, kept=kept, rejected=rejected)
+            return self._publish(connection, raw, kept, rejected)
+
+    def _publish(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, kept: int, rejected: dict[str, int]) -> ValidatedDay:
+        quarantine_uri = quarantine_partition(self._work_uri, raw.source, raw.partition)
+        quarantine = self._write(self._quarantined(connection, raw), QUARANTINE_SCHEMA, quarantine_uri)
+        day = ValidatedDay(
+            source=raw.source,
+            partition=raw.partition,
+            source_hash=self._source.schema_hash,
+            raw=raw,
+            kept=kept,
+            rejected=rejected,
+            files=(),
+            quarantine=quarantine,
+        )
+        self._put_manifest(quarantine_uri, day)
+        require_acceptable(self._source, partition=raw.partition, rows_in=raw.rows, rejected=rejected, quarantine=quarantine_uri)
+        validated_uri = validated_partition(self._work_uri, raw.source, raw.partition)
+        schema = validated_schema(self._source)
+        files = self._write(self._kept(connection, schema), schema, validated_uri)
+        day = replace(day, files=files)
+        self._put_manifest(validated_uri, day)
+        return day
+
+    def _write(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, prefix: str) -> tuple[DataFile, ...]:
+        return write_parts(self._store, batches, schema=schema, prefix=prefix, directory=self._directory)
+
+    def _put_manifest(self, prefix: str, day: ValidatedDay) -> None:
+        self._store.put(f"{prefix}{MANIFEST}", day.manifest(), write_id=uuid4().hex, sha256=None, condition=None)
+
+    def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, place: int, item: RawObject) -> None:
+        try:
+            if item.format == "parquet":
+                self._insert_parquet(connection, raw, place, item)
+            else:
+                self._insert_text(connection, raw, place, item)
+        except duckdb.Error as error:
+            reason = str(error).split("\n", 1)[0]
+            raise InvalidDataError(
+                f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {reason}. Nothing of {raw.partition} was written."
+            ) from error
+        inserted = connection.execute(f"SELECT count(*) FROM {sql.PARSED} WHERE file = {place}").fetchall()[0][0]
+        if inserted != item.rows:
+            raise InvalidDataError(
+                f"{item.uri} holds {inserted} rows; expected the {item.rows} it announced. Nothing of {raw.partition} was written; "
+                "have upstream deliver the file again."
+            )
+
+    def _insert_text(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, place: int, item: RawObject) -> None:
+        statement = sql.insert_parsed(
+            self._source,
+            relation="raw_batch",
+            file=place,
+            row="row",
+            fault="fault",
+            original="original",
+            columns={column.name: sql.RawColumn(column.name) for column in self._source.columns},
+            day=as_of(raw.partition) - timedelta(days=1),
+        )
+        with self._store.open(item.uri, etag=item.etag) as file:
+            for batch in record_batches(file, item=item, source=self._source, limits=self._read_limits):
+                connection.register("raw_batch", pa.Table.from_batches([batch]))
+                connection.execute(statement)
+                connection.unregister("raw_batch")
+
+    def _insert_parquet(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, place: int, item: RawObject) -> None:
+        scan = f"read_parquet({text_literal(pinned_path(_name(place)))}, file_row_number = true, hive_partitioning = false)"
+        found = {
+            name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall() if name != "file_row_number"
+        }
+        self._require_bounded(connection, scan, found, item)
+        whole = ", ".join(f"{text_literal(name)}: {identifier(name)}" for name in found)
+        statement = sql.insert_parsed(
+            self._source,
+            relation=scan,
+            file=place,
+            row="file_row_number + 1",
+            fault="CAST(NULL AS VARCHAR)",
+            original=f"CAST(to_json({{{whole}}}) AS VARCHAR)",
+            columns={column.name: sql.RawColumn(column.name, found[column.name]) for column in self._source.columns},
+            day=as_of(raw.partition) - timedelta(days=1),
+        )
+        connection.execute(statement)
+
+    def _require_bounded(self, connection: duckdb.DuckDBPyConnection, scan: str, found: dict[str, str], item: RawObject) -> None:
+        """Refuse a file that decodes to more than the limits: a footer can claim anything, so the cells themselves are measured.
+
+        DuckDB streams them by vectors that point into a page's dictionary, so measuring takes little memory whatever they would expand to.
+        """
+        width = " + ".join(_cell_bytes(name, kind) for name, kind in found.items())
+        widest, total = connection.execute(f"SELECT max(width), sum(width) FROM (SELECT {width} AS width FROM {scan})").fetchall()[0]
+        limits = self._read_limits
+        if (widest or 0) > limits.max_row_bytes or (total or 0) > limits.max_object_bytes:
+            raise InvalidDataError(
+                f"{item.uri} ({item.size_bytes} bytes) decodes to {total} bytes, its widest row to {widest}; expected at most "
+                f"{limits.max_object_bytes} (max_object_bytes) and {limits.max_row_bytes} (max_row_bytes). Nothing of the day was written; "
+                "split the file or raise the limits if it is no mistake."
+            )
+
+    def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for batch in connection.sql(sql.select_kept(self._source)).to_arrow_reader(FETCHED_ROWS):
+            yield batch.cast(schema)
+
+    def _quarantined(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> Iterator[pa.RecordBatch]:
+        uris = pa.array([item.uri for item in raw.objects], type=pa.string())
+        for batch in connection.sql(sql.select_quarantined(self._source)).to_arrow_reader(FETCHED_ROWS):
+            columns: list[Any] = [uris.take(batch.column(0)), *batch.columns[1:]]
+            yield pa.RecordBatch.from_arrays(
+                [column.cast(field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)], schema=QUARANTINE_SCHEMA
+            )
+
+
+def _name(place: int) -> str:
+    return f"{place}.parquet"
+
+
+def _cell_bytes(name: str, kind: str) -> str:
+    if kind == "VARCHAR":
+        return f"coalesce(strlen({identifier(name)}), 0)"
+    if kind == "BLOB":
+        return f"coalesce(octet_length({identifier(name)}), 0)"
+    return f"coalesce(len({identifier(name)}), 0) * 16" if kind.endswith("[]") else "8"

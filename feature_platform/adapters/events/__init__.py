@@ -1,0 +1,1 @@
+"""Raw objects read and validated files written."""

@@ -1,0 +1,1 @@
+"""Feast's objects, registry and SDK. Feast is imported inside functions: it takes seconds."""

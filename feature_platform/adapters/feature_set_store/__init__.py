@@ -1,0 +1,1 @@
+"""The feature set store port over any object store, and the files it writes."""

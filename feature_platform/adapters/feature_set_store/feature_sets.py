@@ -1,0 +1,258 @@
+"""Feature set versions in an object store: the one way a version is written, moved to and read back.
+
+Which steps are taken, in which order, is decided by the protocols in ``core.publishing``; encoding is ``feature_files``. Dagster does not
+belong here.
+"""
+
+import tempfile
+import uuid
+from collections.abc import Callable, Collection, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_platform.adapters.feature_set_store.feature_files import encode_features, restamp
+from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.core.contract import documents
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.publishing import decisions, publication, retention
+from feature_platform.core.publishing.publication import Author, Build, Move, Prepare, PreparedFile, Publication
+from feature_platform.core.versions import metadata
+from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
+from feature_platform.core.versions.log import History, Version
+from feature_platform.errors import NotFoundError
+from feature_platform.ports.object_store import ObjectStore
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _unique_id() -> str:
+    return uuid.uuid4().hex
+
+
+class ObjectFeatureSetStore:
+    """Feature set versions below one base URI of an object store (S3, or memory in tests).
+
+    Args:
+        store: Where objects live.
+        feature_base: ``s3://bucket/prefix`` above the feature sets.
+        workdir: Where files are encoded before they are uploaded; needs room for one version.
+        clock: Tells the time that records carry; orders nothing.
+        new_id: Yields ids that nobody else ever gets.
+        sleep: Lets a grace period pass.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        feature_base: str,
+        workdir: Path | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+        new_id: Callable[[], str] = _unique_id,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        self.objects = store
+        self._base = feature_base
+        self._workdir = workdir
+        self._clock = clock
+        self._new_id = new_id
+        self._runner = ProtocolRunner(store, workdir=workdir) if sleep is None else ProtocolRunner(store, workdir=workdir, sleep=sleep)
+
+    def layout(self, feature_set: str) -> FeatureSetLayout:
+        """The keys of one feature set."""
+        return FeatureSetLayout(self._base, feature_set)
+
+    def history(self, feature_set: str) -> History:
+        """The feature set's state, from its log."""
+        return self._runner.run(publication.read_history(self.layout(feature_set)))
+
+    def commit(
+        self,
+        table: FeatureTable,
+        *,
+        contract: Contract,
+        template: str,
+        as_of: datetime,
+        provenance: metadata.Provenance,
+        idempotency_key: str,
+        actor: str,
+        reason: str = "",
+    ) -> Publication:
+        """Encode rows and commit them as a version, or find the version they already are. ``latest`` does not move.
+
+        Args:
+            table: One row per key, in the contract's shape.
+            contract: What the rows are.
+            template: Text of the metadata template.
+            as_of: The moment the rows are true as of, UTC; names the version.
+            provenance: Where the rows came from.
+            idempotency_key: The same for every attempt of the same run at the same partition.
+            actor: Who publishes.
+            reason: Why, for the log.
+
+        Raises:
+            InvalidDataError: The rows break the contract's shape.
+            ContractError: The template is wrong.
+            UnknownOutcomeError: The store did not say whether a write happened; publish the same again.
+        """
+        keys, author = self.layout(contract.feature_set), self._author(actor, reason)
+        with tempfile.TemporaryDirectory(dir=self._workdir, prefix="publish-") as directory:
+            version = decisions.next_version_id(self.history(contract.feature_set), moment=as_of)
+            write_id = self._new_id()
+            identity = {
+                "feature_set": contract.feature_set,
+                "version": version,
+                "schema_hash": contract.schema_hash,
+                "as_of": as_of.isoformat(),
+                "write_id": write_id,
+            }
+            encoded = encode_features(table, contract=contract, directory=Path(directory), identity=identity)
+            build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash)
+
+            def prepare(request: Prepare) -> Mapping[str, PreparedFile]:
+                named = {**identity, "version": request.version}
+                files = encoded if request.version == version else restamp(encoded, identity=named)
+                newest = self.history(contract.feature_set).newest_of(as_of)
+                return _prepared(
+                    files,
+                    template=template,
+                    contract=contract,
+                    identity=named,
+                    uri=keys.version(request.version),
+                    as_of=as_of,
+                    generated_at=author.at,
+                    provenance=provenance,
+                    supersedes=newest.version if newest else None,
+                )
+
+            done = self._runner.run(publication.commit(keys, build, author=author), handlers={Prepare: prepare})
+        found = self.metadata(contract.feature_set, done.version.version)
+        return Publication(done.version.version, done.is_new, keys.version(done.version.version), found)
+
+    def promote(self, feature_set: str, version: str, *, actor: str, reason: str = "") -> Move:
+        """Move latest to a version unless it is older than the head, and heal ``latest/`` in any case."""
+        return self._runner.run(publication.promote(self.layout(feature_set), version, author=self._author(actor, reason)))
+
+    def rollback(self, feature_set: str, version: str, *, actor: str, reason: str) -> Move:
+        """Move latest to a version by name, whatever its age."""
+        return self._runner.run(publication.rollback(self.layout(feature_set), version, author=self._author(actor, reason)))
+
+    def heal(self, feature_set: str) -> tuple[History, int]:
+        """Make ``latest/`` show the head; answers the history and how many files were written."""
+        return self._runner.run(publication.project(self.layout(feature_set), new_id=self._new_id))
+
+    def metadata(self, feature_set: str, version: str) -> dict[str, Any]:
+        """A version's metadata.
+
+        Raises:
+            NotFoundError: There is no such file.
+            StorageError: The file is damaged.
+        """
+        return self._document(self.layout(feature_set).version_file(version, METADATA))
+
+    def latest_metadata(self, feature_set: str) -> dict[str, Any]:
+        """The metadata that ``latest/`` shows."""
+        return self._document(self.layout(feature_set).latest_file(METADATA))
+
+    def readable(self, feature_set: str, version: str) -> Version:
+        """A version that may be read, as its commit record describes it: not expired, or kept by a pin.
+
+        Raises:
+            NotFoundError: It was never committed, or has expired unpinned.
+        """
+        history = self.history(feature_set)
+        pins = self.pins(feature_set).get(version, ()) if version in history.expired else ()
+        return decisions.readable(history, version, pins=pins)
+
+    def open_features(self, feature_set: str, version: str) -> BinaryIO:
+        """A seekable reader of a committed version's Parquet file, pinned to its present bytes.
+
+        Raises:
+            NotFoundError: The version was never committed, has expired, or its file is gone.
+        """
+        found = self.readable(feature_set, version)
+        uri = self.layout(feature_set).version_file(found.version, PARQUET)
+        info = self.objects.head(uri)
+        if info is None:
+            raise NotFoundError(f"{uri} is gone although the log names {version}; choose another version.")
+        return self.objects.open(uri, etag=info.etag)
+
+    def load(self, feature_set: str, version: str) -> pa.Table:
+        """A committed version's rows, in memory, with page checksums verified."""
+        with self.open_features(feature_set, version) as file:
+            return pq.read_table(file, page_checksum_verification=True)
+
+    def pin(self, feature_set: str, version: str, *, name: str, actor: str, reason: str = "") -> bool:
+        """Keep a version from retention; False when that pin existed already."""
+        return self._runner.run(retention.pin(self.layout(feature_set), version, name=name, author=self._author(actor, reason)))
+
+    def unpin(self, feature_set: str, version: str, *, name: str) -> None:
+        """Remove a pin."""
+        self._runner.run(retention.unpin(self.layout(feature_set), version, name=name))
+
+    def pins(self, feature_set: str) -> dict[str, tuple[str, ...]]:
+        """Pin names by version."""
+        return self._runner.run(retention.list_pins(self.layout(feature_set)))
+
+    def survey(self, feature_set: str, *, policy: retention.Policy, protected: Collection[str] = ()) -> list[retention.Candidate]:
+        """What a collection would delete; writes nothing."""
+        return self._runner.run(retention.survey(self.layout(feature_set), protected=protected, policy=policy, now=self._clock()))
+
+    def collect(
+        self, feature_set: str, *, policy: retention.Policy, actor: str, protected: Callable[[], Collection[str]] = tuple
+    ) -> retention.Sweep:
+        """Expire and delete what the policy does not keep, after its grace."""
+        author = self._author(actor, "retention")
+        return self._runner.run(retention.collect(self.layout(feature_set), protected=protected, policy=policy, author=author))
+
+    def _author(self, actor: str, reason: str) -> Author:
+        return Author(actor=actor, reason=reason, at=self._clock(), new_id=self._new_id)
+
+    def _document(self, uri: str) -> dict[str, Any]:
+        stored = self.objects.get(uri)
+        if stored is None:
+            raise NotFoundError(f"{uri} does not exist; see `feature-platform versions list` for what does.")
+        return metadata.parse_metadata(stored.body, uri=uri)
+
+
+def _prepared(
+    encoded: EncodedFeatures,
+    *,
+    template: str,
+    contract: Contract,
+    identity: Mapping[str, str],
+    uri: str,
+    as_of: datetime,
+    generated_at: datetime,
+    provenance: metadata.Provenance,
+    supersedes: str | None,
+) -> dict[str, PreparedFile]:
+    """The four files of a version under one id."""
+    schema = documents.canonical_json(dict(contract.document))
+    digests = {**encoded.digests, SCHEMA: digest(schema)}
+    described = metadata.render_metadata(
+        template,
+        contract=contract,
+        version=identity["version"],
+        write_id=identity["write_id"],
+        feature_uri=uri,
+        as_of=as_of,
+        generated_at=generated_at,
+        encoded=encoded,
+        digests=digests,
+        provenance=provenance,
+        supersedes=supersedes,
+    )
+    return {
+        PARQUET: PreparedFile(encoded.parquet, digests[PARQUET]),
+        CSV: PreparedFile(encoded.csv, digests[CSV]),
+        SCHEMA: PreparedFile(schema, digests[SCHEMA]),
+        METADATA: PreparedFile(described, digest(described)),
+    }

@@ -1,0 +1,127 @@
+"""Runs the pure protocols of ``core`` against an object store: performs each request and hands back its answer or its error.
+
+What is asked, and what follows from an answer, is decided in ``core``; nothing here may decide.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+from feature_platform.adapters.feature_set_store.parquet_padding import pad_parquet
+from feature_platform.core.publishing.requests import CopyOf, Delete, Get, GetImmutable, Head, Protocol, Put, ResultT, Scan, Wait
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
+from feature_platform.ports.object_store import ObjectStore
+
+_PARALLEL_READS: Final = 16
+
+Handler = Callable[[Any], object]
+
+
+class ProtocolRunner:
+    """Performs protocols against one store. Immutable objects are read once and kept.
+
+    Args:
+        store: Where requests go.
+        workdir: Where copies are spooled; needs room for one Parquet file.
+        sleep: Lets a grace period pass.
+    """
+
+    def __init__(self, store: ObjectStore, *, workdir: Path | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._store = store
+        self._workdir = workdir
+        self._immutable: dict[str, bytes] = {}
+        self._handlers: dict[type, Handler] = {
+            Head: lambda request: store.head(request.uri),
+            Get: lambda request: store.get(request.uri),
+            GetImmutable: self._get_immutable,
+            Scan: lambda request: tuple(store.scan(request.prefix)),
+            Put: self._put,
+            Delete: lambda request: store.delete(request.uri),
+            Wait: lambda request: sleep(request.seconds),
+        }
+
+    def run(self, protocol: Protocol[ResultT], *, handlers: Mapping[type, Handler] | None = None) -> ResultT:
+        """Drive a protocol to its end.
+
+        Args:
+            protocol: A fresh protocol generator.
+            handlers: What answers the protocol's own request types.
+
+        Raises:
+            FeaturePlatformError: Whatever the protocol does not handle itself.
+        """
+        known = {**self._handlers, **(handlers or {})}
+        answer: object = None
+        problem: FeaturePlatformError | None = None
+        while True:
+            try:
+                request = protocol.send(answer) if problem is None else protocol.throw(problem)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # PEP 479 carries no type for it
+            answer, problem = None, None
+            try:
+                answer = known[type(request)](request)
+            except FeaturePlatformError as error:
+                problem = error
+
+    def _get_immutable(self, request: GetImmutable) -> tuple[bytes, ...]:
+        missing = [uri for uri in request.uris if uri not in self._immutable]
+        if len(missing) > 1:
+            with ThreadPoolExecutor(min(_PARALLEL_READS, len(missing))) as pool:
+                bodies = list(pool.map(self._read, missing))
+        else:
+            bodies = [self._read(uri) for uri in missing]
+        self._immutable.update(zip(missing, bodies, strict=True))
+        return tuple(self._immutable[uri] for uri in request.uris)
+
+    def _read(self, uri: str) -> bytes:
+        stored = self._store.get(uri)
+        if stored is None:
+            raise StorageError(f"{uri} was listed and is gone; log records are never deleted. Restore it from its previous S3 version.")
+        return stored.body
+
+    def _put(self, request: Put) -> str:
+        if not isinstance(request.body, CopyOf):
+            sha256 = request.sha256 or digest(request.body).sha256
+            return self._store.put(request.uri, request.body, write_id=request.write_id, sha256=sha256, condition=request.condition)
+        with tempfile.TemporaryDirectory(dir=self._workdir) as directory:
+            path = Path(directory) / "copy"
+            sha256 = self._copy(request.body, path)
+            return self._store.put(request.uri, path, write_id=request.write_id, sha256=sha256, condition=request.condition)
+
+    def _copy(self, body: CopyOf, path: Path) -> str:
+        """Read the source whole, twice if its first bytes were damaged on the way, and pad it where that is asked."""
+        for _ in range(2):
+            self._store.download(body.uri, path)
+            found = digest(path).sha256
+            if found == body.sha256:
+                break
+        else:
+            raise InvalidDataError(
+                f"{body.uri} has SHA-256 {found}, expected {body.sha256}: the published file is damaged. Restore the object from its "
+                "previous S3 version, or roll back to a whole version."
+            )
+        if body.padding is None:
+            return found
+        pad_parquet(path, padding=body.padding)
+        return digest(path).sha256
+
+
+def digest(body: bytes | Path) -> FileDigest:
+    """SHA-256 and size of bytes or of a local file, read in chunks.
+
+    Raises:
+        NotFoundError: The file is not there.
+    """
+    if isinstance(body, bytes):
+        return FileDigest(hashlib.sha256(body).hexdigest(), len(body))
+    try:
+        with body.open("rb") as file:
+            return FileDigest(hashlib.file_digest(file, "sha256").hexdigest(), body.stat().st_size)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"Local file {body} is gone; it was removed while it was being published.") from error

@@ -1,0 +1,1 @@
+"""The online store port on Redis and in memory."""

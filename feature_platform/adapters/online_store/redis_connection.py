@@ -1,0 +1,197 @@
+"""Feast's connection string → clients of a Redis server or of every node of a Redis Cluster, with bounded waiting and our errors.
+
+redis-py makes the connections (authentication, TLS, database). What is sent over them does not belong here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from feature_platform.core.online.keys import SLOTS, key_slot, key_slots
+from feature_platform.errors import ConfigurationError, FeaturePlatformError, StorageError
+
+_BOUNDS: Final = MappingProxyType({"socket_connect_timeout": 0.5, "socket_timeout": 1.0})
+"""Seconds a server may take to accept, and to answer, at least: a black-holed one fails in 1.5 s.
+
+Connection strings are written for readers, who wait 0.2 s; a load that gives up on every pause of a busy server would never end.
+"""
+
+_CLUSTER_ONLY: Final = frozenset({"skip_full_coverage_check"})
+_OURS: Final = frozenset({"retry", "retry_on_timeout", "retry_on_error", "decode_responses", "protocol"})
+
+
+@dataclass(frozen=True, slots=True)
+class RedisAddress:
+    """Where to connect, and redis-py's own options. The first node is asked for the others where it belongs to a cluster."""
+
+    nodes: tuple[tuple[str, int], ...]
+    options: MappingProxyType[str, Any]
+
+    def __repr__(self) -> str:
+        """The nodes alone: the options may hold a password."""
+        return ",".join(f"{host}:{port}" for host, port in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisNode:
+    """One server that holds data: a client of it and, in a cluster, the slots it owns (inclusive ranges)."""
+
+    address: str
+    client: Any  # redis.Redis; its annotations mix synchronous and asynchronous answers
+    slots: tuple[tuple[int, int], ...] = ((0, SLOTS - 1),)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisTopology:
+    """Every server that holds data, at one moment."""
+
+    nodes: tuple[RedisNode, ...]
+    clustered: bool
+
+    def place(self, key: bytes) -> RedisNode:
+        """The node that holds one key."""
+        return self.nodes[0] if not self.clustered else self.nodes[int(self._owners()[key_slot(key)])]
+
+    def places(self, keys: pa.Array) -> npt.NDArray[np.int64]:
+        """The index of the node that holds each key."""
+        return self._owners()[key_slots(keys)] if self.clustered else np.zeros(len(keys), np.int64)
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.client.close()
+
+    def _owners(self) -> npt.NDArray[np.int64]:
+        owners = np.zeros(SLOTS, np.int64)
+        for index, node in enumerate(self.nodes):
+            for first, last in node.slots:
+                owners[first : last + 1] = index
+        return owners
+
+
+def parse_address(connection_string: str) -> RedisAddress:
+    """Read Feast's form ``host:port[,host:port…][,option=value…]``, values in JSON where they are JSON.
+
+    Raises:
+        ConfigurationError: There is no ``host:port`` in it.
+    """
+    parts = connection_string.split(",")
+    nodes = [re.fullmatch(r"\[?([^\[\]\s]+?)\]?:(\d{1,5})", part) for part in parts if "=" not in part]
+    if not nodes or not all(nodes):
+        raise ConfigurationError(
+            "The Redis connection string has no usable address.",
+            ["expected host:port[,option=value…], e.g. localhost:6379,db=0; a password must not hold a comma"],
+        )
+    options = {name: _json(value) for name, _, value in (part.partition("=") for part in parts if "=" in part)}
+    for name in ("username", "password"):
+        if options.get(name) is not None:
+            options[name] = str(options[name])
+    given = {name: value for name, value in options.items() if name not in _CLUSTER_ONLY | _OURS}
+    bounds = {name: max(least, given.get(name) or least) for name, least in _BOUNDS.items()}
+    return RedisAddress(tuple((node[1], int(node[2])) for node in nodes if node), MappingProxyType({**given, **bounds}))
+
+
+def connect(address: RedisAddress) -> RedisTopology:
+    """Find every server behind an address and check that it answers.
+
+    Raises:
+        ConfigurationError: An option is unknown, or the server refuses the credentials.
+        StorageError: No server answers in time.
+    """
+    host, port = address.nodes[0]
+    client = _client(host, port, address)
+    with redis_errors(repr(address)):
+        facts = client.info("cluster")
+        if not facts.get("cluster_enabled"):
+            return RedisTopology((RedisNode(f"{host}:{port}", client),), clustered=False)
+        ranges = client.cluster("SLOTS")
+        client.close()
+    return RedisTopology(tuple(_cluster_nodes(ranges, host, address)), clustered=True)
+
+
+@contextmanager
+def redis_errors(address: str) -> Iterator[None]:
+    """Turn redis-py's errors into ours.
+
+    Raises:
+        ConfigurationError: Wrong credentials or missing permissions.
+        StorageError: Everything that another attempt may cure.
+    """
+    try:
+        yield
+    except FeaturePlatformError:
+        raise
+    except (AuthenticationError, AuthorizationError, NoPermissionError) as error:
+        raise ConfigurationError(f"Redis at {address} refuses this user.", [f"{error}; see docs/online.md for the permissions"]) from error
+    except OutOfMemoryError as error:
+        raise out_of_memory(address) from error
+    except (RedisTimeoutError, TimeoutError) as error:
+        raise StorageError(f"Redis at {address} did not answer in time ({error}).") from error
+    except (RedisConnectionError, OSError) as error:
+        raise StorageError(f"Redis at {address} cannot be reached, or closed the connection ({error}).") from error
+    except RedisError as error:
+        raise server_error(str(error), address) from error
+
+
+def server_error(text: str, address: str) -> FeaturePlatformError:
+    """The error for what a server answered instead of doing what it was told."""
+    if text.startswith("OOM"):
+        return out_of_memory(address)
+    if text.startswith(("NOPERM", "NOAUTH", "WRONGPASS")):
+        return ConfigurationError(f"Redis at {address} refuses this user.", [f"{text}; see docs/online.md for the permissions"])
+    return StorageError(f"Redis at {address} refused a command: {text}")
+
+
+def out_of_memory(address: str) -> StorageError:
+    """Redis is full and, rightly, evicts nothing."""
+    return StorageError(
+        f"Redis at {address} is full (maxmemory reached). What was online before stays marked as not whole; raise maxmemory or free keys, "
+        "then load again."
+    )
+
+
+def _json(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _client(host: str, port: int, address: RedisAddress) -> Any:
+    # redis-py repeats failed commands by default, three times with pauses: a dead server then costs ten seconds, and a repeated
+    # command may run twice. Who calls us decides about another attempt.
+    try:
+        return redis.Redis(host=host, port=port, **address.options, protocol=2, retry=Retry(NoBackoff(), 0))
+    except TypeError as error:
+        raise ConfigurationError(f"The Redis connection string for {host}:{port} has an unknown option.", [str(error)]) from error
+
+
+def _cluster_nodes(ranges: Any, contact: str, address: RedisAddress) -> Iterator[RedisNode]:
+    owned: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for first, last, primary, *_replicas in ranges:
+        host = primary[0].decode() if primary[0] else contact
+        owned.setdefault((host, int(primary[1])), []).append((int(first), int(last)))
+    missing = SLOTS - sum(last - first + 1 for slots in owned.values() for first, last in slots)
+    if missing:
+        raise StorageError(f"Redis Cluster at {address!r} does not serve {missing} of {SLOTS} slots; wait until it is whole.")
+    for (host, port), slots in sorted(owned.items()):
+        yield RedisNode(f"{host}:{port}", _client(host, port, address), tuple(sorted(slots)))

@@ -1,0 +1,206 @@
+"""Who may load a feature view: a lease that one load holds at a time, a fencing token that never goes back, and the marker behind both.
+
+The lease keeps two live loads apart; it expires by itself when its holder falls silent. The fence is what makes that safe: a holder that
+was only frozen wakes up with an old token, and no server applies anything of it. Sending rows does not belong here
+(``adapters.online_store.redis_channel``).
+"""
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any, Final
+
+from redis.exceptions import WatchError
+
+from feature_platform.adapters.online_store.redis_channel import Fence
+from feature_platform.adapters.online_store.redis_connection import RedisNode, RedisTopology, redis_errors
+from feature_platform.core.online.keys import key_slot
+from feature_platform.core.online.layout import ViewLayout
+from feature_platform.core.online.marker import Marker, decode_marker, encode_marker, fence_key, lease_key, marker_key
+from feature_platform.errors import ConflictError, FeaturePlatformError
+
+LEASE_S: Final = 15.0
+"""Seconds of silence after which another load may take over; one that is alive renews three times as often."""
+
+_POLL_S: Final = 0.05
+_MICROS: Final = 1_000_000
+
+_RAISE_FENCE: Final = """
+local held = redis.call('GET', KEYS[1])
+if held and tonumber(string.match(held, '^%d+')) > tonumber(string.match(ARGV[1], '^%d+')) then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    lease: bytes
+    fence: bytes
+    marker: bytes
+
+
+class Lease:
+    """The right to load one view, while it lasts. Use as made by :func:`hold_lease`."""
+
+    def __init__(self, topology: RedisTopology, layout: ViewLayout, *, lease_s: float) -> None:
+        self._topology = topology
+        self._view = f"{layout.project}:{layout.view}"
+        self._keys = _Keys(*(make(layout.project, layout.view) for make in (lease_key, fence_key, marker_key)))
+        self._home = topology.place(self._keys.fence)
+        self._lease_ms = int(lease_s * 1000)
+        self._renewed = 0.0
+        self.token = b""
+
+    @property
+    def fences(self) -> tuple[Fence, ...]:
+        """The fence on each node of the topology."""
+        return tuple(Fence(self._fence_on(node), self.token) for node in self._topology.nodes)
+
+    def marker(self) -> Marker | None:
+        """What the store says about the view."""
+        return read_marker(self._home, self._keys.marker)
+
+    def now(self) -> str:
+        """The server's clock, ISO 8601, UTC, to the second."""
+        return datetime.fromtimestamp(self._now_us() // _MICROS, UTC).isoformat()
+
+    def now_ms(self) -> int:
+        """The server's clock, Unix time."""
+        return self._now_us() // 1000
+
+    def write_marker(self, marker: Marker) -> None:
+        """Write the marker, if this load still holds the fence.
+
+        Raises:
+            ConflictError: It does not.
+        """
+        self._guarded(("SET", self._keys.marker, encode_marker(marker)))
+
+    def finish(self, marker: Marker) -> None:
+        """Write the last marker and give the lease back, in one step."""
+        self._guarded(("SET", self._keys.marker, encode_marker(marker)), ("DEL", self._keys.lease))
+
+    def renew(self) -> None:
+        """Extend the lease where a third of it has passed.
+
+        Raises:
+            ConflictError: Another load has taken over.
+        """
+        if (time.monotonic() - self._renewed) * 3000 >= self._lease_ms:
+            self._guarded(("SET", self._keys.lease, self.token, "PX", self._lease_ms))
+            self._renewed = time.monotonic()
+
+    def acquire(self, *, wait_s: float) -> None:
+        """Take the lease, waiting for the load that holds it to finish or fall silent, and raise the fence on every node.
+
+        Raises:
+            ConflictError: Another load held the lease for ``wait_s`` seconds.
+        """
+        deadline = time.monotonic() + wait_s
+        while not self._take():
+            if time.monotonic() >= deadline:
+                raise ConflictError(
+                    f"Another load of {self._view} is running (lease {self._keys.lease.decode()}). It ends by itself, or "
+                    f"{self._lease_ms / 1000:.0f} s after it fell silent; then load again."
+                )
+            time.sleep(_POLL_S)
+        self._renewed = time.monotonic()
+        for node, fence in zip(self._topology.nodes, self.fences, strict=True):
+            if node is not self._home and not self._raise(node, fence):
+                raise self._lost()
+
+    def release(self) -> None:
+        """Give the lease back where it is still ours; a load that failed must not keep its successor waiting."""
+        with suppress(FeaturePlatformError):
+            self._guarded(("DEL", self._keys.lease))
+
+    def _take(self) -> bool:
+        with redis_errors(self._home.address), self._home.client.pipeline(transaction=True) as pipe:
+            now_us = self._now_us()
+            pipe.watch(self._keys.lease, self._keys.fence)
+            if pipe.get(self._keys.lease) is not None:
+                return False
+            held: Any = pipe.get(self._keys.fence)
+            # The server's clock keeps tokens rising even where a flush took the last one.
+            number = max(now_us, int(held.split(b":")[0]) + 1 if held else 0)
+            self.token = f"{number}:{uuid.uuid4().hex}".encode()
+            pipe.multi()
+            pipe.set(self._keys.lease, self.token, px=self._lease_ms)
+            pipe.set(self._keys.fence, self.token)
+            try:
+                pipe.execute()
+            except WatchError:
+                return False
+        return True
+
+    def _raise(self, node: RedisNode, fence: Fence) -> bool:
+        with redis_errors(node.address):
+            return bool(node.client.eval(_RAISE_FENCE, 1, fence.key, fence.token))
+
+    def _guarded(self, *commands: tuple[Any, ...]) -> None:
+        with redis_errors(self._home.address), self._home.client.pipeline(transaction=True) as pipe:
+            pipe.watch(self._keys.fence)
+            if pipe.get(self._keys.fence) != self.token:
+                raise self._lost()
+            pipe.multi()
+            for arguments in commands:
+                pipe.execute_command(*arguments)
+            try:
+                pipe.execute()
+            except WatchError as error:
+                raise self._lost() from error
+
+    def _now_us(self) -> int:
+        with redis_errors(self._home.address):
+            seconds, micros = self._home.client.time()
+        return int(seconds) * _MICROS + int(micros)
+
+    def _fence_on(self, node: RedisNode) -> bytes:
+        """The fence's key on a node: the view's own at home, elsewhere one whose hash tag falls into a slot of that node."""
+        if node is self._home:
+            return self._keys.fence
+        owned = next(f"{number}" for number in count() if _owns(node, key_slot(f"{number}".encode())))
+        return f"feature_platform:{{{owned}}}:fence:{self._view}".encode()
+
+    def _lost(self) -> ConflictError:
+        return ConflictError(
+            f"This load of {self._view} lost its fence: a newer load began, or the server was flushed or restarted empty. "
+            "Nothing more was written; read the head of the publication log again and load that."
+        )
+
+
+@contextmanager
+def hold_lease(topology: RedisTopology, layout: ViewLayout, *, lease_s: float = LEASE_S, wait_s: float | None = None) -> Iterator[Lease]:
+    """Hold the lease of a view.
+
+    Args:
+        topology: The servers.
+        layout: Whose view.
+        lease_s: Seconds of silence after which another load may take over.
+        wait_s: Seconds to wait for a load that holds it; as long as a silent one needs to be given up, where left out.
+
+    Raises:
+        ConflictError: Another load is running and stays alive.
+    """
+    lease = Lease(topology, layout, lease_s=lease_s)
+    try:
+        lease.acquire(wait_s=lease_s + 1 if wait_s is None else wait_s)
+        yield lease
+    finally:
+        lease.release()
+
+
+def read_marker(node: RedisNode, key: bytes) -> Marker | None:
+    """The marker under a key; None where there is none."""
+    with redis_errors(node.address):
+        raw: Any = node.client.get(key)
+    return None if raw is None else decode_marker(raw)
+
+
+def _owns(node: RedisNode, slot: int) -> bool:
+    return any(first <= slot <= last for first, last in node.slots)

@@ -1,0 +1,1 @@
+"""A contract compiled to SQL: what is judged, aggregated and returned. Running SQL does not belong here."""

@@ -1,0 +1,79 @@
+"""How the compiled SQL spells names, values and types: DuckDB's dialect, quoted in this one place.
+
+What is asked of the data does not belong here (``core.compute.features_sql``, ``core.compute.validation_sql``).
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final
+
+from feature_platform.core.contract import types
+
+_TYPES: Final = MappingProxyType(
+    {
+        "int32": "INTEGER",
+        "int64": "BIGINT",
+        "float32": "FLOAT",
+        "float64": "DOUBLE",
+        "bool": "BOOLEAN",
+        "string": "VARCHAR",
+        "bytes": "BLOB",
+        "timestamp": "TIMESTAMP WITH TIME ZONE",
+        "date": "DATE",
+    }
+)
+
+INTEGER_RANGES: Final = MappingProxyType({"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)})
+
+
+def sql_type(kind: str) -> str:
+    """The SQL type of a contract type.
+
+    >>> sql_type("list<int64>")
+    'BIGINT[]'
+    """
+    element = types.element_type(kind)
+    return f"{_TYPES[element]}[]" if element else _TYPES[kind]
+
+
+def identifier(name: str) -> str:
+    """A quoted name.
+
+    >>> identifier('a"b')
+    '"a""b"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def identifiers(names: Iterable[str]) -> str:
+    """Quoted names with commas between them."""
+    return ", ".join(identifier(name) for name in names)
+
+
+def text_literal(text: str) -> str:
+    """A quoted string.
+
+    >>> text_literal("it's")
+    "'it''s'"
+    """
+    return "'" + text.replace("'", "''") + "'"
+
+
+def moment_literal(moment: datetime) -> str:
+    """A moment, UTC, to the microsecond.
+
+    >>> moment_literal(datetime(2026, 1, 15, tzinfo=UTC))
+    "TIMESTAMPTZ '2026-01-15 00:00:00.000000+00'"
+    """
+    return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
+
+
+def value_literal(value: object, *, kind: str) -> str:
+    """A value of a contract as a literal of a column's type.
+
+    >>> value_literal("2026-01-01", kind="date")
+    "CAST('2026-01-01' AS DATE)"
+    """
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text_literal(text) if kind == "string" else f"CAST({text_literal(text)} AS {sql_type(kind)})"

@@ -1,0 +1,60 @@
+"""Approximate distinct counts that are the same on every engine: HyperLogLog spelled out in SQL over MD5.
+
+A value's text is hashed by MD5; its lowest 14 bits choose one of 16,384 registers, the rank of the lowest set bit among 50 more fills it.
+Registers are kept sparsely, one row each, so that a key costs at most as many rows as it has distinct values. The relative standard error
+is 0.8%; up to a few hundred values the count is nearly always exact.
+"""
+
+import math
+from typing import Final
+
+from feature_platform.core.compute.dialect import identifier, identifiers
+from feature_platform.core.contract.source import SourceColumn
+
+REGISTERS: Final = 16_384
+"""m: a power of two."""
+
+RANK_BITS: Final = 50
+ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
+LINEAR_LIMIT: Final = 2.5 * REGISTERS
+
+
+def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> str:
+    """The query for each key's estimated number of distinct values of a column, as ``estimate``.
+
+    Shape: one row per key that has a value; the events meet ``condition``.
+    """
+    names = identifiers(keys)
+    low = f"md5_number_lower({_text(column)})"
+    rank = f"CASE WHEN bits = 0 THEN {RANK_BITS + 1} ELSE bit_count(xor(bits, bits - 1)) END"
+    return (
+        f"SELECT {names}, CAST(round({_estimate()}) AS BIGINT) AS estimate\n"
+        f"FROM (SELECT {names}, count(*) AS filled, sum(CAST(1 AS BIGINT) << CAST({RANK_BITS + 1} - rank AS INTEGER)) AS weight\n"
+        f"  FROM (SELECT {names}, register, max(rank) AS rank\n"
+        f"    FROM (SELECT {names}, register, {rank} AS rank\n"
+        f"      FROM (SELECT {names}, CAST(hash & {REGISTERS - 1} AS INTEGER) AS register,\n"
+        f"          CAST((hash >> {int(math.log2(REGISTERS))}) & {2**RANK_BITS - 1} AS BIGINT) AS bits\n"
+        f"        FROM (SELECT {names}, {low} AS hash FROM events WHERE {condition})))\n"
+        f"    GROUP BY {names}, register)\n"
+        f"  GROUP BY {names})"
+    )
+
+
+def _estimate() -> str:
+    """Linear counting while registers are empty and the estimate is small, else the harmonic mean of the registers."""
+    harmonic = f"(CAST(weight AS DOUBLE) / {float(2 ** (RANK_BITS + 1))!r}e0 + CAST({REGISTERS} - filled AS DOUBLE))"
+    raw = f"({ALPHA * REGISTERS * REGISTERS!r}e0 / {harmonic})"
+    linear = f"({REGISTERS}e0 * ln({REGISTERS}e0 / CAST({REGISTERS} - filled AS DOUBLE)))"
+    return f"CASE WHEN {raw} <= {LINEAR_LIMIT!r}e0 AND filled < {REGISTERS} THEN {linear} ELSE {raw} END"
+
+
+def _text(column: SourceColumn) -> str:
+    """The text that is hashed: a number's whole units or digits, a moment's microseconds, a list's own text."""
+    name = identifier(column.name)
+    if column.type == "string":
+        return name
+    if column.type.startswith("float"):
+        return f"CAST(CAST(CAST({name} AS DOUBLE) * 1e{column.decimals} AS BIGINT) AS VARCHAR)"
+    if column.type == "timestamp":
+        return f"CAST(epoch_us({name}) AS VARCHAR)"
+    return f"hex({name})" if column.type == "bytes" else f"CAST({name} AS VARCHAR)"

@@ -1,0 +1,317 @@
+"""A source contract compiled to the SQL that judges raw rows: casts each cell, names the first reason to reject, finds duplicates.
+
+Cells arrive as text (CSV, JSON lines) or typed (Parquet). A typed cell whose type is the contract's is taken as it is, any other one
+through its text, so that one set of rules holds for all formats:
+
+- integers: digits with an optional sign, also ``12.0``; floats: decimal or scientific; booleans: true, false, t, f, 1, 0;
+- timestamps: ISO 8601 date and time; an offset is honoured, none means UTC, a date alone is its midnight, digits after the microsecond
+  are cut. Whole numbers are accepted only where the contract gives ``epoch_unit``, because a number does not say its unit;
+- dates: ``2026-01-15``; bytes: base64; lists: a JSON array. An absent JSON key and an empty CSV cell are null.
+
+Running the SQL does not belong here (``adapters.compute.duckdb.validation``).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from feature_platform.core.compute.dialect import identifier, moment_literal, sql_type, text_literal
+from feature_platform.core.contract import types
+from feature_platform.core.contract.source import SourceColumn, SourceContract
+
+PARSED: Final = "parsed"
+"""Every row of the day: ``file`` (position in the manifest), ``row``, ``reason``, ``detail``, ``original``, and ``v0…`` (typed values)."""
+
+LOSERS: Final = "losers"
+"""``file`` and ``row`` of the valid rows that lost to an equal event."""
+
+LARGEST_UNITS: Final = "9.2e18"
+SHOWN_CHARACTERS: Final = 80
+
+_INTEGER: Final = r"\s*[+-]?\d+(\.0*)?\s*"
+_FLOAT: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
+_NON_FINITE: Final = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
+_MOMENT: Final = r"\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s?(Z|z|UTC|[+-]\d{2}(:?\d{2})?)?)?\s*"
+_SHAPES: Final = {
+    "bool": r"(?i)\s*(true|false|t|f|1|0)\s*",
+    "date": r"\s*\d{4}-\d{2}-\d{2}\s*",
+    "bytes": r"\s*[A-Za-z0-9+/]*={0,2}\s*",
+    "string": r"(?s).*",
+}
+_EPOCH_MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
+_NAIVE_TYPES: Final = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"})
+_INTEGER_TYPES: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"})
+
+
+@dataclass(frozen=True, slots=True)
+class RawColumn:
+    """Where a column's cells are in the relation that is read: a name and its SQL type; no name where the file has no such column."""
+
+    name: str | None
+    sql_type: str = "VARCHAR"
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """Expressions over one raw cell: its value, and whether it is wrong in each of the ways."""
+
+    value: str
+    wrong: str
+    non_finite: str
+    out_of_range: str
+
+
+def create_parsed(source: SourceContract) -> str:
+    """The table that every raw row of a day is inserted into."""
+    values = ", ".join(f"v{place} {sql_type(column.type)}" for place, column in enumerate(source.columns))
+    return f"CREATE TABLE {PARSED} (file INTEGER, row BIGINT, reason VARCHAR, detail VARCHAR, original VARCHAR, {values})"
+
+
+def insert_parsed(
+    source: SourceContract,
+    *,
+    relation: str,
+    file: int,
+    row: str,
+    fault: str,
+    original: str,
+    columns: Mapping[str, RawColumn],
+    day: datetime,
+) -> str:
+    """Judge the rows of one raw relation and insert them.
+
+    Args:
+        relation: What is read, as SQL.
+        file: Position of the raw object in the manifest.
+        row, fault, original: Expressions over the relation: row number, why the row is unreadable (or null), its text.
+        columns: Contract column → where its cells are.
+        day: Start of the partition, UTC.
+    """
+    cells = [_cell(column, columns[column.name]) for column in source.columns]
+    texts = [f"{_raw(columns[column.name])} AS t{place}" for place, column in enumerate(source.columns)]
+    inner = ", ".join(
+        [
+            f"{row} AS row, {fault} AS fault, {original} AS original",
+            *texts,
+            *(
+                f"{cell.value} AS v{n}, coalesce({cell.wrong}, false) AS w{n}, coalesce({cell.non_finite}, false) AS n{n}, "
+                f"coalesce({cell.out_of_range}, false) AS r{n}"
+                for n, cell in enumerate(cells)
+            ),
+        ]
+    )
+    tests = list(_tests(source, day))
+    reason = "CASE " + " ".join(f"WHEN {condition} THEN {text_literal(code)}" for condition, code, _ in tests) + " END"
+    detail = "CASE " + " ".join(f"WHEN {condition} THEN {text}" for condition, _, text in tests) + " END"
+    values = ", ".join(f"v{place}" for place in range(len(cells)))
+    return (
+        f"INSERT INTO {PARSED}\nSELECT {file}, row, reason, CASE WHEN reason IS NOT NULL THEN {detail} END, "
+        f"CASE WHEN reason IS NOT NULL THEN original END, {values}\n"
+        f"FROM (SELECT *, {reason} AS reason FROM (SELECT {inner} FROM {relation}))"
+    )
+
+
+def find_losers(source: SourceContract) -> Iterator[str]:
+    """Statements that fill :data:`LOSERS`.
+
+    Of equal events (equal dedup keys, null equal to null; without dedup keys all columns equal) the one with the earliest event time is
+    kept, then the one with the least values in contract order, nulls last. The kept values therefore do not depend on file names, file
+    order or threads; only which of several wholly equal rows counts as the copy follows the manifest's order.
+    """
+    places = {column.name: place for place, column in enumerate(source.columns)}
+    keys = [f"v{places[name]}" for name in source.dedup_keys] or [f"v{place}" for place in places.values()]
+    listed = ", ".join(keys)
+    same = " AND ".join(f"p.{key} IS NOT DISTINCT FROM d.{key}" for key in keys)
+    yield f"CREATE TABLE doubles AS SELECT {listed} FROM {PARSED} WHERE reason IS NULL GROUP BY {listed} HAVING count(*) > 1"
+    yield (
+        f"CREATE TABLE {LOSERS} AS SELECT file, row FROM (\n"
+        f"  SELECT file, row, row_number() OVER (PARTITION BY {listed} ORDER BY {_total_order(source)}, file, row) AS place\n"
+        f"  FROM {PARSED} AS p WHERE reason IS NULL AND EXISTS (SELECT 1 FROM doubles AS d WHERE {same})\n) WHERE place > 1"
+    )
+
+
+def select_kept(source: SourceContract) -> str:
+    """The validated events, sorted by event time, then by all columns in contract order: a total order but for wholly equal rows."""
+    named = ", ".join(f"v{place} AS {identifier(column.name)}" for place, column in enumerate(source.columns))
+    return f"SELECT {named} FROM {PARSED} AS p WHERE reason IS NULL AND NOT {_is_loser()} ORDER BY {_total_order(source)}"
+
+
+def select_quarantined(source: SourceContract) -> str:
+    """The rejected rows in the order of the manifest: file position, row number, reason, detail, original text."""
+    pairs = ", ".join(f"{text_literal(column.name)}: v{place}" for place, column in enumerate(source.columns))
+    keys = ", ".join(source.dedup_keys) or "all columns"
+    return (
+        "SELECT file, row, coalesce(reason, 'duplicate') AS reason, "
+        f"coalesce(detail, {text_literal(f'another row of the day has equal {keys}')}) AS detail, "
+        f"CASE WHEN reason IS NULL THEN CAST(to_json({{{pairs}}}) AS VARCHAR) ELSE original END AS original\n"
+        f"FROM {PARSED} AS p WHERE reason IS NOT NULL OR {_is_loser()} ORDER BY file, row"
+    )
+
+
+def count_by_reason() -> str:
+    """Rows by reason; the kept ones under null."""
+    reason = f"CASE WHEN reason IS NULL AND {_is_loser()} THEN 'duplicate' ELSE reason END"
+    return f"SELECT {reason} AS reason, count(*) FROM {PARSED} AS p GROUP BY 1"
+
+
+def _is_loser() -> str:
+    return f"EXISTS (SELECT 1 FROM {LOSERS} AS l WHERE l.file = p.file AND l.row = p.row)"
+
+
+def _total_order(source: SourceContract) -> str:
+    places = {column.name: place for place, column in enumerate(source.columns)}
+    order = [places[source.event_time], *(place for name, place in places.items() if name != source.event_time)]
+    return ", ".join(f"v{place} ASC NULLS LAST" for place in order)
+
+
+def _tests(source: SourceContract, day: datetime) -> Iterator[tuple[str, str, str]]:
+    """Condition, reason code and detail, in order of precedence."""
+    columns = list(enumerate(source.columns))
+    end = day + timedelta(days=1)
+    time = f"v{next(place for place, column in columns if column.name == source.event_time)}"
+    moment = f"strftime({time}, '%Y-%m-%dT%H:%M:%S.%fZ')"
+    yield "fault IS NOT NULL", "unreadable_row", "fault"
+    for place, column in columns:
+        yield f"w{place}", "wrong_type", _detail(column, f"t{place}", f"expected {column.type}{_unit(column)}")
+    for place, column in columns:
+        if not column.nullable or column.name == source.event_time:
+            yield f"t{place} IS NULL", "null_value", text_literal(f"column {column.name!r}: found no value, expected one")
+    for place, column in columns:
+        yield f"n{place}", "non_finite", _detail(column, f"t{place}", "expected a finite number")
+    for place, column in columns:
+        yield f"r{place}", "out_of_range", _detail(column, f"t{place}", _range(column))
+    yield f"{time} < {moment_literal(day)}", "before_partition", f"{moment} || {text_literal(f' lies before {day:%Y-%m-%d}')}"
+    yield f"{time} >= {moment_literal(end)}", "after_partition", f"{moment} || {text_literal(f' lies after {day:%Y-%m-%d}')}"
+
+
+def _detail(column: SourceColumn, text: str, expected: str) -> str:
+    start, end = text_literal(f"column {column.name!r}: found "), text_literal(f", {expected}")
+    return f"{start} || left(CAST({text} AS VARCHAR), {SHOWN_CHARACTERS}) || {end}"
+
+
+def _unit(column: SourceColumn) -> str:
+    return f" (a whole number of {column.epoch_unit} since 1970, or ISO 8601)" if column.epoch_unit else ""
+
+
+def _range(column: SourceColumn) -> str:
+    if column.type.startswith("float"):
+        return f"expected at most ±{LARGEST_UNITS} multiples of 1e-{column.decimals} (decimals) that fit {column.type}"
+    return f"expected a value that fits {column.type}"
+
+
+def _raw(raw: RawColumn) -> str:
+    return "CAST(NULL AS VARCHAR)" if raw.name is None else identifier(raw.name)
+
+
+def _cell(column: SourceColumn, raw: RawColumn) -> _Cell:
+    x = _raw(raw)
+    if raw.sql_type == "VARCHAR":
+        cell = _text_cell(x, column.type, column)
+    elif raw.sql_type == sql_type(column.type):
+        cell = _Cell(value=x, wrong="false", non_finite=_any_non_finite(x, column.type), out_of_range="false")
+    elif column.type == "timestamp" and raw.sql_type in _NAIVE_TYPES:
+        cell = _Cell(value=f"timezone('UTC', CAST({x} AS TIMESTAMP))", wrong="false", non_finite="false", out_of_range="false")
+    elif (column.type, raw.sql_type) == ("float64", "FLOAT"):
+        cell = _Cell(value=f"CAST({x} AS DOUBLE)", wrong="false", non_finite=f"NOT isfinite({x})", out_of_range="false")
+    elif column.type in {"int32", "int64"} and raw.sql_type in _INTEGER_TYPES:
+        cast = f"TRY_CAST({x} AS {sql_type(column.type)})"
+        cell = _Cell(value=cast, wrong="false", non_finite="false", out_of_range=f"{x} IS NOT NULL AND {cast} IS NULL")
+    else:
+        cell = _text_cell(f"CAST({x} AS VARCHAR)", column.type, column)
+    return _bounded(cell, column)
+
+
+def _bounded(cell: _Cell, column: SourceColumn) -> _Cell:
+    """Add the range that sums and calendars can carry to what the type itself can hold."""
+    if column.type in {"float32", "float64"}:
+        beyond = f"isfinite({cell.value}) AND abs(CAST({cell.value} AS DOUBLE)) * 1e{column.decimals} > {LARGEST_UNITS}"
+    elif column.type in {"timestamp", "date"}:
+        kind = sql_type(column.type)
+        beyond = f"{cell.value} < CAST('0001-01-01' AS {kind}) OR {cell.value} >= CAST('9999-12-31' AS {kind})"
+    else:
+        return cell
+    return _Cell(value=cell.value, wrong=cell.wrong, non_finite=cell.non_finite, out_of_range=f"({cell.out_of_range}) OR ({beyond})")
+
+
+def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
+    element = types.element_type(kind)
+    if element:
+        return _list_cell(x, element, column)
+    if kind in {"int32", "int64"}:
+        fits = f"TRY_CAST(split_part(trim({x}), '.', 1) AS {sql_type(kind)})"
+        return _shaped(x, [_INTEGER], fits)
+    if kind in {"float32", "float64"}:
+        value = f"TRY_CAST(trim({x}) AS {sql_type(kind)})"
+        special = f"regexp_full_match({x}, {text_literal(_NON_FINITE)})"
+        shaped = f"regexp_full_match({x}, {text_literal(_FLOAT)})"
+        return _Cell(
+            value=f"CASE WHEN {shaped} THEN {value} END",
+            wrong=f"{x} IS NOT NULL AND NOT {shaped} AND NOT {special}",
+            non_finite=special,
+            out_of_range=f"{shaped} AND ({value} IS NULL OR isinf({value}))",
+        )
+    if kind == "timestamp":
+        return _moment_cell(x, column)
+    value = {"string": x, "bytes": f"TRY(from_base64(trim({x})))"}.get(kind, f"TRY_CAST(trim({x}) AS {sql_type(kind)})")
+    shaped = "true" if kind == "string" else f"regexp_full_match({x}, {text_literal(_SHAPES[kind])})"
+    return _Cell(
+        value=value if kind == "string" else f"CASE WHEN {shaped} THEN {value} END",
+        wrong="false" if kind == "string" else f"{x} IS NOT NULL AND (NOT {shaped} OR {value} IS NULL)",
+        non_finite="false",
+        out_of_range="false",
+    )
+
+
+def _moment_cell(x: str, column: SourceColumn) -> _Cell:
+    iso = f"TRY_CAST(trim({x}) AS {sql_type('timestamp')})"
+    shaped = f"regexp_full_match({x}, {text_literal(_MOMENT)})"
+    if column.epoch_unit is None:
+        return _Cell(
+            value=f"CASE WHEN {shaped} THEN {iso} END",
+            wrong=f"{x} IS NOT NULL AND (NOT {shaped} OR {iso} IS NULL)",
+            non_finite="false",
+            out_of_range="false",
+        )
+    whole = f"regexp_full_match({x}, {text_literal(_INTEGER)})"
+    count = f"TRY_CAST(split_part(trim({x}), '.', 1) AS BIGINT)"
+    epoch = f"TRY(make_timestamptz({count} * {_EPOCH_MICROSECONDS[column.epoch_unit]}))"
+    return _Cell(
+        value=f"CASE WHEN {whole} THEN {epoch} WHEN {shaped} THEN {iso} END",
+        wrong=f"{x} IS NOT NULL AND NOT {whole} AND (NOT {shaped} OR {iso} IS NULL)",
+        non_finite="false",
+        out_of_range=f"{whole} AND {epoch} IS NULL",
+    )
+
+
+def _shaped(x: str, patterns: Sequence[str], value: str) -> _Cell:
+    shaped = " OR ".join(f"regexp_full_match({x}, {text_literal(pattern)})" for pattern in patterns)
+    return _Cell(
+        value=f"CASE WHEN {shaped} THEN {value} END",
+        wrong=f"{x} IS NOT NULL AND NOT ({shaped})",
+        non_finite="false",
+        out_of_range=f"({shaped}) AND {value} IS NULL",
+    )
+
+
+def _list_cell(x: str, element: str, column: SourceColumn) -> _Cell:
+    items = f"TRY_CAST(TRY_CAST({x} AS JSON) AS VARCHAR[])"
+    cell = _text_cell("item", element, column)
+
+    def any_of(condition: str) -> str:
+        return f"len(list_filter({items}, lambda item: coalesce({condition}, false))) > 0"
+
+    return _Cell(
+        value=f"list_transform({items}, lambda item: {cell.value})",
+        wrong=f"{x} IS NOT NULL AND ({items} IS NULL OR {any_of(cell.wrong)})",
+        non_finite="false" if cell.non_finite == "false" else any_of(cell.non_finite),
+        out_of_range="false" if cell.out_of_range == "false" else any_of(cell.out_of_range),
+    )
+
+
+def _any_non_finite(x: str, kind: str) -> str:
+    if kind in {"float32", "float64"}:
+        return f"NOT isfinite({x})"
+    if types.element_type(kind) in {"float32", "float64"}:
+        return f"len(list_filter({x}, lambda item: NOT isfinite(item))) > 0"
+    return "false"

@@ -1,0 +1,32 @@
+"""The catalog: every contract and source contract of one directory, by name. Reading files does not belong here."""
+
+from dataclasses import dataclass
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.errors import NotFoundError
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Every contract of one directory, by name, each checked against its source."""
+
+    contracts: dict[str, Contract]
+    sources: dict[str, SourceContract]
+    templates: dict[str, str]
+    """Feature set → text of its metadata template."""
+
+    def contract(self, feature_set: str) -> Contract:
+        """The contract of one feature set.
+
+        Raises:
+            NotFoundError: No such contract; the message lists those there are.
+        """
+        if feature_set not in self.contracts:
+            known = ", ".join(sorted(self.contracts)) or "none"
+            raise NotFoundError(f"No contract for feature set {feature_set!r}; there are: {known}.")
+        return self.contracts[feature_set]
+
+    def source_of(self, contract: Contract) -> SourceContract:
+        """The source contract that a feature set reads."""
+        return self.sources[contract.source]

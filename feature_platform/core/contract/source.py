@@ -1,0 +1,216 @@
+"""A raw source's contract: columns, types, nullability, event time, deduplication, and how many rejects a day may have.
+
+Applying it to files does not belong here (``core.compute.features_sql`` and the compute engine do).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from feature_platform.core.contract import documents, types
+from feature_platform.core.contract.feature_set import Column, ColumnName, Comparison, Contract, Document, Ratio, SafeName, TypeName
+from feature_platform.errors import ContractError
+
+REASONS: Final = (
+    "unreadable_row",
+    "wrong_type",
+    "null_value",
+    "non_finite",
+    "out_of_range",
+    "before_partition",
+    "after_partition",
+    "duplicate",
+)
+"""Reason codes of quarantined rows, in order of precedence: a row carries the first that applies."""
+
+_VALUE_FORMS: Final = MappingProxyType(
+    {
+        "bool": "true or false",
+        "int32": "a whole number that fits",
+        "int64": "a whole number that fits",
+        "float32": "a number",
+        "float64": "a number",
+        "string": "a string",
+        "date": "a date such as '2026-01-15'",
+        "timestamp": "a moment with its offset, such as '2026-01-15T00:00:00Z'",
+    }
+)
+
+
+class SourceColumn(Document):
+    """One column of a raw source.
+
+    ``decimals`` is how many decimal places of a floating column count: sums are taken over whole multiples of 10^-decimals, which makes
+    them exact and independent of order. Values beyond ±9.2e18 of these are out of range. ``epoch_unit`` lets a timestamp be given as a
+    whole number of these since 1970 too; without it a number is refused, because it does not say its unit.
+    """
+
+    name: ColumnName
+    type: TypeName
+    description: str = ""
+    nullable: bool = True
+    decimals: Annotated[int, Field(ge=0, le=12)] = 6
+    epoch_unit: Literal["s", "ms", "us"] | None = None
+
+
+class SourceContract(Document):
+    """What upstream promises about one raw source.
+
+    ``event_time`` names the timestamp column that decides an event's day; a timestamp without a zone is taken as UTC.
+    ``dedup_keys`` name the columns that identify an event; without them whole equal rows are duplicates.
+    ``max_rejected_ratio`` is the largest share of a day's rows that may be quarantined before the day is refused.
+    """
+
+    source: SafeName
+    columns: Annotated[list[SourceColumn], Field(min_length=1)]
+    event_time: ColumnName
+    version: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\z")] = "v1"
+    owner: str = ""
+    description: str = ""
+    dedup_keys: list[ColumnName] = Field(default_factory=list)
+    max_rejected_ratio: Ratio = 0.5
+
+    _document: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def document(self) -> Mapping[str, Any]:
+        """The document as its author wrote it."""
+        return MappingProxyType(self._document)
+
+    @property
+    def schema_hash(self) -> str:
+        return documents.schema_hash(self._document)
+
+
+def load_source_contract(text: str | bytes, *, file: str, expected_name: str | None = None) -> SourceContract:
+    """Read a source contract and report every fault in it together.
+
+    Raises:
+        ContractError: With one sentence for each fault: place, found, expected.
+    """
+    document = documents.parse_object(text, file=file)
+    faults: list[str] = []
+    contract = None
+    try:
+        contract = SourceContract.model_validate(document)
+    except ValidationError as error:
+        faults += documents.faults_of(error, document)
+    name = document.get("source")
+    if expected_name is not None and isinstance(name, str) and name != expected_name:
+        faults.append(f"source: found {name!r}, expected {expected_name!r}, the source it was loaded as")
+    faults += _semantic_faults(document)
+    if faults or contract is None:
+        raise ContractError(f"Source contract {file} has {len(faults)} fault(s); correct the file and load it again:", faults)
+    contract._document = document
+    return contract
+
+
+def _semantic_faults(document: Mapping[str, Any]) -> list[str]:
+    listed = document.get("columns")
+    columns = [column for column in listed if isinstance(column, dict)] if isinstance(listed, list) else []
+    kinds = {column["name"]: column.get("type") for column in columns if isinstance(column.get("name"), str)}
+    counts = Counter(column["name"] for column in columns if isinstance(column.get("name"), str))
+    faults = [f"columns: {name!r} stands {count} times; expected each name once" for name, count in counts.items() if count > 1]
+    time = document.get("event_time")
+    if isinstance(time, str) and kinds.get(time) != "timestamp":
+        found = f"type {kinds[time]!r}" if time in kinds else "no such column"
+        faults.append(f"event_time: {time!r} has {found}; expected a column of type 'timestamp'")
+    faults += [
+        f"columns ({column.get('name')}): epoch_unit belongs to a timestamp; found type {column.get('type')!r}"
+        for column in columns
+        if column.get("epoch_unit") is not None and column.get("type") != "timestamp"
+    ]
+    keys = document.get("dedup_keys")
+    faults += [
+        f"dedup_keys: {key!r} is not a column; expected one of {', '.join(kinds)}"
+        for key in (keys if isinstance(keys, list) else [])
+        if key not in kinds
+    ]
+    return faults
+
+
+def cross_faults(contract: Contract, source: SourceContract) -> list[str]:
+    """Faults between a feature set and its source: columns that are read but not there, functions and rules that do not fit a type."""
+    if contract.sql is not None:
+        return []
+    columns = {column.name: column for column in source.columns}
+    faults = _key_faults(contract, source, columns)
+    for column in contract.columns:
+        if column.aggregation is None:
+            continue
+        where = f"columns ({column.name}).aggregation"
+        read = [column.aggregation.column] if column.aggregation.column else []
+        faults += [
+            f"{where}: {name!r} is not a column of source {source.source!r}; expected one of {', '.join(columns)}"
+            for name in (*read, *column.aggregation.where)
+            if name not in columns
+        ]
+        taken = columns.get(column.aggregation.column or "")
+        if taken is not None:
+            faults += _function_faults(where, column, taken)
+        for name, rule in column.aggregation.where.items():
+            if name in columns:
+                faults += _rule_faults(f"{where}.where ({name})", rule, columns[name].type)
+    return faults
+
+
+def _key_faults(contract: Contract, source: SourceContract, columns: Mapping[str, SourceColumn]) -> list[str]:
+    kinds = {column.name: column.type for column in contract.columns}
+    faults = []
+    for key in contract.primary_keys:
+        if key not in columns:
+            faults.append(f"primary_keys: {key!r} is not a column of source {source.source!r}; expected one of {', '.join(columns)}")
+            continue
+        if columns[key].type != kinds[key]:
+            faults.append(
+                f"columns ({key}): type {kinds[key]!r} is not that of the source's column; expected {columns[key].type!r}, "
+                "because a key is taken as it is"
+            )
+        if columns[key].nullable:
+            faults.append(f"primary_keys: {key!r} may be null in source {source.source!r}; expected 'nullable': false there")
+    return faults
+
+
+def _function_faults(where: str, column: Column, taken: SourceColumn) -> list[str]:
+    assert column.aggregation is not None
+    function = column.aggregation.function
+    faults = []
+    if function in {"sum", "mean", "stddev"} and taken.type not in types.NUMERIC:
+        faults.append(f"{where}: {function} needs a numeric column; {taken.name!r} has type {taken.type!r}")
+    if function in {"min", "max", "first", "last"} and taken.type != column.type:
+        faults.append(f"{where}: yields type {taken.type!r}; expected the column's type {column.type!r}")
+    if function in {"min", "max", "approx_distinct"} and types.element_type(taken.type):
+        faults.append(f"{where}: {function} needs a scalar column; {taken.name!r} has type {taken.type!r}")
+    return faults
+
+
+def _rule_faults(where: str, rule: object, kind: str) -> list[str]:
+    """A rule's values must be of the column's type: a comparison across types would silently never, or always, hold."""
+    values = rule.model_dump(exclude_none=True).values() if isinstance(rule, Comparison) else rule if isinstance(rule, list) else [rule]
+    return [
+        f"{where}: found {value!r}, expected {_VALUE_FORMS.get(kind, 'no rule')} ({kind})" for value in values if not _fits(value, kind)
+    ]
+
+
+def _fits(value: object, kind: str) -> bool:
+    if kind == "bool":
+        return isinstance(value, bool)
+    if kind in {"int32", "int64"}:
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2 ** (31 if kind == "int32" else 63)
+    if kind in {"float32", "float64"}:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, str) and kind in {"string", "date", "timestamp"} and _is_moment(value, kind)
+
+
+def _is_moment(text: str, kind: str) -> bool:
+    """Whether a text spells a value of a calendar type; of type string any text does."""
+    try:
+        if kind == "date":
+            date.fromisoformat(text)
+        return kind != "timestamp" or datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

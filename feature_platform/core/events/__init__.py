@@ -1,0 +1,1 @@
+"""Raw and validated events of a day, as values. Reading them does not belong here."""

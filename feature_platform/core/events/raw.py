@@ -1,0 +1,118 @@
+"""One day of raw objects as upstream left them: which there are, in which format, pinned by ETag.
+
+Listing and reading them does not belong here (``adapters.events.raw_files``).
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from feature_platform.core.objects import ObjectInfo
+from feature_platform.errors import InvalidDataError, NotFoundError
+
+Format = Literal["parquet", "csv", "jsonl"]
+
+_SUFFIX: Final = re.compile(r"(?i).*\.(?:(parquet)|(csv)(\.gz)?|(jsonl|ndjson|json)(\.gz)?)")
+SUFFIXES: Final = ".parquet, .csv[.gz], .jsonl[.gz], .ndjson[.gz] or .json[.gz]"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLimits:
+    """How much one day of raw objects may hold; whatever claims more is refused, because small files can decode to anything.
+
+    ``max_row_bytes`` bounds a line of text, and the cells of a Parquet row together; ``max_object_bytes`` what one object decodes to.
+    """
+
+    max_rows: int = 500_000_000
+    max_row_bytes: int = 1 << 20
+    max_object_bytes: int = 64 << 30
+    max_columns: int = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class RawObject:
+    """One raw object; ``rows`` are records, also those that will not pass validation."""
+
+    uri: str
+    etag: str
+    size_bytes: int
+    modified_at: datetime
+    format: Format
+    gzipped: bool
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return self.uri.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class RawManifest:
+    """One day of a source: its raw objects in key order, and the keys beside them that are no data."""
+
+    source: str
+    partition: str
+    objects: tuple[RawObject, ...]
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum(item.rows for item in self.objects)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(item.size_bytes for item in self.objects)
+
+    def document(self) -> dict[str, Any]:
+        """The manifest as JSON values; the inverse of :func:`manifest_from`."""
+        objects = [{**asdict(item), "modified_at": item.modified_at.isoformat()} for item in self.objects]
+        return {"source": self.source, "partition": self.partition, "objects": objects, "ignored": list(self.ignored)}
+
+
+def manifest_from(document: Mapping[str, Any]) -> RawManifest:
+    """The manifest that a document describes."""
+    objects = tuple(RawObject(**{**item, "modified_at": datetime.fromisoformat(item["modified_at"])}) for item in document["objects"])
+    return RawManifest(
+        source=document["source"], partition=document["partition"], objects=objects, ignored=tuple(document.get("ignored", ()))
+    )
+
+
+def format_of(uri: str) -> tuple[Format, bool] | None:
+    """Format and whether it is gzipped, by the suffix; None for anything that is no data, e.g. ``_SUCCESS`` or a hidden file.
+
+    >>> format_of("s3://raw/events/dt=2026-01-14/part-0.csv.gz")
+    ('csv', True)
+    """
+    name = uri.rsplit("/", 1)[-1]
+    match = _SUFFIX.fullmatch(name)
+    if not match or name.startswith((".", "_")):
+        return None
+    if match[1]:
+        return "parquet", False
+    return ("csv", match[3] is not None) if match[2] else ("jsonl", match[5] is not None)
+
+
+def data_objects(listed: Sequence[ObjectInfo], *, prefix: str, source: str, partition: str) -> list[ObjectInfo]:
+    """The objects of a day that hold data.
+
+    Raises:
+        NotFoundError: There is none.
+        InvalidDataError: Some are empty (0 bytes); the message names them all.
+    """
+    found = [item for item in listed if format_of(item.uri) is not None]
+    if not found:
+        beside = f"; found only {', '.join(sorted(item.uri.removeprefix(prefix) for item in listed)[:5])}" if listed else ""
+        raise NotFoundError(
+            f"No raw objects of source {source!r} for {partition} below {prefix}: expected at least one {SUFFIXES} file{beside}. "
+            "Wait for upstream to deliver the day, or check FEATURE_PLATFORM_RAW_URI."
+        )
+    empty = [item for item in found if item.size_bytes == 0]
+    if empty:
+        raise InvalidDataError(
+            f"{len(empty)} raw object(s) of source {source!r} for {partition} are empty; have upstream deliver them again or remove them:",
+            [f"{item.uri}: expected data, found 0 bytes" for item in empty],
+        )
+    return found

@@ -1,0 +1,182 @@
+"""What a load of the online store is asked, decides and answers: values and pure decisions.
+
+Performing a load does not belong here (``adapters.online_store.redis_store``), nor the marker's form (``core.online.marker``).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.online.layout import ViewLayout, feature_key, timestamp_key
+from feature_platform.core.online.marker import Marker, OnlineVersion
+from feature_platform.errors import ConflictError, InvalidDataError
+
+IDENTITY: Final = ("feature_set", "version", "schema_hash", "content_hash")
+"""What a version's Parquet file says about itself in its key-value metadata, and a load compares."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineLoad:
+    """One published version that shall be exactly what is online.
+
+    ``sequence`` is the number of the publication log's record that made the version the head; it orders loads, so that a rollback is
+    newer than what it replaces. ``source`` opens the version's immutable ``features.parquet`` (seekable; may be called more than once),
+    ``earlier`` the same file of another version by its id, and raises :class:`NotFoundError` where it is gone.
+    """
+
+    contract: Contract
+    project: str
+    version: str
+    sequence: int
+    schema_hash: str
+    content_hash: str
+    source: Callable[[], BinaryIO]
+    earlier: Callable[[str], BinaryIO]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a finished load did: rows written, entities of earlier versions removed, entities found by a scan and removed."""
+
+    version: str
+    sequence: int
+    rows: int
+    removed: int
+    swept: int
+    marker: Marker
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair saw: hashes of the project scanned, entities of the view that its version lacks and that were removed."""
+
+    scanned: int
+    removed: int
+    marker: Marker
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """What has to happen for the store to become exact.
+
+    ``marker`` is written before the first entity. ``stale`` are earlier versions whose entities have to go unless the target has them;
+    ``stale_fields`` are removed from each of those, ``obsolete_fields`` from every entity of the target. ``sweep`` asks for a scan of the
+    whole keyspace, because nobody knows what is there.
+    """
+
+    marker: Marker
+    stale: tuple[OnlineVersion, ...]
+    stale_fields: tuple[bytes, ...]
+    obsolete_fields: tuple[bytes, ...]
+    sweep: bool
+
+
+def online_version(request: OnlineLoad, layout: ViewLayout, *, row_count: int) -> OnlineVersion:
+    """How the marker will call the version of a request."""
+    return OnlineVersion(
+        request.version, request.sequence, request.schema_hash, request.content_hash, row_count, layout.keys, layout.features
+    )
+
+
+def plan_load(marker: Marker | None, target: OnlineVersion, *, view: str, token: str, since: str) -> LoadPlan:
+    """Decide how to make ``target`` exactly what is online.
+
+    Args:
+        marker: What the store says about itself; None where it says nothing, e.g. after it was flushed.
+        target: The version to load.
+        view: Name of the feature view.
+        token: The load's fencing token.
+        since: Now, by the server's clock, ISO 8601.
+
+    Raises:
+        ConflictError: The store has heard of a newer publication, or of another version under the same sequence number.
+    """
+    if marker is None:
+        return LoadPlan(Marker("loading", target, since, token, swept=False), (), _fields(view, (target,)), (), sweep=True)
+    _refuse_stale(marker, target, view)
+    previous = marker.target if marker.state == "online" else marker.previous
+    interrupted = () if marker.state == "online" else tuple(item for item in marker.leftovers if item != marker.previous)
+    stale = tuple(item for item in marker.leftovers if (item.version, item.keys) != (target.version, target.keys))
+    known = _fields(view, (target, *marker.leftovers))
+    return LoadPlan(
+        marker=Marker("loading", target, since, token, previous, interrupted, swept=marker.swept),
+        stale=stale,
+        stale_fields=known,
+        obsolete_fields=tuple(field for field in known if field not in _fields(view, (target,))),
+        sweep=not marker.swept,
+    )
+
+
+def finished(marker: Marker, *, since: str) -> Marker:
+    """The marker of a load whose every row was acknowledged."""
+    return replace(marker, state="online", since=since, previous=None, interrupted=(), swept=True)
+
+
+def require_identity(found: dict[str, str], request: OnlineLoad) -> None:
+    """Refuse a file that is not the version it was asked for, so that two versions never mix.
+
+    Args:
+        found: The Parquet file's key-value metadata.
+        request: The load that opened it.
+
+    Raises:
+        InvalidDataError: With one sentence for each difference.
+    """
+    expected = dict(zip(IDENTITY, (request.contract.feature_set, request.version, request.schema_hash, request.content_hash), strict=True))
+    faults = [f"{name}: expected {value!r}, found {found.get(name)!r}" for name, value in expected.items() if found.get(name) != value]
+    if faults:
+        raise InvalidDataError(f"features.parquet of {request.contract.feature_set} {request.version} is another file:", faults)
+
+
+def refuse_nulls(contract: Contract, *, rows: int, nulls: dict[str, int]) -> None:
+    """Refuse what Feast would load without a word: too few rows, and columns with more nulls than the contract allows.
+
+    A column that the contract sets no limit for may be null throughout: that is what a young or a small feature set looks like.
+
+    Raises:
+        InvalidDataError: With one sentence for each fault.
+    """
+    faults = []
+    if rows < contract.checks.min_rows:
+        faults.append(f"rows: found {rows}, expected at least {contract.checks.min_rows} (checks.min_rows)")
+    for name, count in nulls.items():
+        limit = contract.checks.max_null_ratio.get(name)
+        if rows and limit is not None and count / rows > limit:
+            faults.append(f"column {name!r}: {count} of {rows} values are null, expected at most {limit:.0%} (checks.max_null_ratio)")
+    if faults:
+        raise InvalidDataError(f"{contract.feature_set}: this version must not be served:", faults)
+
+
+def require_repairable(marker: Marker | None, request: OnlineLoad) -> Marker:
+    """The marker, where it says that the version of a request is online; anything else would make a repair remove what is right.
+
+    Raises:
+        ConflictError: Another version is online, none is, or the last load did not finish.
+    """
+    if marker is not None and marker.state == "online" and marker.target.version == request.version:
+        return marker
+    found = f"{marker.state} {marker.target.version}" if marker else "no marker"
+    raise ConflictError(
+        f"{request.contract.feature_set}: cannot repair {request.version}, the online store holds: {found}. Load the version first."
+    )
+
+
+def _refuse_stale(marker: Marker, target: OnlineVersion, view: str) -> None:
+    known = marker.newest_sequence
+    if target.sequence < known:
+        raise ConflictError(
+            f"{view}: {target.version} was published as record {target.sequence}, but the online store already knows record {known}. "
+            "Read the head of the publication log again and load that."
+        )
+    others = [item.version for item in marker.leftovers if item.sequence == target.sequence and item.version != target.version]
+    if others:
+        raise ConflictError(
+            f"{view}: record {target.sequence} is {others[0]} to the online store, but {target.version} to this load. "
+            "One of them reads another publication log: check FEATURE_PLATFORM_FEATURE_BASE and the Redis database of this environment."
+        )
+
+
+def _fields(view: str, versions: tuple[OnlineVersion, ...]) -> tuple[bytes, ...]:
+    names = dict.fromkeys(name for version in versions for name, _ in version.features)
+    return (timestamp_key(view), *(feature_key(view, name) for name in names))

@@ -1,0 +1,374 @@
+"""The publishing protocols: commit a version, move latest, roll back, and project the head into ``latest/``.
+
+Pure generators over ``core.publishing.requests``; the same code runs against S3, memory and the simulator. Invariants: nothing that the log
+names is ever overwritten; the log is contiguous; ``latest/`` is only ever written for the head, against the ETags seen *before* the
+head was read. Retention does not belong here (``core.publishing.retention``).
+
+Source: Delta Lake's and Iceberg's numbered log over immutable files; ``docs/adr/0002-publication-protocol.md``.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, cast
+
+from feature_platform.core.layout import CSV, FILES, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
+from feature_platform.core.publishing import decisions
+from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable, Head, Protocol, Put, Scan
+from feature_platform.core.publishing.requests import Get as GetObject
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.log import History, Operation, Record, Version, fold, parse_record
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
+
+SETTLE_ATTEMPTS: Final = 3
+"""How often a conditional write whose fate is open is looked at and sent again, beyond the client's own retries."""
+MAX_PASSES: Final = 1000
+"""A projection that finds something to do this often is not converging; it is an error, never an endless loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who acts: a person or a run, why, and when by their clock. ``new_id`` yields an id that nobody else ever gets."""
+
+    actor: str
+    reason: str
+    at: datetime
+    new_id: Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Ask the performer for the four files of a version under the id that was chosen."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFile:
+    """One file of a version, ready to be written."""
+
+    body: Body
+    digest: FileDigest
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What a build is, before it has a version id. ``write_id`` is unique to this attempt and stands in the files it writes."""
+
+    as_of: datetime
+    write_id: str
+    idempotency_key: str
+    schema_hash: str
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The outcome of a commit. ``is_new`` is False when the version existed already and nothing was written."""
+
+    version: Version
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A committed version as its publisher sees it: its id, whether this call made it, where it is, and its metadata."""
+
+    version: str
+    is_new: bool
+    uri: str
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """The outcome of a promotion or rollback: where latest is now, where it was, and why it did not move if it did not."""
+
+    head: Version
+    sequence: int
+    previous: str | None
+    has_moved: bool
+    refusal: str | None = None
+    writes: int = 0
+
+
+def read_history(layout: FeatureSetLayout) -> Protocol[History]:
+    """The feature set's history, from its log.
+
+    Raises:
+        StorageError: The log is damaged or has a gap.
+    """
+    found = cast("tuple[ObjectInfo, ...]", (yield Scan(layout.log)))
+    uris = tuple(info.uri for info in found if layout.sequence_of(info.uri) is not None)
+    bodies = cast("tuple[bytes, ...]", (yield GetImmutable(uris)))
+    return fold(parse_record(body, uri=uri) for uri, body in zip(uris, bodies, strict=True))
+
+
+def settle(put: Put) -> Protocol[bool]:
+    """Do a conditional write and learn whether it was ours, whatever became of its answer.
+
+    Returns:
+        True when the object is the one that this write made; False when somebody else's is there.
+
+    Raises:
+        UnknownOutcomeError: It could not be learned. A later attempt under the same idempotency key will find out.
+    """
+    problem: Exception | None = None
+    for _ in range(SETTLE_ATTEMPTS):
+        try:
+            yield put
+        except (ConflictError, StorageError) as error:
+            problem = error
+        else:
+            return True
+        try:
+            seen = cast("ObjectInfo | None", (yield Head(put.uri)))
+        except StorageError as error:
+            problem = error
+            continue
+        if seen is not None and seen.write_id == put.write_id:
+            return True
+        if _is_lost(put, seen):
+            return False
+    raise UnknownOutcomeError(f"Could not learn whether {put.uri} was written ({problem}); run the same operation again.") from problem
+
+
+def _is_lost(put: Put, seen: ObjectInfo | None) -> bool:
+    """Whether a condition can no longer hold, given what is there now. Otherwise the write may simply be sent again."""
+    if isinstance(put.condition, IfMatch):
+        return seen is None or seen.etag != put.condition.etag
+    return seen is not None
+
+
+def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Protocol[Commit]:
+    """Make a build an immutable version, or find the one that it already is.
+
+    A version whose files are gone or replaced is not found again: rebuilding it makes the next correction of its moment.
+
+    After it returns the version is named by the log and whole; latest has not moved.
+
+    Raises:
+        UnknownOutcomeError: The store did not say whether a write happened; running the same build again settles it.
+    """
+    history = yield from read_history(layout)
+    taken: set[str] = set()
+    broken: set[str] = set()
+    while True:
+        if existing := _existing(history, build, broken=broken):
+            if (yield from _is_there(layout, existing)):
+                return Commit(version=existing, is_new=False)
+            broken.add(existing.version)
+            continue
+        version, files = yield from _write_files(layout, build, history=history, taken=taken)
+        history = yield from _append_commit(layout, build, version=version, files=files, author=author, broken=broken)
+        if version in history.versions:
+            return Commit(version=history.versions[version], is_new=True)
+        taken.add(version)
+
+
+def _is_there(layout: FeatureSetLayout, version: Version) -> Protocol[bool]:
+    """Whether a version's files are there, of the recorded sizes and, where their author noted it, digests. Nothing is read."""
+    for name, digest in version.files.items():
+        seen = cast("ObjectInfo | None", (yield Head(layout.version_file(version.version, name))))
+        if seen is None or seen.size_bytes != digest.size_bytes or seen.sha256 not in (None, digest.sha256):
+            return False
+    return True
+
+
+def _existing(history: History, build: Build, *, broken: Collection[str]) -> Version | None:
+    whole = {name: version for name, version in history.versions.items() if name not in broken}
+    return decisions.existing_version(
+        replace(history, versions=whole),
+        moment=build.as_of,
+        idempotency_key=build.idempotency_key,
+        schema_hash=build.schema_hash,
+        content_hash=build.content_hash,
+    )
+
+
+def _write_files(
+    layout: FeatureSetLayout, build: Build, *, history: History, taken: set[str]
+) -> Protocol[tuple[str, Mapping[str, FileDigest]]]:
+    """Claim a version id by creating its Parquet file, then create the other three, metadata last."""
+    while True:
+        version = decisions.next_version_id(history, moment=build.as_of, taken=taken)
+        files = cast("Mapping[str, PreparedFile]", (yield Prepare(version)))
+        for name in FILES:
+            write_id = f"{build.write_id}:{version}:{name}"
+            put = Put(layout.version_file(version, name), files[name].body, write_id, IfAbsent(), files[name].digest.sha256)
+            if not (yield from settle(put)):
+                break
+        else:
+            return version, {name: file.digest for name, file in files.items()}
+        taken.add(version)
+
+
+def _append_commit(
+    layout: FeatureSetLayout, build: Build, *, version: str, files: Mapping[str, FileDigest], author: Author, broken: Collection[str]
+) -> Protocol[History]:
+    """Name the version in the log, unless somebody committed the same build, or swept our files, meanwhile."""
+    while True:
+        history = yield from read_history(layout)
+        if _existing(history, build, broken=broken) or version in history.expired:
+            return history
+        record = Record(
+            seq=history.next_sequence,
+            op="commit",
+            version=version,
+            as_of=build.as_of,
+            write_id=author.new_id(),
+            actor=author.actor,
+            at=author.at,
+            reason=author.reason,
+            idempotency_key=build.idempotency_key,
+            schema_hash=build.schema_hash,
+            content_hash=build.content_hash,
+            files=files,
+        )
+        if (yield from append(layout, record)):
+            return fold((*history.records, record))
+
+
+def append(layout: FeatureSetLayout, record: Record) -> Protocol[bool]:
+    """Put one record at its sequence number if that is still free; True when it is ours."""
+    return (yield from settle(Put(layout.log_record(record.seq), record.to_json(), record.write_id, IfAbsent())))
+
+
+def promote(layout: FeatureSetLayout, version: str, *, author: Author) -> Protocol[Move]:
+    """Move latest to a version if it is not older than the head, then project. Acknowledged only once ``latest/`` shows the head.
+
+    Raises:
+        NotFoundError: The version was never committed or has expired.
+    """
+    return (yield from _move(layout, version, op="promote", author=author))
+
+
+def rollback(layout: FeatureSetLayout, version: str, *, author: Author) -> Protocol[Move]:
+    """Move latest to a version by name, whatever its age, then project.
+
+    Raises:
+        NotFoundError: The version was never committed or has expired.
+    """
+    return (yield from _move(layout, version, op="rollback", author=author))
+
+
+def _move(layout: FeatureSetLayout, version: str, *, op: Operation, author: Author) -> Protocol[Move]:
+    while True:
+        history = yield from read_history(layout)
+        decisions.committed(history, version)
+        previous = history.head.version if history.head else None
+        refusal = decisions.refusal_to_promote(history, version) if op == "promote" else None
+        if refusal or previous == version:
+            moved = False
+            break
+        record = Record(
+            seq=history.next_sequence,
+            op=op,
+            version=version,
+            as_of=history.versions[version].as_of,
+            write_id=author.new_id(),
+            actor=author.actor,
+            at=author.at,
+            reason=author.reason,
+            schema_hash=history.versions[version].schema_hash,
+            content_hash=history.versions[version].content_hash,
+            from_version=previous or "",
+        )
+        if moved := (yield from append(layout, record)):
+            break
+    history, writes = yield from project(layout, new_id=author.new_id)
+    if history.head is None:
+        raise NotFoundError(f"{layout.feature_set} has no latest to project.")
+    head = history.versions[history.head.version]
+    return Move(head=head, sequence=history.head.sequence, previous=previous, has_moved=moved, refusal=refusal, writes=writes)
+
+
+def project(layout: FeatureSetLayout, *, new_id: Callable[[], str]) -> Protocol[tuple[History, int]]:
+    """Make ``latest/`` show the log's head. Anybody may, at any time; it ends only with a pass that finds nothing to do.
+
+    Returns:
+        The history that the clean pass saw, and how many files were written.
+
+    Raises:
+        StorageError: It did not converge, or a file of the head is gone.
+    """
+    writes = 0
+    for _ in range(MAX_PASSES):
+        seen: dict[str, ObjectInfo | None] = {}
+        for name in FILES:
+            seen[name] = cast("ObjectInfo | None", (yield Head(layout.latest_file(name))))
+        history = yield from read_history(layout)
+        stale = [] if history.head is None else [name for name in FILES if not _shows(seen[name], history.head.sequence)]
+        if not stale:
+            return history, writes
+        for name in stale:
+            if not (yield from _project_file(layout, name, seen=seen[name], history=history, new_id=new_id)):
+                break
+            writes += 1
+    raise StorageError(f"{layout.latest} did not settle after {MAX_PASSES} passes; is something else writing there?")
+
+
+def _shows(seen: ObjectInfo | None, sequence: int) -> bool:
+    return seen is not None and seen.write_id is not None and seen.write_id.startswith(f"{sequence}:")
+
+
+def _project_file(
+    layout: FeatureSetLayout, name: str, *, seen: ObjectInfo | None, history: History, new_id: Callable[[], str]
+) -> Protocol[bool]:
+    """Write one file of the head over exactly the object that was seen; False when that has changed."""
+    head, version = history.head, history.head_version
+    if head is None or version is None:
+        return False
+    try:
+        body = yield from _projected_body(layout, name, history=history)
+        if body is None:
+            return False
+        condition = IfAbsent() if seen is None else IfMatch(seen.etag)
+        put = Put(layout.latest_file(name), body, f"{head.sequence}:{name}:{new_id()}", condition)
+        return (yield from settle(put))
+    except (NotFoundError, InvalidDataError) as error:
+        now = yield from read_history(layout)
+        if now.head != head:  # what is gone, or is a thawed builder's under a spent id, belonged to a version that is latest no more
+            return False
+        if isinstance(error, InvalidDataError):
+            raise
+        raise StorageError(f"{error} It belongs to {head.version}, which is latest; roll back to a whole version.") from error
+
+
+def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) -> Protocol[Body | None]:
+    """The head's file itself; after a rollback, Parquet and metadata that no earlier projection had.
+
+    An ETag is a digest of the bytes, so a return to bytes that ``latest/`` had before would satisfy the condition of a writer that was
+    frozen since then. A rollback therefore gets its own bytes: the Parquet file with padding between its last page and its footer
+    (same pages, same footer), and the metadata with the sequence number and the padded file's digest.
+    """
+    head, version = history.head, history.head_version
+    if head is None or version is None:
+        return None
+    source, digest = layout.version_file(head.version, name), version.files[name]
+    if head.operation != "rollback" or name in {CSV, SCHEMA}:
+        return CopyOf(source, digest.sha256)
+    if name == PARQUET:
+        return CopyOf(source, digest.sha256, padding=rollback_padding(layout, sequence=head.sequence))
+    padded = cast("ObjectInfo | None", (yield Head(layout.latest_file(PARQUET))))
+    stored = cast("StoredObject | None", (yield GetObject(source)))
+    if padded is None or not _shows(padded, head.sequence):
+        return None
+    if stored is None:
+        raise NotFoundError(f"{source} is gone.")
+    return rolled_back_metadata(stored.body, sequence=head.sequence, sha256=padded.sha256, size_bytes=padded.size_bytes)
+
+
+def rollback_padding(layout: FeatureSetLayout, *, sequence: int) -> bytes:
+    """What makes the Parquet file of one rollback unlike any that ``latest/`` had before."""
+    return f"rollback {sequence} {layout.feature_set}".encode()
+
+
+def rolled_back_metadata(body: bytes, *, sequence: int, sha256: str | None, size_bytes: int) -> bytes:
+    """A version's ``metadata.json`` as ``latest/`` shows it after a rollback: with the record's number and the padded file's digest."""
+    document = json.loads(body)
+    document["projection"] = {"sequence": sequence, "operation": "rollback"}
+    document["files"][PARQUET] = {"sha256": sha256, "bytes": size_bytes}
+    return json.dumps(document, indent=2, ensure_ascii=False).encode()

@@ -1,0 +1,96 @@
+"""What the pure protocols ask of an object store, and what they are answered: values only.
+
+A protocol (``publication``, ``retention``) is a generator that yields these requests and is sent their answers, so the very same code
+runs against S3, against memory and inside a deterministic simulator. Performing a request does not belong here.
+
+Every answer may instead be an exception thrown into the generator: :class:`ConflictError` when a precondition failed,
+:class:`StorageError` when the outcome is not known.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOf:
+    """A body that is the bytes of another object, read whole and checked against ``sha256`` before it is written.
+
+    ``padding`` is inserted before the footer of a Parquet file, where no reader looks: the same pages under new bytes.
+    """
+
+    uri: str
+    sha256: str
+    padding: bytes | None = None
+
+
+Body = bytes | Path | CopyOf
+"""Bytes in memory, a local file that is streamed, or another object."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Ask for :class:`ObjectInfo`, or None where there is no object."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Ask for a :class:`StoredObject`, or None where there is no object."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class GetImmutable:
+    """Ask for the bodies of objects that never change (log records), in order; a performer may cache and parallelise them."""
+
+    uris: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """Ask for the :class:`ObjectInfo` of every object below a prefix, in key order (strongly consistent, as S3 is)."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write one object under a condition; answered with the new ETag.
+
+    ``write_id`` is unique to this write, so that its author can recognise it after a lost answer. ``sha256`` is the body's digest where
+    it is known already.
+    """
+
+    uri: str
+    body: Body
+    write_id: str
+    condition: Condition
+    sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove one object; removing an absent one is not an error."""
+
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Let a grace period pass."""
+
+    seconds: float
+
+
+Request = Head | Get | GetImmutable | Scan | Put | Delete | Wait
+Answer = ObjectInfo | StoredObject | tuple[bytes, ...] | tuple[ObjectInfo, ...] | str | None
+
+ResultT = TypeVar("ResultT")
+Protocol = Generator[object, object, ResultT]
+"""A pure protocol: yields requests (these, and its own such as ``publication.Prepare``), is sent answers, returns a result."""

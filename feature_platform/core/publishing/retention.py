@@ -1,0 +1,214 @@
+"""Pins and garbage collection: what must be kept, and how the rest goes without a reader noticing.
+
+A version is deleted only after an irreversible ``expire`` record, a grace period, and a look at its pins *after* that record. A pin is
+valid only if the version had not expired *after* the pin was written. One of the two always sees the other. Files of crashed builds go
+the same way: their id is expired first, so a builder that thaws cannot commit files that were swept.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, cast
+
+from feature_platform.core.layout import CSV, METADATA, PARQUET, SAFE_PIN, SCHEMA, FeatureSetLayout, version_moment
+from feature_platform.core.objects import IfAbsent, ObjectInfo
+from feature_platform.core.publishing import decisions
+from feature_platform.core.publishing.publication import Author, append, read_history, settle
+from feature_platform.core.publishing.requests import Delete, Protocol, Put, Scan, Wait
+from feature_platform.core.versions.log import History, Record
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
+
+DELETE_ORDER: Final = (METADATA, SCHEMA, CSV, PARQUET)
+"""Metadata first: a directory without it is no version to anybody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What retention keeps: the newest ``keep_newest`` versions and all whose as-of lies within ``keep_days`` of now."""
+
+    keep_newest: int = 14
+    keep_days: int = 30
+    grace_s: float = 900.0
+    leftover_age: timedelta = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One version id that may be deleted, and why."""
+
+    version: str
+    reason: str
+    objects: tuple[str, ...]
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The outcome of a collection: what was deleted, and what was spared at the last look."""
+
+    deleted: tuple[Candidate, ...]
+    spared: Mapping[str, str]
+
+
+def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Author) -> Protocol[bool]:
+    """Keep a version until it is unpinned; False when the pin existed already.
+
+    Raises:
+        NotFoundError: The version was never committed or has expired, possibly while the pin was being written.
+        InvalidDataError: The pin's name is not safe in a key.
+    """
+    if not SAFE_PIN.fullmatch(name):
+        raise InvalidDataError(f"Pin name {name!r} is not allowed; expected letters, digits, '.', '_' and '-', at most 100.")
+    decisions.committed((yield from read_history(layout)), version)
+    body = json.dumps(
+        {"version": version, "pin": name, "actor": author.actor, "reason": author.reason, "at": author.at.isoformat()}
+    ).encode()
+    is_new = yield from settle(Put(layout.pin(version, name), body, author.new_id(), IfAbsent()))
+    history = yield from read_history(layout)
+    if version in history.expired:
+        if is_new:
+            yield Delete(layout.pin(version, name))
+        raise NotFoundError(f"Version {version} expired while it was being pinned; its files may be gone. Choose another version.")
+    return is_new
+
+
+def unpin(layout: FeatureSetLayout, version: str, *, name: str) -> Protocol[None]:
+    """Remove a pin.
+
+    Raises:
+        NotFoundError: There is no such pin.
+    """
+    pins = yield from list_pins(layout, version=version)
+    if name not in pins.get(version, ()):
+        known = ", ".join(pins.get(version, ())) or "none"
+        raise NotFoundError(f"Version {version} has no pin {name!r}; it has: {known}.")
+    yield Delete(layout.pin(version, name))
+
+
+def list_pins(layout: FeatureSetLayout, *, version: str | None = None) -> Protocol[dict[str, tuple[str, ...]]]:
+    """Pin names by version, of one version or of all."""
+    prefix = layout.pins_of(version) if version else layout.pins
+    pins: dict[str, tuple[str, ...]] = {}
+    for info in cast("tuple[ObjectInfo, ...]", (yield Scan(prefix))):
+        pinned, _, name = info.uri.removeprefix(layout.pins).partition("/")
+        pins[pinned] = (*pins.get(pinned, ()), name.removesuffix(".json"))
+    return pins
+
+
+def plan(
+    history: History,
+    objects: Collection[ObjectInfo],
+    *,
+    layout: FeatureSetLayout,
+    pins: Mapping[str, tuple[str, ...]],
+    protected: Collection[str],
+    policy: Policy,
+    now: datetime,
+) -> list[Candidate]:
+    """What may be deleted, oldest first: versions beyond the policy, the remains of expired ones, and leftovers of crashed builds.
+
+    Args:
+        history: The state of the log.
+        objects: Every object below the feature set's root.
+        layout: The feature set's keys.
+        pins: Pin names by version.
+        protected: Versions that something outside the log names, e.g. the online marker.
+        policy: What to keep.
+        now: The moment that ages are measured to, UTC.
+    """
+    directories: dict[str, list[ObjectInfo]] = {}
+    for info in objects:
+        if version := layout.version_of(info.uri):
+            directories.setdefault(version, []).append(info)
+    newest = {v.version for v in history.live[-policy.keep_newest :]} if policy.keep_newest else set()
+    head = {history.head.version} if history.head else set()
+    kept = newest | head | set(protected) | set(pins)
+    kept |= {v.version for v in history.live if v.as_of > now - timedelta(days=policy.keep_days)}
+    candidates = []
+    for version, infos in sorted(directories.items(), key=lambda item: version_moment(item[0])):
+        if version in pins:
+            continue
+        if version in history.expired:
+            reason = "expired earlier, not deleted yet"
+        elif version not in history.versions:
+            if max(info.modified_at for info in infos) > now - policy.leftover_age:
+                continue
+            reason = "left by a build that never committed"
+        elif version in kept:
+            continue
+        else:
+            reason = f"beyond the newest {policy.keep_newest} and older than {policy.keep_days} days"
+        candidates.append(Candidate(version, reason, tuple(i.uri for i in infos), sum(i.size_bytes for i in infos)))
+    return candidates
+
+
+def survey(layout: FeatureSetLayout, *, protected: Collection[str], policy: Policy, now: datetime) -> Protocol[list[Candidate]]:
+    """Read what there is and plan; writes nothing. This is what a dry run shows."""
+    objects = cast("tuple[ObjectInfo, ...]", (yield Scan(layout.root)))
+    pins = yield from list_pins(layout)
+    history = yield from read_history(layout)
+    return plan(history, objects, layout=layout, pins=pins, protected=protected, policy=policy, now=now)
+
+
+def collect(layout: FeatureSetLayout, *, protected: Callable[[], Collection[str]], policy: Policy, author: Author) -> Protocol[Sweep]:
+    """Expire what the plan names, wait the grace, look at pins and marker again, then delete.
+
+    Args:
+        layout: The feature set's keys.
+        protected: Reads, each time anew, the versions that something outside the log names.
+        policy: What to keep, and the grace in seconds.
+        author: Who collects; ``author.at`` is now.
+    """
+    candidates = yield from survey(layout, protected=protected(), policy=policy, now=author.at)
+    spared: dict[str, str] = {}
+    for candidate in candidates:
+        if refusal := (yield from _expire(layout, candidate, author=author)):
+            spared[candidate.version] = refusal
+    if len(spared) == len(candidates):
+        return Sweep((), spared)
+    yield Wait(policy.grace_s)
+    pins, named, deleted = (yield from list_pins(layout)), set(protected()), []
+    for candidate in candidates:
+        if candidate.version in spared:
+            continue
+        if candidate.version in pins:
+            spared[candidate.version] = f"pinned meanwhile ({', '.join(pins[candidate.version])})"
+        elif candidate.version in named:
+            spared[candidate.version] = "named by the online marker meanwhile"
+        else:
+            for name in DELETE_ORDER:
+                yield Delete(layout.version_file(candidate.version, name))
+            deleted.append(candidate)
+    return Sweep(tuple(deleted), spared)
+
+
+def _expire(layout: FeatureSetLayout, candidate: Candidate, *, author: Author) -> Protocol[str | None]:
+    """Append the expire record unless latest names the version by then; answers why not, or None."""
+    while True:
+        history = yield from read_history(layout)
+        if candidate.version in history.expired:
+            return None
+        try:
+            decisions.check_expirable(history, candidate.version)
+        except ConflictError as error:
+            return str(error)
+        if candidate.version in history.versions and candidate.reason.startswith("left by"):
+            return "committed meanwhile"
+        record = Record(
+            seq=history.next_sequence,
+            op="expire",
+            version=candidate.version,
+            as_of=version_moment(candidate.version),
+            write_id=author.new_id(),
+            actor=author.actor,
+            at=author.at,
+            reason=candidate.reason,
+        )
+        if (yield from append(layout, record)):
+            return None
+
+
+def describe(candidate: Candidate) -> dict[str, Any]:
+    """A candidate as JSON values."""
+    return {"version": candidate.version, "reason": candidate.reason, "objects": len(candidate.objects), "bytes": candidate.size_bytes}

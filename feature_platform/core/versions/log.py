@@ -1,0 +1,194 @@
+"""The numbered log of a feature set: its records, and the state that follows from them.
+
+The log alone says which versions exist and which one is the head. Deciding and writing do not belong here (``core.publishing.decisions``,
+``core.publishing.publication``).
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.errors import StorageError
+
+Operation = Literal["commit", "promote", "rollback", "expire"]
+FIRST_SEQUENCE: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One log record, immutable once written.
+
+    ``files`` names the four files of a committed version by SHA-256 and size; it is empty for other operations. ``write_id`` is unique
+    to the record, so that its author recognises it. ``at`` is the author's clock and orders nothing.
+    """
+
+    seq: int
+    op: Operation
+    version: str
+    as_of: datetime
+    write_id: str
+    actor: str
+    at: datetime
+    reason: str = ""
+    idempotency_key: str = ""
+    schema_hash: str = ""
+    content_hash: str = ""
+    from_version: str = ""
+    files: Mapping[str, FileDigest] = field(default_factory=dict)
+
+    def to_json(self) -> bytes:
+        """The record as it is stored."""
+        document = {**asdict(self), "as_of": self.as_of.isoformat(), "at": self.at.isoformat()}
+        return json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1).encode()
+
+
+@lru_cache(maxsize=16_384)
+def parse_record(body: bytes, *, uri: str) -> Record:
+    """Read a stored record; records are immutable, so each is read once.
+
+    Raises:
+        StorageError: The object is not a log record; nothing is guessed from a damaged log.
+    """
+    try:
+        document: dict[str, Any] = json.loads(body)
+        files = {name: FileDigest(**digest) for name, digest in document.pop("files", {}).items()}
+        moments: dict[str, Any] = {name: datetime.fromisoformat(document.pop(name)).astimezone(UTC) for name in ("as_of", "at")}
+        return Record(**document, **moments, files=files)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StorageError(
+            f"Log record {uri} is damaged ({error}); restore the object from a backup or its previous S3 version."
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A committed version as its commit record describes it."""
+
+    version: str
+    as_of: datetime
+    sequence: int
+    schema_hash: str
+    content_hash: str
+    idempotency_key: str
+    files: Mapping[str, FileDigest]
+    committed_at: datetime
+    actor: str
+    is_expired: bool = False
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """What orders versions: the moment first, then which was committed later."""
+        return (self.as_of, self.sequence)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The furthest that latest ever was, which a promotion must not fall behind.
+
+    ``is_held`` is True after a rollback to something older: then a promotion must lie strictly beyond the moment that was rolled back
+    from, so that no rebuild or correction of it undoes a person's decision.
+    """
+
+    as_of: datetime
+    sequence: int
+    is_held: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What ``latest`` is: the version, and the record that made it so. The sequence grows with every move, rollbacks included."""
+
+    version: str
+    sequence: int
+    operation: Operation
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The state that a log's records add up to."""
+
+    records: tuple[Record, ...]
+    versions: Mapping[str, Version]
+    expired: frozenset[str]
+    head: Head | None
+    floor: Floor | None
+
+    @property
+    def next_sequence(self) -> int:
+        return FIRST_SEQUENCE + len(self.records)
+
+    @property
+    def head_version(self) -> Version | None:
+        return self.versions[self.head.version] if self.head else None
+
+    @property
+    def live(self) -> tuple[Version, ...]:
+        """Versions that are not expired, in promotion order."""
+        return tuple(sorted((v for v in self.versions.values() if not v.is_expired), key=lambda v: v.order))
+
+    def newest_of(self, moment: datetime) -> Version | None:
+        """The live version of a moment that was committed last."""
+        return max((v for v in self.live if v.as_of == moment), key=lambda v: v.sequence, default=None)
+
+
+EMPTY: Final = History(records=(), versions=MappingProxyType({}), expired=frozenset(), head=None, floor=None)
+
+
+def fold(records: Iterable[Record]) -> History:
+    """The state after all records, in sequence order.
+
+    Raises:
+        StorageError: A sequence number is missing or a record moves the head to a version that was never committed.
+    """
+    kept = tuple(records)
+    versions: dict[str, Version] = {}
+    expired: set[str] = set()
+    head: Head | None = None
+    floor: Floor | None = None
+    for expected, record in enumerate(kept, start=FIRST_SEQUENCE):
+        if record.seq != expected:
+            raise StorageError(
+                f"The log skips from record {expected - 1} to {record.seq}; expected {expected}. Restore the missing object."
+            )
+        if record.op == "commit":
+            versions[record.version] = _version(record)
+        elif record.op == "expire":
+            expired.add(record.version)
+        else:
+            if record.version not in versions:
+                raise StorageError(f"Log record {record.seq} moves latest to {record.version}, which was never committed.")
+            floor = _floor(record, floor=floor, versions=versions)
+            head = Head(version=record.version, sequence=record.seq, operation=record.op, at=record.at)
+    marked = {name: _expire(version) if name in expired else version for name, version in versions.items()}
+    return History(records=kept, versions=MappingProxyType(marked), expired=frozenset(expired), head=head, floor=floor)
+
+
+def _version(record: Record) -> Version:
+    return Version(
+        version=record.version,
+        as_of=record.as_of,
+        sequence=record.seq,
+        schema_hash=record.schema_hash,
+        content_hash=record.content_hash,
+        idempotency_key=record.idempotency_key,
+        files=record.files,
+        committed_at=record.at,
+        actor=record.actor,
+    )
+
+
+def _expire(version: Version) -> Version:
+    return Version(**{**{name: getattr(version, name) for name in Version.__slots__}, "is_expired": True})
+
+
+def _floor(record: Record, *, floor: Floor | None, versions: Mapping[str, Version]) -> Floor:
+    target = versions[record.version]
+    if floor is None or record.op == "promote" or target.order >= (floor.as_of, floor.sequence):
+        return Floor(as_of=target.as_of, sequence=target.sequence, is_held=False)
+    return Floor(as_of=floor.as_of, sequence=floor.sequence, is_held=True)

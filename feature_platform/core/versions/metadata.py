@@ -1,0 +1,128 @@
+"""``metadata.json``: what a version says of itself, from the delivered template and from the facts of the build.
+
+The facts always win: a template may add and arrange, it cannot claim. Rendering does not belong here (``core.versions.template``), nor
+writing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from feature_platform.core import layout
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions import template as metadata_template
+from feature_platform.core.versions.feature_table import EncodedFeatures, FileDigest
+from feature_platform.errors import ContractError, StorageError
+
+FORMAT: Final = 1
+"""Version of the fields below; readers accept every format up to this one."""
+REQUIRED: Final = ("feature_set", "version", "generated_at", "source", "pipeline", "schema_hash", "feature_uri")
+CSV_NOTE: Final = "string cells that begin with = + - @ tab or carriage return carry a leading apostrophe; remove it to read the value"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceObject:
+    """One raw object that a version was computed from, pinned by its ETag."""
+
+    uri: str
+    etag: str
+    bytes: int
+    partition: str
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a build came from: raw objects, code and run.
+
+    ``missing_partitions`` are days of the window that upstream never delivered. ``extra`` are further facts, e.g. ``source_hash``; they
+    stand in the metadata beside the others and never replace one.
+    """
+
+    sources: Sequence[SourceObject]
+    partitions: Sequence[str]
+    missing_partitions: Sequence[str] = ()
+    pipeline: str = "feature_platform"
+    code_version: str = ""
+    run_id: str = ""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def render_metadata(
+    template: str,
+    *,
+    contract: Contract,
+    version: str,
+    write_id: str,
+    feature_uri: str,
+    as_of: datetime,
+    generated_at: datetime,
+    encoded: EncodedFeatures,
+    digests: Mapping[str, FileDigest],
+    provenance: Provenance,
+    supersedes: str | None,
+) -> bytes:
+    """The bytes of ``metadata.json``.
+
+    Raises:
+        ContractError: The template is wrong, or lacks a required key, or contradicts the facts.
+    """
+    file = f"metadata.json.j2 of {contract.feature_set}"
+    facts: dict[str, Any] = {
+        **provenance.extra,
+        "format": FORMAT,
+        "feature_set": contract.feature_set,
+        "version": version,
+        "contract_version": contract.version,
+        "generated_at": _iso(generated_at),
+        "as_of": _iso(as_of),
+        "partition": layout.partition_of(as_of),
+        "schema_hash": contract.schema_hash,
+        "content_hash": encoded.content_hash,
+        "row_count": encoded.row_count,
+        "feature_uri": feature_uri,
+        "write_id": write_id,
+        "supersedes": supersedes,
+        "pipeline": provenance.pipeline,
+        "code_version": provenance.code_version,
+        "run_id": provenance.run_id,
+        "source": [asdict(source) for source in provenance.sources],
+        "window": {"partitions": list(provenance.partitions), "missing": list(provenance.missing_partitions)},
+        "files": {name: {"sha256": digest.sha256, "bytes": digest.size_bytes} for name, digest in digests.items()},
+        "csv": CSV_NOTE,
+        "statistics": {name: dict(values) for name, values in encoded.statistics.items()},
+    }
+    values = {**facts, "owner": contract.owner, "description": contract.description, "entity": contract.entity}
+    rendered = metadata_template.render(template, values, file=file)
+    faults = [f"{key}: missing from the output; expected it to be rendered" for key in REQUIRED if key not in rendered]
+    faults += [
+        f"{key}: rendered as {rendered[key]!r}, expected {facts[key]!r}"
+        for key in ("feature_set", "version", "schema_hash", "feature_uri")
+        if key in rendered and rendered[key] != facts[key]
+    ]
+    if faults:
+        raise ContractError(f"Template {file} has {len(faults)} fault(s):", faults)
+    return json.dumps({**rendered, **facts}, indent=2, ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_metadata(body: bytes, *, uri: str) -> dict[str, Any]:
+    """Read a stored ``metadata.json`` of this or an older format.
+
+    Raises:
+        StorageError: It is not JSON, lacks required fields, or was written by a newer format.
+    """
+    try:
+        document = json.loads(body)
+        missing = [key for key in (*REQUIRED, "as_of", "row_count", "content_hash", "files") if key not in document]
+    except (ValueError, TypeError) as error:
+        raise StorageError(f"{uri} is damaged ({error}); expected a JSON object. Rebuild the partition or roll back.") from error
+    if missing:
+        raise StorageError(f"{uri} lacks {', '.join(missing)}; expected the metadata of a version. Rebuild the partition or roll back.")
+    if document.get("format", 1) > FORMAT:
+        raise StorageError(f"{uri} has format {document['format']}; expected at most {FORMAT}. Upgrade this reader.")
+    return dict(document)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

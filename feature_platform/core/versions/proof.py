@@ -1,0 +1,231 @@
+"""What it means that a version is proved: its files compared with the log, and with what they say of each other.
+
+The log's commit record is the truth; ``metadata.json``, ``schema.json`` and the Parquet file's own description must agree with it.
+Reading objects and tables does not belong here (``use_cases.verify``).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from feature_platform.core.contract import documents
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout, partition_of
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.log import Version
+from feature_platform.core.versions.metadata import parse_metadata
+from feature_platform.errors import ContractError, StorageError
+
+Code = Literal[
+    "missing_file",
+    "extra_file",
+    "size_differs",
+    "sha256_differs",
+    "unreadable",
+    "metadata_differs",
+    "schema_differs",
+    "identity_differs",
+    "row_count_differs",
+    "content_hash_differs",
+    "csv_differs",
+    "stale_projection",
+    "source_gone",
+    "source_changed",
+    "source_contract_differs",
+    "transform_differs",
+    "not_reproduced",
+]
+
+RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
+REMOVE: Final = "Remove the object; the platform did not write it."
+HEAL: Final = "Heal latest: the next run does, or `feature-platform doctor --heal` now."
+REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it must be, of one file of a version or of ``latest/``, or of one of a version's sources."""
+
+    code: Code
+    file: str
+    expected: str
+    found: str
+    remedy: str = RESTORE
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.code}: expected {self.expected}, found {self.found}. {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """The outcome of reading a version, or ``latest/``, again.
+
+    Attributes:
+        feature_set: Of what.
+        version: The version that was read.
+        uri: The directory that was read.
+        size_bytes: Bytes read, over all files.
+        row_count: Rows of the Parquet file; None where its bytes are not those that were published, or were not decoded.
+        findings: Everything that is wrong; none means proved.
+    """
+
+    feature_set: str
+    version: str
+    uri: str
+    size_bytes: int
+    row_count: int | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_proved(self) -> bool:
+        return not self.findings
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON values."""
+        return {**asdict(self), "is_proved": self.is_proved, "findings": [asdict(finding) for finding in self.findings]}
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """The outcome of computing a version again from its recorded sources.
+
+    Attributes:
+        feature_set: Of what.
+        version: The version that was computed again.
+        expected: Its content hash by the log.
+        found: The content hash of the rows computed now; None where the sources were not there to compute them.
+        row_count: Rows computed now.
+        findings: What stood in the way or differs; none means reproduced.
+    """
+
+    feature_set: str
+    version: str
+    expected: str
+    found: str | None
+    row_count: int | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def is_reproduced(self) -> bool:
+        return self.found == self.expected
+
+    def document(self) -> dict[str, Any]:
+        """The outcome as JSON values."""
+        return {**asdict(self), "is_reproduced": self.is_reproduced, "findings": [asdict(finding) for finding in self.findings]}
+
+
+def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, FileDigest], remedy: str = RESTORE) -> list[Finding]:
+    """Exactly the files that are expected, each of its size and SHA-256."""
+    findings = [Finding("extra_file", name, "no such object", "an object", REMOVE) for name in present if name not in expected]
+    for name, digest in expected.items():
+        found = present.get(name)
+        if found is None:
+            findings.append(Finding("missing_file", name, f"{digest.size_bytes} bytes", "no object", remedy))
+            continue
+        if found.size_bytes != digest.size_bytes:
+            findings.append(Finding("size_differs", name, f"{digest.size_bytes} bytes", f"{found.size_bytes} bytes", remedy))
+        if found.sha256 != digest.sha256:
+            findings.append(Finding("sha256_differs", name, digest.sha256, found.sha256, remedy))
+    return findings
+
+
+def compare_metadata(body: bytes, *, version: Version, layout: FeatureSetLayout) -> list[Finding]:
+    """``metadata.json`` says what the log says; its own digest is compared with the other files'."""
+    try:
+        document = parse_metadata(body, uri=layout.version_file(version.version, METADATA))
+        as_of = _moment(document["as_of"])
+        digests = {name: (entry["sha256"], entry["bytes"]) for name, entry in document["files"].items()}
+    except (StorageError, ValueError, TypeError, KeyError, AttributeError) as error:
+        return [Finding("unreadable", METADATA, "the metadata of a version", str(error))]
+    expected: dict[str, Any] = {
+        "feature_set": layout.feature_set,
+        "version": version.version,
+        "schema_hash": version.schema_hash,
+        "content_hash": version.content_hash,
+        "feature_uri": layout.version(version.version),
+        "partition": partition_of(version.as_of),
+    }
+    found = {name: document.get(name) for name in expected}
+    for name in (PARQUET, CSV, SCHEMA):
+        digest = version.files.get(name)
+        expected[f"files.{name}"] = digest and (digest.sha256, digest.size_bytes)
+        found[f"files.{name}"] = digests.get(name)
+    return _differences("metadata_differs", METADATA, {**expected, "as_of": version.as_of}, {**found, "as_of": as_of})
+
+
+def compare_schema(body: bytes, *, version: Version, contract: Contract | None) -> list[Finding]:
+    """``schema.json`` is a contract in canonical form whose SHA-256 is the version's ``schema_hash``.
+
+    Args:
+        body: The file.
+        version: As the log describes it.
+        contract: The contract that the version must have been built by; None where any will do.
+    """
+    findings = []
+    digest = hashlib.sha256(body).hexdigest()
+    if digest != version.schema_hash:
+        findings.append(Finding("schema_differs", SCHEMA, f"schema_hash {version.schema_hash}", digest))
+    if contract is not None and contract.schema_hash != version.schema_hash:
+        findings.append(Finding("schema_differs", SCHEMA, f"schema_hash {contract.schema_hash} of the given contract", version.schema_hash))
+    try:
+        canonical = documents.canonical_json(json.loads(body))
+    except ValueError as error:
+        return [*findings, Finding("unreadable", SCHEMA, "a JSON document", str(error))]
+    if canonical != body:
+        findings.append(Finding("schema_differs", SCHEMA, "canonical JSON", "other spacing, order or escapes"))
+    return findings
+
+
+def compare_identity(found: Mapping[str, str], *, version: Version, feature_set: str, write_id: str | None) -> list[Finding]:
+    """The Parquet file's key-value metadata says which version it is.
+
+    Args:
+        found: The file's key-value metadata.
+        version: As the log describes it.
+        feature_set: Of which the version is.
+        write_id: What ``metadata.json`` names; None where that could not be read.
+    """
+    expected = {
+        "feature_set": feature_set,
+        "version": version.version,
+        "schema_hash": version.schema_hash,
+        "content_hash": version.content_hash,
+    }
+    if write_id is not None:
+        expected["write_id"] = write_id
+    said: dict[str, Any] = {name: found.get(name) for name in expected}
+    try:
+        said["as_of"] = _moment(found.get("as_of", ""))
+    except ValueError:
+        said["as_of"] = found.get("as_of")
+    return _differences("identity_differs", PARQUET, {**expected, "as_of": version.as_of}, said)
+
+
+def contract_of(body: bytes, *, feature_set: str) -> Contract:
+    """The contract that a version's ``schema.json`` holds. Its SQL transform, if it had one, is not part of it.
+
+    Raises:
+        ContractError: It is no contract that this release understands.
+    """
+    document = documents.parse_object(body, file=SCHEMA)
+    columns = document.get("columns")
+    is_declarative = isinstance(columns, list) and any(isinstance(column, dict) and "aggregation" in column for column in columns)
+    if not isinstance(columns, list):
+        raise ContractError(f"{SCHEMA} of {feature_set!r} has no columns; expected a contract.")
+    return load_contract(body, file=SCHEMA, expected_name=feature_set, sql=None if is_declarative else "")
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def _differences(code: Code, file: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[Finding]:
+    wrong = [name for name, value in expected.items() if found.get(name) != value]
+    return [Finding(code, file, f"{name} {_spell(expected[name])}", _spell(found.get(name))) for name in wrong]
+
+
+def _spell(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else repr(value)

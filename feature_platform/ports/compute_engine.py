@@ -1,0 +1,46 @@
+"""The compute engine port: judges raw events and computes features. What they mean belongs in ``core``."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawManifest
+from feature_platform.core.events.validated import ValidatedDay
+from feature_platform.core.versions.feature_table import FeatureTable
+
+
+class ComputeEngine(Protocol):
+    """Judges raw events and computes features; equal inputs give equal results, on every run and every engine."""
+
+    def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
+        """Judge every raw row of one day and write what was kept and what was not.
+
+        Afterwards ``quarantine/<source>/dt=…/`` and ``validated/<source>/dt=…/`` hold immutable data files and, written last, a
+        ``manifest.json`` that names them; readers open only what it names. Rows in = rows kept + rows quarantined.
+
+        Raises:
+            InvalidDataError: A raw object cannot be read as a whole (nothing is written), there is no row, or the share of rejected rows
+                is above the source's ``max_rejected_ratio`` (the quarantine is written, the validated day stays as it was).
+            ConflictError: A raw object is not the one that the manifest names any more; nothing is written.
+        """
+
+    def read_day(self, source: SourceContract, partition: str) -> ValidatedDay | None:
+        """The validated day as its manifest describes it, or None where the day was never validated."""
+
+    def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
+        """Compute a feature set as of a moment from the validated days of its window.
+
+        Args:
+            days: Validated days within the window, each once, in any order; a day that is left out counts as one without events.
+
+        Returns:
+            Rows sorted by primary key, each key once, computed now and kept on local disk until the table is dropped.
+
+        Raises:
+            InvalidDataError: A value does not fit the contract, there is no row though ``checks.min_rows`` asks for some, or ``days`` do
+                not belong to the window.
+            ContractError: The contract's SQL transform cannot be run.
+            ConflictError: A validated file is not the one that its day names any more.
+        """

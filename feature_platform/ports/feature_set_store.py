@@ -1,0 +1,134 @@
+"""The feature set store port: versions, log, latest, pins. Which decisions are made belongs in ``core.publishing``."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any, BinaryIO, Protocol
+
+import pyarrow as pa
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.layout import FeatureSetLayout
+from feature_platform.core.publishing.publication import Move, Publication
+from feature_platform.core.publishing.retention import Candidate, Policy, Sweep
+from feature_platform.core.versions.feature_table import FeatureTable
+from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.metadata import Provenance
+
+
+class FeatureSetStore(Protocol):
+    """Feature set versions: committed once, named by a log, shown by ``latest/``, kept by pins, removed by retention.
+
+    Every method may raise :class:`StorageError`, and :class:`UnknownOutcomeError` where a write's fate could not be learned: the same
+    call again settles it. Of a feature set that was never published the history is empty and nothing else exists.
+    """
+
+    def layout(self, feature_set: str) -> FeatureSetLayout:
+        """The keys of one feature set."""
+
+    def history(self, feature_set: str) -> History:
+        """The state that the feature set's log adds up to."""
+
+    def commit(
+        self,
+        table: FeatureTable,
+        *,
+        contract: Contract,
+        template: str,
+        as_of: datetime,
+        provenance: Provenance,
+        idempotency_key: str,
+        actor: str,
+        reason: str = "",
+    ) -> Publication:
+        """Make rows a version, or find the one that they are already. ``latest`` does not move.
+
+        Args:
+            table: One row per key, sorted by it, in the contract's shape.
+            contract: What the rows are.
+            template: Text of the metadata template.
+            as_of: The moment the rows are true as of, UTC, in whole seconds; names the version.
+            provenance: Where the rows came from.
+            idempotency_key: The same for every attempt of one run at one partition.
+            actor: Who publishes.
+            reason: Why, for the log.
+
+        Raises:
+            InvalidDataError: The rows break the contract's shape.
+            ContractError: The template is wrong.
+        """
+
+    def promote(self, feature_set: str, version: str, *, actor: str, reason: str = "") -> Move:
+        """Move latest to a version unless it is older than the head (then ``refusal`` says why), and heal ``latest/`` in any case.
+
+        Raises:
+            NotFoundError: The version was never committed or has expired.
+        """
+
+    def rollback(self, feature_set: str, version: str, *, actor: str, reason: str) -> Move:
+        """Move latest to a version by name, whatever its age.
+
+        Raises:
+            NotFoundError: The version was never committed or has expired.
+        """
+
+    def heal(self, feature_set: str) -> tuple[History, int]:
+        """Make ``latest/`` show the head; the history that was projected, and how many files were written."""
+
+    def metadata(self, feature_set: str, version: str) -> dict[str, Any]:
+        """A version's ``metadata.json``.
+
+        Raises:
+            NotFoundError: There is no such file.
+        """
+
+    def latest_metadata(self, feature_set: str) -> dict[str, Any]:
+        """The ``metadata.json`` that ``latest/`` shows.
+
+        Raises:
+            NotFoundError: Nothing was promoted yet.
+        """
+
+    def readable(self, feature_set: str, version: str) -> Version:
+        """A version that may be read, as its commit record describes it: not expired, or kept by a pin.
+
+        Raises:
+            NotFoundError: It was never committed, or has expired unpinned.
+        """
+
+    def open_features(self, feature_set: str, version: str) -> BinaryIO:
+        """A seekable reader of a committed version's Parquet file, pinned to its present bytes.
+
+        Raises:
+            NotFoundError: The version was never committed, has expired, or its file is gone.
+        """
+
+    def load(self, feature_set: str, version: str) -> pa.Table:
+        """A committed version's rows in memory, with page checksums verified.
+
+        Raises:
+            NotFoundError: As :meth:`open_features`.
+        """
+
+    def pin(self, feature_set: str, version: str, *, name: str, actor: str, reason: str = "") -> bool:
+        """Keep a version from retention; False when that pin existed already.
+
+        Raises:
+            NotFoundError: The version was never committed or has expired, possibly meanwhile.
+            InvalidDataError: The pin's name is not safe in a key.
+        """
+
+    def unpin(self, feature_set: str, version: str, *, name: str) -> None:
+        """Remove a pin.
+
+        Raises:
+            NotFoundError: There is no such pin.
+        """
+
+    def pins(self, feature_set: str) -> dict[str, tuple[str, ...]]:
+        """Pin names by version."""
+
+    def survey(self, feature_set: str, *, policy: Policy, protected: Collection[str] = ()) -> list[Candidate]:
+        """What :meth:`collect` would delete now; writes nothing. ``protected`` are versions that something outside the log names."""
+
+    def collect(self, feature_set: str, *, policy: Policy, actor: str, protected: Callable[[], Collection[str]] = tuple) -> Sweep:
+        """Expire what the policy does not keep, wait its grace, look at pins and ``protected`` again, then delete."""

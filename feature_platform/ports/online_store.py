@@ -1,0 +1,60 @@
+"""The online store port: exact loads of versions and what is known of them. Bytes belong in ``core.online``."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import pyarrow as pa
+
+from feature_platform.core.online.load import LoadReport, OnlineLoad, RepairReport
+from feature_platform.core.online.marker import Marker
+from feature_platform.core.online.parity import OnlineRows, ParityReport
+
+
+class OnlineStore(Protocol):
+    """Where services read features from: per feature view exactly one published version, and a marker that says which.
+
+    Every method raises :class:`StorageError` when the server does not answer in time, is full or fails midway, and
+    :class:`ConfigurationError` when it refuses the credentials, may evict keys, or an unknown Feast is installed.
+    """
+
+    def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None) -> LoadReport:
+        """Make a published version exactly what is online for its view: its entities with its values, and no others.
+
+        On return the marker is ``online``. After an error it is ``loading`` (or what it was, if nothing was written), and the next load
+        of this or a newer publication becomes exact again. Loading the version that is online writes everything once more.
+
+        Args:
+            request: The version; its file is checked before anything is written.
+            progress: Is called with rows written and rows in total.
+
+        Raises:
+            InvalidDataError: The file must not be served; nothing was written.
+            ConflictError: A newer publication is online, another load is running, or took over while this one was frozen.
+        """
+
+    def repair(self, request: OnlineLoad) -> RepairReport:
+        """Scan everything and remove this view's fields from entities that the online version, which is ``request``'s, lacks.
+
+        Raises:
+            ConflictError: Another version is online, or the last load did not finish.
+        """
+
+    def marker(self, *, project: str, view: str) -> Marker | None:
+        """What the store says about a view; None where it says nothing."""
+
+    def parity(
+        self,
+        request: OnlineLoad,
+        *,
+        limit: int | None,
+        now_us: int,
+        read: Callable[[pa.RecordBatch, pa.Array], OnlineRows] | None = None,
+    ) -> ParityReport:
+        """Compare what is online with a published version.
+
+        Args:
+            request: The version that should be online.
+            limit: Rows above which a sample by key hash is compared; None compares everything.
+            now_us: Now (Unix time, microseconds), to count entities older than the ttl.
+            read: Reads published rows (and their Redis keys) back, e.g. through Feast's SDK; the stored bytes where left out.
+        """
