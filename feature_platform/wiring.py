@@ -1,65 +1,112 @@
-"""Where ports meet adapters: one environment's stores, engine and catalog, built on first use.
+"""Where ports meet adapters: one environment's stores, engine and catalog, each constructed when it is first used.
 
-The CLI and Dagster both start here, so that a step does the same whoever runs it. Decisions do not belong here.
+The only place that constructs adapters; the command line, Dagster, Feast's plugins and the server all start here, so that a step does the
+same whoever runs it. Decisions do not belong here.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.core.contract.catalog import Catalog
-from feature_platform.settings import Settings, load_settings
+from feature_platform.core.layout import registry_uri
+from feature_platform.settings import Settings, load_settings, s3_endpoint_url
 
 if TYPE_CHECKING:
-    from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
-    from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+    from feature_platform.adapters.feast.repository import Environment
+    from feature_platform.ports.compute_engine import ComputeEngine
+    from feature_platform.ports.feature_registry import FeatureRegistry
+    from feature_platform.ports.feature_set_store import FeatureSetStore
     from feature_platform.ports.object_store import ObjectStore
     from feature_platform.ports.online_store import OnlineStore
+    from feature_platform.ports.raw_events import RawEvents
+
+T = TypeVar("T")
+
+SCRATCH_URI = "s3://in-memory/work"
+"""Where a bench writes; its object store keeps that in memory."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """See :class:`ports.platform.Bench`."""
+
+    raw: "RawEvents"
+    engine: "ComputeEngine"
+
+
 class Platform:
-    """One environment. Building it opens no connection and imports no heavy library; each part does so when it is first used."""
+    """One environment; see :class:`ports.platform.Platform`.
 
-    settings: Settings
-    catalog: Catalog
+    Constructing it opens no connection and imports no heavy library; each port does so when it is first used.
+
+    Args:
+        settings: Where everything is.
+        catalog: Every contract.
+        ports: Ports to use instead of the environment's own, by name: ``objects``, ``raw``, ``feature_sets``, ``engine``, ``online``,
+            ``registry``. Those that build on a replaced one use it.
+
+    Raises:
+        TypeError: There is no port of that name.
+    """
+
+    def __init__(self, *, settings: Settings, catalog: Catalog, **ports: object) -> None:
+        unknown = ports.keys() - {"objects", "raw", "feature_sets", "engine", "online", "registry"}
+        if unknown:
+            raise TypeError(f"Platform has no port named {', '.join(sorted(unknown))}")
+        self.settings, self.catalog = settings, catalog
+        self._given = ports
+
+    @property
+    def project(self) -> str:
+        """The Feast project that serves this environment."""
+        return self.settings.feast_project
+
+    @property
+    def first_day(self) -> date:
+        """The first daily partition."""
+        return self.settings.start_date
 
     @cached_property
     def objects(self) -> "ObjectStore":
         """The object store that every URI of the settings lies in."""
-        from feature_platform.adapters.object_store.s3 import S3ObjectStore
-
-        return S3ObjectStore()
+        return self._port("objects", s3_at)
 
     @cached_property
-    def feature_sets(self) -> "ObjectFeatureSetStore":
+    def raw(self) -> "RawEvents":
+        """Raw events below the raw URI."""
+        return self._port("raw", lambda: _raw(self.objects, self.settings.raw_uri))
+
+    @cached_property
+    def feature_sets(self) -> "FeatureSetStore":
         """Feature set versions below the feature base."""
-        from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
-
-        return ObjectFeatureSetStore(self.objects, feature_base=self.settings.feature_base, workdir=self.workdir)
+        return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self.objects, workdir=self.workdir))
 
     @cached_property
-    def engine(self) -> "DuckDBEngine":
+    def engine(self) -> "ComputeEngine":
         """What validates days and computes features."""
-        from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
-
-        return DuckDBEngine(self.objects, work_uri=self.settings.work_uri, workdir=self.workdir)
+        return self._port("engine", lambda: _duckdb(self.objects, self.settings.work_uri, self.workdir))
 
     @cached_property
     def online(self) -> "OnlineStore":
         """The online store behind Feast's connection string."""
-        from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
-
-        return RedisOnlineStore(self.settings.redis)
+        return self._port("online", lambda: online_store_at(self.settings.redis))
 
     @cached_property
-    def feast_store(self) -> Any:
-        """The environment's Feast store; importing Feast takes seconds."""
-        from feature_platform.adapters.feast.repository import open_store
+    def registry(self) -> "FeatureRegistry":
+        """The environment's Feast registry."""
+        return self._port("registry", lambda: _feast(self.settings))
 
-        return open_store(self.settings)
+    def bench(self, raw_uri: str, recorded: Collection[str]) -> Bench:
+        """See :meth:`ports.platform.Platform.bench`."""
+        from feature_platform.adapters.object_store.recorded import RecordedObjects
+
+        objects = RecordedObjects(self.objects, recorded)
+        return Bench(_raw(objects, raw_uri), _duckdb(objects, SCRATCH_URI, self.workdir))
 
     @cached_property
     def workdir(self) -> Path:
@@ -68,13 +115,70 @@ class Platform:
         directory.mkdir(parents=True, exist_ok=True)
         return directory
 
+    def _port(self, name: str, construct: Callable[[], T]) -> T:
+        return cast("T", self._given[name]) if name in self._given else construct()
 
-def open_platform(settings: Settings | None = None) -> Platform:
-    """The platform of the environment variables, or of given settings.
+
+def open_platform(settings: Settings | None = None, **ports: object) -> Platform:
+    """The platform of the environment variables, or of given settings, with ports replaced by keyword.
 
     Raises:
         ConfigurationError: Settings are missing or wrong.
         ContractError: A contract is wrong.
     """
     settings = settings or load_settings()
-    return Platform(settings=settings, catalog=load_catalog(settings.contracts_dir))
+    return Platform(settings=settings, catalog=load_catalog(settings.contracts_dir), **ports)
+
+
+def feature_sets_at(
+    feature_base: str, *, objects: "ObjectStore | None" = None, workdir: Path | None = None, endpoint_url: str | None = None
+) -> "FeatureSetStore":
+    """Feature set versions below a base URI; on S3, at the environment's endpoint or a given one, where no object store is given."""
+    from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+
+    return ObjectFeatureSetStore(objects or s3_at(endpoint_url), feature_base=feature_base, workdir=workdir)
+
+
+def online_store_at(connection_string: str) -> "OnlineStore":
+    """The online store behind Feast's connection string."""
+    from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
+
+    return RedisOnlineStore(connection_string)
+
+
+def s3_at(endpoint_url: str | None = None) -> "ObjectStore":
+    """The S3 that the environment names, or the one at an endpoint."""
+    from feature_platform.adapters.object_store.s3 import S3ObjectStore
+
+    return S3ObjectStore(endpoint_url=endpoint_url)
+
+
+def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":
+    from feature_platform.adapters.events.raw_files import RawFiles
+
+    return RawFiles(objects, uri)
+
+
+def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path) -> "ComputeEngine":
+    from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+
+    return DuckDBEngine(objects, work_uri=work_uri, workdir=workdir)
+
+
+def feast_environment(settings: Settings) -> "Environment":
+    """Where an environment's Feast finds things."""
+    from feature_platform.adapters.feast.repository import Environment
+
+    return Environment(
+        project=settings.feast_project,
+        registry_uri=registry_uri(settings.registry_uri, settings.env),
+        feature_base=settings.feature_base,
+        redis=settings.redis,
+        s3_endpoint=s3_endpoint_url(),
+    )
+
+
+def _feast(settings: Settings) -> "FeatureRegistry":
+    from feature_platform.adapters.feast.registry import FeastRegistry
+
+    return FeastRegistry(feast_environment(settings))

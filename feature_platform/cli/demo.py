@@ -143,22 +143,18 @@ def _print_versions(terminal: Console, platform: Platform) -> None:
     for version in history.live:
         facts = platform.feature_sets.metadata(FEATURE_SET, version.version)
         is_head = history.head is not None and history.head.version == version.version
-        table.add_row(
-            version.version, str(facts["row_count"]), version.content_hash[:12], facts["supersedes"] or "", "latest" if is_head else ""
-        )
+        table.add_row(version.version, str(facts.row_count), version.content_hash[:12], facts.supersedes or "", "latest" if is_head else "")
     terminal.print(table)
 
 
 def _print_users(terminal: Console, platform: Platform, days: list[date]) -> None:
     """Raw facts → file values → online values, for a few users."""
-    from feature_platform.adapters.feast.reading import read_online
-
     contract = platform.catalog.contract(FEATURE_SET)
     head = platform.feature_sets.history(FEATURE_SET).head
     if head is None:
         return
     published = {row["user_id"]: row for row in platform.feature_sets.load(FEATURE_SET, head.version).to_pylist()}
-    served = {row["user_id"]: row for row in read_online(platform.feast_store, contract, [{"user_id": user} for user in SHOWN])}
+    served = {row["user_id"]: row for row in platform.registry.read(contract, [{"user_id": user} for user in SHOWN])}
     table = Table(title=f"\nFrom raw events to online values, {head.version}", title_justify="left")
     for name in ("user", "feature", "counted in the raw files", "features.parquet", "online, by Feast"):
         table.add_column(name, overflow="fold")

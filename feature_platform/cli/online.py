@@ -19,13 +19,12 @@ def get(
     """Read entities as a service does, through Feast. Exits 1 when an entity is not served."""
     from datetime import UTC, datetime
 
-    from feature_platform.adapters.feast.reading import read_online
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
     contract = platform.catalog.contract(feature_set)
     keys = parse_keys(key, types={c.name: c.type for c in contract.all_columns if c.name in contract.primary_keys})
-    rows = read_online(platform.feast_store, contract, keys)
+    rows = platform.registry.read(contract, keys)
     show(rows, as_json=as_json, title=f"{feature_set} online")
     absent = [row for row in rows if all(row[column.name] is None for column in contract.feature_columns)]
     if not absent:
@@ -74,11 +73,11 @@ def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
 @command
 def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Scan the whole online store and remove what the version that is online lacks; for a store whose history nobody knows."""
-    from feature_platform.use_cases.serve import servable_head
+    from feature_platform.use_cases import serve
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    report = platform.online.repair(servable_head(platform, platform.catalog.contract(feature_set)).load)
+    report = serve.repair(platform, platform.catalog.contract(feature_set))
     row = {"feature_set": feature_set, "version": report.marker.target.version, "scanned": report.scanned, "removed": report.removed}
     show_one(row, as_json=as_json, title="repaired")
 

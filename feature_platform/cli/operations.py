@@ -2,11 +2,14 @@
 
 import getpass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
+
+if TYPE_CHECKING:
+    from feature_platform.use_cases.inspect import Status
 
 Version = Annotated[str, typer.Argument(help="A version id, v_YYYYMMDDTHHMMSS.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the log.", show_default=False)]
@@ -14,7 +17,7 @@ Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the lo
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the tree."""
-    for function in (status, verify, reproduce, doctor, rollback, pin, unpin, gc):
+    for function in (status, verify, reproduce, doctor, rollback, pin, unpin, gc, decommission):
         app.command()(function)
 
 
@@ -24,15 +27,31 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Per feature set: newest version, latest, what is online, age, rows, hash, and whether all agree. Exits 1 where they do not."""
-    from feature_platform.use_cases.inspect import feature_set_status
+    from feature_platform.use_cases import inspect
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
     names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)
-    rows = [feature_set_status(platform, name, now=datetime.now(UTC)) for name in names]
-    show(rows, as_json=as_json, title=f"Environment {platform.settings.env}")
-    if any(row["agreement"] != "ok" for row in rows):
+    found = [inspect.status(platform, platform.catalog.contract(name), now=datetime.now(UTC)) for name in names]
+    show([_status_row(status) for status in found], as_json=as_json, title=f"Environment {platform.settings.env}")
+    if any(status.findings for status in found):
         raise typer.Exit(FINDING)
+
+
+def _status_row(status: "Status") -> dict[str, Any]:
+    latest, online = status.latest, status.online
+    return {
+        "feature_set": status.contract.feature_set,
+        "newest": status.newest.version if status.newest else None,
+        "latest": latest.version if latest else None,
+        "online": online.target.version if online else None,
+        "online_since": online.since if online else None,
+        "age": str(status.age).split(".")[0] if status.age is not None else None,
+        "rows": status.metadata.row_count if status.metadata else None,
+        "schema_hash": status.contract.schema_hash[:12],
+        "content_hash": latest.content_hash[:12] if latest else None,
+        "agreement": "; ".join(finding.sentence for finding in status.findings) or "ok",
+    }
 
 
 @command
@@ -42,35 +61,38 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Prove a version: four files, sizes, hashes, contract, rows; for latest also registry and online values. Exits 1 on a finding."""
-    from feature_platform.use_cases.inspect import verify_feature_set
+    from feature_platform.core.versions.findings import documents
+    from feature_platform.use_cases.inspect import prove
     from feature_platform.wiring import open_platform
 
-    report = verify_feature_set(open_platform(), feature_set, version=version)
+    platform = open_platform()
+    proof = prove(platform, platform.catalog.contract(feature_set), version=version)
+    checks = [
+        {"check": p.what, "result": f"{len(p.findings)} finding(s)" if p.findings else "ok", "seconds": p.elapsed_s} for p in proof.probes
+    ]
+    findings = documents(proof.findings)
     if as_json:
-        show_one(report, as_json=True)
+        show_one({"feature_set": feature_set, "version": proof.version, "checks": checks, "findings": findings}, as_json=True)
     else:
-        show(report["checks"], as_json=False, title=f"{feature_set} {report['version']}")
-        show(report["findings"], as_json=False, title="Findings", empty=f"Proved: {report['version']} is what was published.")
-    if report["findings"]:
+        show(checks, as_json=False, title=f"{feature_set} {proof.version}")
+        show(findings, as_json=False, title="Findings", empty=f"Proved: {proof.version} is what was published.")
+    if findings:
         raise typer.Exit(FINDING)
 
 
 @command
 def reproduce(feature_set: FeatureSet, version: Version, as_json: AsJson = False) -> None:
     """Rebuild a version in memory from the raw objects its metadata names, and compare. Exits 1 when it differs or a source changed."""
-    from dataclasses import asdict
-
+    from feature_platform.core.versions.findings import documents
     from feature_platform.use_cases import reproduce as reproduction
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    contract = platform.catalog.contract(feature_set)
-    source = platform.catalog.source_of(contract)
-    report = reproduction.reproduce(platform.feature_sets, feature_set, version, contract=contract, source=source)
+    report = reproduction.reproduce(platform, platform.catalog.contract(feature_set), version)
     if as_json:
-        show_one(asdict(report), as_json=True)
+        show_one(report.document(), as_json=True)
     else:
-        rows = [asdict(finding) for finding in report.findings]
+        rows = documents(report.findings)
         show(rows, as_json=False, title="Findings", empty=f"Reproduced: the same rows follow from the recorded sources of {version}.")
     if report.findings:
         raise typer.Exit(FINDING)
@@ -92,7 +114,11 @@ def doctor(
         for name in names:
             _, writes = platform.feature_sets.heal(name)
             say(f"{name}: latest/ {'was healed, ' + str(writes) + ' file(s) written' if writes else 'shows the head'}.")
-    found = [drift for name in names for drift in drifts(platform, name)]
+    found = [
+        {"feature_set": name, "part": finding.file, "drift": finding.sentence, "remedy": finding.remedy}
+        for name in names
+        for finding in drifts(platform, platform.catalog.contract(name))
+    ]
     show(found, as_json=as_json, title="Drifts", empty="Contract, log, latest, registry and online store agree.")
     if found:
         raise typer.Exit(FINDING)
@@ -142,23 +168,41 @@ def gc(
 ) -> None:
     """Delete what nothing needs: versions beyond the policy and leftovers of crashed builds. A dry run unless --delete is given."""
     from feature_platform.core.publishing.retention import Policy, describe
-    from feature_platform.use_cases.inspect import online_versions
+    from feature_platform.use_cases import retain
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
     platform.catalog.contract(feature_set)
     policy = Policy(keep_newest=keep, keep_days=keep_days, grace_s=grace_s, leftover_age=timedelta(days=1))
     if not delete:
-        found = platform.feature_sets.survey(feature_set, policy=policy, protected=online_versions(platform, feature_set))
+        found = retain.survey(platform, feature_set, policy=policy)
         show([describe(c) for c in found], as_json=as_json, title="Would be deleted", empty="Nothing to delete.")
         return
     say(f"Expiring, then waiting {grace_s:.0f} s for readers and pins before deleting.")
-    sweep = platform.feature_sets.collect(
-        feature_set, policy=policy, actor=_actor(), protected=lambda: online_versions(platform, feature_set)
-    )
+    sweep = retain.collect(platform, feature_set, policy=policy, actor=_actor())
     rows: list[dict[str, Any]] = [{**describe(c), "outcome": "deleted"} for c in sweep.deleted]
     rows += [{"version": v, "reason": why, "objects": "", "bytes": "", "outcome": "kept"} for v, why in sweep.spared.items()]
     show(rows, as_json=as_json, title="Collected", empty="Nothing to delete.")
+
+
+@command
+def decommission(
+    feature_set: FeatureSet,
+    remove: Annotated[bool, typer.Option("--remove", help="Really remove; without it nothing is written.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a feature set out of service: registry and online values go, versions stay. A dry run unless --remove is given."""
+    from feature_platform.use_cases import decommission as use_case
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    contract = platform.catalog.contract(feature_set)
+    done = use_case.decommission(platform, contract) if remove else use_case.plan(platform, contract)
+    rows = [{"what": item, "outcome": "removed" if remove else "would be removed"} for item in done.registered]
+    rows += [{"what": f"online values of {done.online}", "outcome": "removed" if remove else "would be removed"}] if done.online else []
+    show(rows, as_json=as_json, title=feature_set, empty=f"{feature_set} is neither registered nor online.")
+    if rows and not remove:
+        say(f"Nothing was removed; add --remove. Materializing {feature_set}_online later brings it back.")
 
 
 def _actor() -> str:

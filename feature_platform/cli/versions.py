@@ -65,7 +65,7 @@ def show_version(
         for r in history.records
         if version in {r.version, r.from_version}
     ]
-    show_document({**platform.feature_sets.metadata(feature_set, found.version), "log": records}, as_json=as_json)
+    show_document({**platform.feature_sets.metadata(feature_set, found.version).document, "log": records}, as_json=as_json)
 
 
 app.command(name="show")(show_version)

@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from feature_platform.core import layout
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.defs.summary import summaries
 from feature_platform.settings import Settings
@@ -25,6 +24,10 @@ JOB_NAME: Final = "daily_features"
 ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
 """Tag that the instance's run queue limits to one run at a time."""
 WATCHED_DAYS: Final = 14
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def features_job() -> "AssetJob":
@@ -45,7 +48,7 @@ def daily_schedule(job: "AssetJob", *, settings: Settings) -> "PartitionedSchedu
     )
 
 
-def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings) -> dg.SensorDefinition:
+def raw_sensor(catalog: Catalog, *, job: "AssetJob", first_day: date, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
     """Rebuilds a day whose raw objects changed after it had been seen: late or corrected deliveries.
 
     Objects are compared by key and ETag, because a rewritten key does not look newer to a key cursor. The first evaluation only takes
@@ -56,8 +59,8 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings) -> dg.S
     @dg.sensor(name="raw_data_changed", job=job, minimum_interval_seconds=300, description=(raw_sensor.__doc__ or "").split("\n")[0])
     def changed(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult | dg.SkipReason:
         seen = json.loads(context.cursor) if context.cursor else None
-        today = datetime.now(UTC).date()
-        found = {day: _fingerprint(platform, sorted(catalog.sources), day) for day in _watched_days(settings, today=today)}
+        today = clock().date()
+        found = {day: _fingerprint(platform, sorted(catalog.sources), day) for day in _watched_days(first_day, today=today)}
         found = {day: digest for day, digest in found.items() if digest}
         new = [day for day, digest in found.items() if seen is not None and seen.get(day) != digest and day < today.isoformat()]
         requests = [
@@ -74,20 +77,16 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings) -> dg.S
     return changed
 
 
-def _watched_days(settings: Settings, *, today: date) -> Iterator[str]:
+def _watched_days(first_day: date, *, today: date) -> Iterator[str]:
     for back in range(WATCHED_DAYS, -1, -1):
         day = today - timedelta(days=back)
-        if day >= settings.start_date:
+        if day >= first_day:
             yield day.isoformat()
 
 
 def _fingerprint(platform: Platform, sources: Sequence[str], day: str) -> str | None:
     """A digest of a day's keys and ETags over all sources; None where there is nothing."""
-    listed = [
-        f"{info.uri} {info.etag} {info.modified_at.isoformat()}"
-        for source in sources
-        for info in platform.objects.scan(layout.raw_partition(platform.settings.raw_uri, source, day))
-    ]
+    listed = [f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for source in sources for info in platform.raw.listed(source, day)]
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:20] if listed else None
 
 

@@ -16,7 +16,8 @@ from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.presentation import table
 from feature_platform.errors import NotFoundError
-from feature_platform.use_cases.serve import judge, parity
+from feature_platform.use_cases.promote import judge
+from feature_platform.use_cases.serve import compare
 from feature_platform.wiring import Platform
 
 
@@ -52,7 +53,7 @@ def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: dg.RetryPolic
     @dg.asset_check(asset=asset, name="parity", blocking=True, retry_policy=retry, description="Online values equal the published file.")
     def check_parity(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
         with as_dagster_failures():
-            report = parity(platform, contract)
+            report = compare(platform, contract)
         counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "expired": report.expired}
         rows = [{"feature": name, **asdict(counted)} for name, counted in report.features.items()]
         return dg.AssetCheckResult(

@@ -1,24 +1,21 @@
 """Assets of a feature set: its versions, and the latest pointer. Serving does not belong here (``defs.serving_assets``)."""
 
 import time
-from importlib.metadata import version as installed_version
+from collections.abc import Callable
 from typing import Any
 
 import dagster as dg
 
-from feature_platform.adapters.events.raw_files import discover_raw
-from feature_platform.core import layout
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
-from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.defs import presentation
-from feature_platform.defs.builds import FeatureBuild, FeatureBuilds
+from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import partitions_of
-from feature_platform.defs.source_assets import validated_key, validated_metadata
+from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported
-from feature_platform.errors import InvalidDataError, NotFoundError
-from feature_platform.use_cases.serve import LatestMove, move_latest
+from feature_platform.use_cases.build import FeatureBuilds, build
+from feature_platform.use_cases.promote import LatestMove, move_latest
 from feature_platform.wiring import Platform
 
 IO_MANAGER_KEY = "feature_set_io_manager"
@@ -46,8 +43,8 @@ def features_asset(
         io_manager_key=IO_MANAGER_KEY,
         code_version=contract.schema_hash[:16],
         kinds={"duckdb", "s3"},
-        owners=[contract.owner if "@" in contract.owner else f"team:{contract.owner}"] if contract.owner else None,
-        description=contract.description or None,
+        owners=owners_of(contract.owner),
+        description=contract.description or f"Versions of feature set `{contract.feature_set}`, one for each day.",
         metadata={
             presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
             presentation.COLUMN_LINEAGE: presentation.lineage(contract, upstream=upstream, source=source),
@@ -57,58 +54,24 @@ def features_asset(
     def features(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> FeatureBuilds:
         with reported(context, feature_set=contract.feature_set, is_last=False):
             started = time.monotonic()
-            builds = {key: build_partition(context, platform, contract, source, partition=key) for key in partitions_of(context)}
+            told = _told(context, source)
+            builds = {key: build(platform, contract, key, run_id=context.run.run_id, on_validated=told) for key in partitions_of(context)}
             context.add_output_metadata({"seconds": round(time.monotonic() - started, 3)})
             return builds
 
     return features
 
 
-def build_partition(
-    context: dg.AssetExecutionContext, platform: Platform, contract: Contract, source: SourceContract, *, partition: str
-) -> FeatureBuild:
-    """The rows of one partition, from the validated events of its window.
+def _told(context: dg.AssetExecutionContext, source: SourceContract) -> Callable[[ValidatedDay], None]:
+    """Record a day of the window that had to be validated now as what it is: a materialization of the validated asset."""
 
-    Raises:
-        InvalidDataError: Upstream delivered nothing for the partition itself.
-    """
-    moment = layout.as_of(partition)
-    wanted = layout.window_partitions(moment, days=contract.window_days)
-    first = platform.settings.start_date.isoformat()
-    found = {key: _validated_day(context, platform, source, partition=key) for key in wanted if key >= first or key == partition}
-    days = [day for day in found.values() if day is not None]
-    if found[partition] is None:
-        raise InvalidDataError(
-            f"{contract.feature_set} {partition}: no validated events of {source.source!r}; expected that day's. Load it."
+    def tell(day: ValidatedDay) -> None:
+        context.log.info(f"{source.source} {day.partition} lies in the window and was not validated under this contract yet; done now.")
+        context.log_event(
+            dg.AssetMaterialization(validated_key(source.source), partition=day.partition, metadata=presentation.validated_day(source, day))
         )
-    sources = [SourceObject(o.uri, o.etag, o.size_bytes, day.partition) for day in days for o in day.raw.objects]
-    provenance = Provenance(
-        sources=sources,
-        partitions=[day.partition for day in days],
-        missing_partitions=[key for key in wanted if found.get(key) is None],
-        code_version=installed_version("feature-platform"),
-        run_id=context.run.run_id,
-        extra={"source_hash": source.schema_hash, "sql_hash": contract.sql_hash},
-    )
-    return FeatureBuild(table=platform.engine.build(contract, source, as_of=moment, days=days), as_of=moment, provenance=provenance)
 
-
-def _validated_day(context: dg.AssetExecutionContext, platform: Platform, source: SourceContract, *, partition: str) -> ValidatedDay | None:
-    """A day of the window; validated here and now where upstream has it and nobody validated it yet, None where upstream has nothing.
-
-    Without this a single partition could be built only after its whole window was, or would silently lack days that exist.
-    """
-    day = platform.engine.read_day(source, partition)
-    if day is not None and day.source_hash == source.schema_hash:
-        return day
-    try:
-        manifest = discover_raw(platform.objects, platform.settings.raw_uri, source, partition=partition)
-    except NotFoundError:
-        return None
-    context.log.info(f"{source.source} {partition} lies in the window and was not validated under this contract yet; doing so now.")
-    day = platform.engine.validate(source, manifest)
-    context.log_event(dg.AssetMaterialization(validated_key(source.source), partition=partition, metadata=validated_metadata(source, day)))
-    return day
+    return tell
 
 
 def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
@@ -121,6 +84,7 @@ def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
         retry_policy=retry,
         kinds={"s3"},
+        owners=owners_of(contract.owner),
         description=f"`latest/` of {contract.feature_set}: four files of the newest version that passed its checks; what Feast reads.",
     )
     def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
@@ -140,16 +104,16 @@ def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
 def _latest_metadata(platform: Platform, contract: Contract, move: LatestMove) -> dict[str, Any]:
     facts = platform.feature_sets.metadata(contract.feature_set, move.version.version)
     return {
-        presentation.ROW_COUNT: facts["row_count"],
+        presentation.ROW_COUNT: facts.row_count,
         presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
         presentation.URI: platform.feature_sets.layout(contract.feature_set).latest,
         "version": move.version.version,
         "sequence": move.sequence,
         "previous": move.previous or "",
         "has_moved": move.has_moved,
-        "as_of": facts["as_of"],
-        "schema_hash": facts["schema_hash"],
-        "content_hash": facts["content_hash"],
-        "bytes": sum(file["bytes"] for file in facts["files"].values()),
+        "as_of": facts.document["as_of"],
+        "schema_hash": facts.schema_hash,
+        "content_hash": facts.content_hash,
+        "bytes": facts.size_bytes,
         "refused": presentation.table([{"refused": line} for line in move.refused]) if move.refused else "none",
     }

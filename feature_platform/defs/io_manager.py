@@ -13,11 +13,12 @@ import pyarrow as pa
 from feature_platform.core.layout import as_of
 from feature_platform.core.publishing.publication import Publication
 from feature_platform.defs import presentation
-from feature_platform.defs.builds import FeatureBuild, FeatureBuilds
 from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported
 from feature_platform.errors import NotFoundError
+from feature_platform.use_cases.build import FeatureBuild, FeatureBuilds
+from feature_platform.use_cases.commit import commit
 from feature_platform.wiring import Platform
 
 
@@ -41,13 +42,13 @@ class S3FeatureSetIOManager(dg.IOManager):
             newest = max(published)
             catalog = self._platform.catalog
             contract = catalog.contract(name)
-            rows = sum(publication.metadata["row_count"] for publication in published.values())
+            rows = sum(publication.metadata.row_count for publication in published.values())
             report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
             lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
             for partition, publication in published.items():
                 told = presentation.published(contract, publication, lineage=lineage, preview=self._preview(obj[partition]))
                 context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=partition)
-            data_version = dg.DataVersion("+".join(str(p.metadata["content_hash"])[:16] for _, p in sorted(published.items()))[:200])
+            data_version = dg.DataVersion("+".join(p.metadata.content_hash[:16] for _, p in sorted(published.items()))[:200])
             context.step_context.set_data_version(context.asset_key, data_version)
 
     def load_input(self, context: dg.InputContext) -> pa.Table | pd.DataFrame | dict[str, Any]:
@@ -67,18 +68,9 @@ class S3FeatureSetIOManager(dg.IOManager):
 
     def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild) -> Publication:
         name = _feature_set(context)
-        catalog = self._platform.catalog
-        publication = self._platform.feature_sets.commit(
-            build.table,
-            contract=catalog.contract(name),
-            template=catalog.templates[name],
-            as_of=build.as_of,
-            provenance=build.provenance,
-            idempotency_key=f"{build.provenance.run_id}:{partition}",
-            actor=f"dagster run {build.provenance.run_id}",
-        )
+        publication = commit(self._platform, name, partition, build)
         word = "published" if publication.is_new else "unchanged, already published as"
-        context.log.info(f"{name} {partition}: {word} {publication.version}, {publication.metadata['row_count']} rows, {publication.uri}")
+        context.log.info(f"{name} {partition}: {word} {publication.version}, {publication.metadata.row_count} rows, {publication.uri}")
         return publication
 
     def _load(self, name: str, partition: str | None, context: dg.InputContext) -> pa.Table | pd.DataFrame:

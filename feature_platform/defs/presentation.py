@@ -7,7 +7,10 @@ import dagster as dg
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawManifest
+from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.versions.version_metadata import ColumnSummary, VersionMetadata
 
 PREVIEW_ROWS: Final = 10
 ROW_COUNT: Final = "dagster/row_count"
@@ -77,38 +80,70 @@ def lineage(contract: Contract, *, upstream: dg.AssetKey, source: SourceContract
     )
 
 
+def raw_day(manifest: RawManifest) -> dict[str, Any]:
+    """What the UI shows of a day's raw objects."""
+    objects = manifest.objects
+    return {
+        ROW_COUNT: manifest.rows,
+        URI: objects[0].uri.rsplit("/", 1)[0] if objects else "",
+        "objects": len(objects),
+        "bytes": manifest.size_bytes,
+        "ignored": ", ".join(manifest.ignored) or "none",
+        "sources": table(
+            [{"uri": o.uri, "etag": o.etag, "bytes": o.size_bytes, "rows": o.rows, "modified_at": o.modified_at} for o in objects]
+        ),
+    }
+
+
+def validated_day(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
+    """What the UI shows of a validated day."""
+    return {
+        ROW_COUNT: day.kept,
+        COLUMN_SCHEMA: source_schema(source),
+        URI: day.files[0].uri.rsplit("/", 1)[0] if day.files else "",
+        "rows_in": day.rows_in,
+        "rows_kept": day.kept,
+        "rows_quarantined": day.quarantined,
+        "rejected_ratio": day.quarantined / day.rows_in if day.rows_in else 0.0,
+        "quarantined_by_reason": table([{"reason": reason, "rows": count} for reason, count in day.rejected.items()]),
+        "source_hash": source.schema_hash,
+        "bytes": sum(file.size_bytes for file in day.files),
+        "files": table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in day.files]),
+        "quarantine": table([{"uri": file.uri, "rows": file.rows} for file in day.quarantine]),
+    }
+
+
 def published(
     contract: Contract, publication: Publication, *, lineage: dg.TableColumnLineage, preview: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Metadata of one materialized partition of a feature set."""
     facts = publication.metadata
-    files = facts["files"]
     return {
-        ROW_COUNT: facts["row_count"],
+        ROW_COUNT: facts.row_count,
         COLUMN_SCHEMA: contract_schema(contract),
         COLUMN_LINEAGE: lineage,
         URI: publication.uri,
         "version": publication.version,
         "is_new": publication.is_new,
-        "as_of": facts["as_of"],
-        "schema_hash": facts["schema_hash"],
-        "content_hash": facts["content_hash"],
-        "supersedes": facts["supersedes"] or "",
-        "bytes": sum(file["bytes"] for file in files.values()),
-        "files": table([{"file": name, **file} for name, file in files.items()]),
-        "sources": table([{"uri": s["uri"], "etag": s["etag"], "bytes": s["bytes"]} for s in facts["source"]]),
-        "missing_partitions": ", ".join(facts["window"]["missing"]) or "none",
-        "statistics": table([{"column": name, **_brief(values)} for name, values in facts["statistics"].items()]),
+        "as_of": facts.document["as_of"],
+        "schema_hash": facts.schema_hash,
+        "content_hash": facts.content_hash,
+        "supersedes": facts.supersedes or "",
+        "bytes": facts.size_bytes,
+        "files": table([{"file": name, "sha256": file.sha256, "bytes": file.size_bytes} for name, file in facts.files.items()]),
+        "sources": table([{"uri": s.uri, "etag": s.etag, "bytes": s.bytes} for s in facts.sources]),
+        "missing_partitions": ", ".join(facts.missing_partitions) or "none",
+        "statistics": table([{"column": name, **_brief(values)} for name, values in facts.statistics.items()]),
         "null_ratio": _null_ratio(facts),
         "preview": table(preview),
     }
 
 
-def _brief(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: values.get(name) for name in ("nulls", "min", "max", "mean", "distinct")}
+def _brief(values: ColumnSummary) -> dict[str, Any]:
+    return {name: getattr(values, name) for name in ("nulls", "min", "max", "mean", "distinct")}
 
 
-def _null_ratio(facts: Mapping[str, Any]) -> float:
+def _null_ratio(facts: VersionMetadata) -> float:
     """The share of null cells in the table: one number that the UI plots over time."""
-    cells = facts["row_count"] * max(len(facts["statistics"]), 1)
-    return sum(values["nulls"] for values in facts["statistics"].values()) / cells if cells else 0.0
+    cells = facts.row_count * max(len(facts.statistics), 1)
+    return sum(values.nulls for values in facts.statistics.values()) / cells if cells else 0.0

@@ -1,4 +1,4 @@
-"""The asset that serves a feature set: contract applied to Feast, latest loaded into Redis, and read back. Loading does not belong here."""
+"""The asset that serves a feature set: contract applied to Feast, latest loaded into Redis. Loading does not belong here."""
 
 import time
 from collections.abc import Callable
@@ -9,6 +9,7 @@ import dagster as dg
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.defs import presentation
 from feature_platform.defs.feature_assets import latest_key
+from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.summary import reported
 from feature_platform.use_cases.serve import serve
 from feature_platform.wiring import Platform
@@ -31,13 +32,14 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
         retry_policy=retry,
         kinds={"feast", "redis"},
+        owners=owners_of(contract.owner),
         description=f"{contract.feature_set} as Feast serves it from Redis: the rows of `latest/`, all of them and no others.",
     )
     def online(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=contract.feature_set) as report:
             served = serve(platform, contract, progress=_told(context))
             load = served.load
-            report.add(version=load.version, uri=f"redis {platform.settings.feast_project}:{contract.feature_set}", rows=load.rows)
+            report.add(version=load.version, uri=f"redis {platform.project}:{contract.feature_set}", rows=load.rows)
             return dg.MaterializeResult(
                 metadata={
                     presentation.ROW_COUNT: load.rows,
@@ -48,9 +50,7 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
                     "schema_hash": load.marker.target.schema_hash,
                     "served_since": load.marker.since,
                     "entities_removed": load.removed + load.swept,
-                    "rows_read_back": served.sampled,
-                    "rows_past_ttl": served.expired,
-                    "seconds": served.seconds,
+                    "seconds": served.elapsed_s,
                 },
                 data_version=dg.DataVersion(f"{load.version}@{load.sequence}"),
             )

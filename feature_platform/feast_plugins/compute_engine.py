@@ -11,13 +11,11 @@ from feast.infra.common.materialization_job import MaterializationJobStatus
 from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalComputeEngineConfig
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
-from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
-from feature_platform.adapters.object_store.s3 import S3ObjectStore
-from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.core.layout import PARQUET
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
-from feature_platform.use_cases.published_head import PublishedHead, published_head
+from feature_platform.use_cases.serve import PublishedHead, published_head
+from feature_platform.wiring import feature_sets_at, online_store_at
 
 CLASS_PATH: Final = "feature_platform.feast_plugins.compute_engine.PublishedVersionEngine"
 
@@ -53,14 +51,14 @@ class PublishedVersionEngine(LocalComputeEngine):  # type: ignore[misc]
 
     def _load(self, base: str, task: Any) -> None:
         view = task.feature_view
-        objects = S3ObjectStore(endpoint_url=s3_endpoint_url() or view.batch_source.s3_endpoint_override or None)
-        head = published_head(ObjectFeatureSetStore(objects, feature_base=base), view.name, project=task.project)
-        if head.as_of > task.end_time and not task.disable_event_timestamp:
-            raise NotFoundError(
-                f"{view.name}: the published version {head.load.version} is true as of {head.as_of:%Y-%m-%dT%H:%M:%SZ}, after the end of "
-                f"the interval ({task.end_time:%Y-%m-%dT%H:%M:%SZ}). Only the published version can be online; choose a later end."
-            )
-        RedisOnlineStore(self.repo_config.online_store.connection_string).load(head.load, progress=_progress(task, head))
+        feature_sets = feature_sets_at(base, endpoint_url=s3_endpoint_url() or view.batch_source.s3_endpoint_override or None)
+        with published_head(feature_sets, view.name, project=task.project) as head:
+            if head.as_of > task.end_time and not task.disable_event_timestamp:
+                raise NotFoundError(
+                    f"{view.name}: the published version {head.load.version} is true as of {head.as_of:%Y-%m-%dT%H:%M:%SZ}, after the end "
+                    f"of the interval ({task.end_time:%Y-%m-%dT%H:%M:%SZ}). Only the published version can be online; choose a later end."
+                )
+            online_store_at(self.repo_config.online_store.connection_string).load(head.load, progress=_progress(task, head))
 
 
 def feature_base_of(view: Any) -> str | None:

@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
+from feature_platform.wiring import s3_at
 
 CLASS_PATH: Final = "feature_platform.feast_plugins.offline_store.ArrowOfflineStore"
 _ROW: Final = "__row"
@@ -153,9 +154,7 @@ def _read(source: Any, repo_path: Path | None, *, columns: list[str] | None) -> 
     if not source.path.startswith("s3://"):
         path = Path(source.path)
         return pq.read_table(path if path.is_absolute() or repo_path is None else Path(repo_path) / path, columns=columns)
-    from feature_platform.adapters.object_store.s3 import S3ObjectStore
-
-    stored = S3ObjectStore(endpoint_url=s3_endpoint_url() or source.s3_endpoint_override or None).get(source.path)
+    stored = s3_at(s3_endpoint_url() or source.s3_endpoint_override or None).get(source.path)
     if stored is None:
         raise NotFoundError(f"{source.path} does not exist: {source.name} has no published version yet. Materialize the feature set first.")
     return pq.read_table(pa.BufferReader(stored.body), columns=columns, page_checksum_verification=True)

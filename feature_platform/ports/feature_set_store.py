@@ -1,8 +1,10 @@
 """The feature set store port: versions, log, latest, pins. Which decisions are made belongs in ``core.publishing``."""
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol
+from pathlib import Path
+from typing import BinaryIO, Protocol
 
 import pyarrow as pa
 
@@ -10,9 +12,11 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import FeatureSetLayout
 from feature_platform.core.publishing.publication import Move, Publication
 from feature_platform.core.publishing.retention import Candidate, Policy, Sweep
-from feature_platform.core.versions.feature_table import FeatureTable
+from feature_platform.core.versions.feature_table import FeatureTable, FileDigest
 from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.metadata import Provenance
+from feature_platform.core.versions.version_metadata import VersionMetadata
+from feature_platform.ports.object_store import ObjectStore
 
 
 class FeatureSetStore(Protocol):
@@ -21,6 +25,10 @@ class FeatureSetStore(Protocol):
     Every method may raise :class:`StorageError`, and :class:`UnknownOutcomeError` where a write's fate could not be learned: the same
     call again settles it. Of a feature set that was never published the history is empty and nothing else exists.
     """
+
+    @property
+    def objects(self) -> ObjectStore:
+        """Where the files are."""
 
     def layout(self, feature_set: str) -> FeatureSetLayout:
         """The keys of one feature set."""
@@ -74,14 +82,14 @@ class FeatureSetStore(Protocol):
     def heal(self, feature_set: str) -> tuple[History, int]:
         """Make ``latest/`` show the head; the history that was projected, and how many files were written."""
 
-    def metadata(self, feature_set: str, version: str) -> dict[str, Any]:
+    def metadata(self, feature_set: str, version: str) -> VersionMetadata:
         """A version's ``metadata.json``.
 
         Raises:
             NotFoundError: There is no such file.
         """
 
-    def latest_metadata(self, feature_set: str) -> dict[str, Any]:
+    def latest_metadata(self, feature_set: str) -> VersionMetadata:
         """The ``metadata.json`` that ``latest/`` shows.
 
         Raises:
@@ -95,11 +103,38 @@ class FeatureSetStore(Protocol):
             NotFoundError: It was never committed, or has expired unpinned.
         """
 
+    def contract_of(self, feature_set: str, version: str) -> Contract:
+        """The contract that a version was built by, from its ``schema.json``; an SQL transform is not part of it.
+
+        Raises:
+            NotFoundError: The file is gone.
+            ContractError: It is no contract that this release understands.
+        """
+
+    def fetch(self, prefix: str, directory: Path) -> dict[str, FileDigest]:
+        """Download the files of a version or of ``latest/``, by name; other objects there are only described (no digest)."""
+
+    def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
+        """The rows of a downloaded ``features.csv``, as its contract types them.
+
+        Raises:
+            InvalidDataError: The file does not have the contract's columns or values.
+        """
+
     def open_features(self, feature_set: str, version: str) -> BinaryIO:
         """A seekable reader of a committed version's Parquet file, pinned to its present bytes.
 
         Raises:
             NotFoundError: The version was never committed, has expired, or its file is gone.
+        """
+
+    def local_features(self, feature_set: str, version: Version) -> AbstractContextManager[Callable[[], BinaryIO]]:
+        """A function that opens a committed version's Parquet file, for steps that read it several times.
+
+        The first call downloads it, whole, by one request; leaving the context removes it. The log is not asked again.
+
+        Raises:
+            NotFoundError: At the first call: the file is gone.
         """
 
     def load(self, feature_set: str, version: str) -> pa.Table:
@@ -127,8 +162,8 @@ class FeatureSetStore(Protocol):
     def pins(self, feature_set: str) -> dict[str, tuple[str, ...]]:
         """Pin names by version."""
 
-    def survey(self, feature_set: str, *, policy: Policy, protected: Collection[str] = ()) -> list[Candidate]:
+    def survey(self, feature_set: str, *, policy: Policy, protected: Collection[str]) -> list[Candidate]:
         """What :meth:`collect` would delete now; writes nothing. ``protected`` are versions that something outside the log names."""
 
-    def collect(self, feature_set: str, *, policy: Policy, actor: str, protected: Callable[[], Collection[str]] = tuple) -> Sweep:
+    def collect(self, feature_set: str, *, policy: Policy, actor: str, protected: Callable[[], Collection[str]]) -> Sweep:
         """Expire what the policy does not keep, wait its grace, look at pins and ``protected`` again, then delete."""

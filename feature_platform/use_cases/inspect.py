@@ -1,192 +1,180 @@
-"""What ``status``, ``verify`` and ``doctor`` look at: the log, ``latest/``, the registry and the online store, side by side.
+"""Look at a feature set from end to end: log, ``latest/``, contract, registry and online store, side by side.
 
 What each must be is decided in ``core``; changing anything does not belong here.
 """
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from datetime import datetime
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
+from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.marker import Marker
 from feature_platform.core.online.parity import ParityReport
-from feature_platform.core.versions.log import History
+from feature_platform.core.versions.findings import HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding
+from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import FeaturePlatformError, NotFoundError
-from feature_platform.use_cases.serve import parity
-from feature_platform.wiring import Platform
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.serve import compare
+from feature_platform.use_cases.verify import verify_latest, verify_version
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Newest version, latest and online of one feature set; ``findings`` are where they disagree."""
+
+    contract: Contract
+    newest: Version | None
+    latest: Version | None
+    metadata: VersionMetadata | None
+    online: Marker | None
+    age: timedelta | None
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One thing that was looked at, how long it took, and what was found."""
+
+    what: str
+    elapsed_s: float
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """Which version was looked at, and every probe of it; no findings in any means proved."""
+
+    feature_set: str
+    version: str
+    probes: tuple[Probe, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What all probes found."""
+        return tuple(finding for probe in self.probes for finding in probe.findings)
 
 
 def online_marker(platform: Platform, feature_set: str) -> Marker | None:
     """What the online store says it serves."""
-    return platform.online.marker(project=platform.settings.feast_project, view=feature_set)
+    return platform.online.marker(project=platform.project, view=feature_set)
 
 
-def online_versions(platform: Platform, feature_set: str) -> list[str]:
-    """Versions that the online store names and that retention must therefore keep."""
-    marker = online_marker(platform, feature_set)
-    return [version.version for version in marker.leftovers] if marker else []
-
-
-def feature_set_status(platform: Platform, name: str, *, now: datetime) -> dict[str, Any]:
-    """Newest version, latest and online of one feature set, and whether they agree."""
-    contract, store = platform.catalog.contract(name), platform.feature_sets
+def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
+    """Newest version, latest and online of one feature set, and whether they agree; the registry is not asked."""
+    store, name = platform.feature_sets, contract.feature_set
     history = store.history(name)
-    newest = history.live[-1] if history.live else None
     head = history.head_version
-    drifts = latest_drifts(store, name, history)
-    online, since, problems = _online(platform, name, history)
-    drifts += problems
-    if head is not None and head.schema_hash != contract.schema_hash:
-        drifts.append(f"latest was built by contract {head.schema_hash[:12]}, the contract is {contract.schema_hash[:12]}")
-    if newest is None:
-        drifts.append("nothing is published")
-    facts = store.metadata(name, head.version) if head else {}
-    return {
-        "feature_set": name,
-        "newest": newest.version if newest else None,
-        "latest": head.version if head else None,
-        "online": online,
-        "online_since": since,
-        "age": str(now - head.as_of).split(".")[0] if head else None,
-        "rows": facts.get("row_count"),
-        "schema_hash": contract.schema_hash[:12],
-        "content_hash": head.content_hash[:12] if head else None,
-        "agreement": "; ".join(drifts) or "ok",
-    }
+    marker, findings = _online(platform, name, history)
+    if not history.live:
+        findings.append(Finding("not_committed", "versions", "a version", "none", MATERIALIZE))
+    return Status(
+        contract=contract,
+        newest=history.live[-1] if history.live else None,
+        latest=head,
+        metadata=store.metadata(name, head.version) if head else None,
+        online=marker if marker and marker.state == "online" else None,
+        age=now - head.as_of if head else None,
+        findings=(*_latest(platform, name, history), *_contract(contract, head), *findings),
+    )
 
 
-def latest_drifts(store: ObjectFeatureSetStore, name: str, history: History) -> list[str]:
-    """Where ``latest/`` does not show the log's head."""
-    if history.head is None:
-        return ["nothing was promoted"] if history.live else []
-    try:
-        shown = store.latest_metadata(name)["version"]
-    except FeaturePlatformError as error:
-        return [f"latest/metadata.json: {error}"]
-    return [] if shown == history.head.version else [f"latest/ shows {shown}, the log's head is {history.head.version}"]
-
-
-def _online(platform: Platform, name: str, history: History) -> tuple[str | None, str | None, list[str]]:
-    """Which version is online, since when, and what is wrong with that."""
-    try:
-        marker = online_marker(platform, name)
-    except FeaturePlatformError as error:
-        return None, None, [f"online store: {error}"]
-    if marker is None:
-        return None, None, ["nothing is online"]
-    version, head = marker.target, history.head
-    if marker.state != "online":
-        return None, None, [f"a load of {version.version} began at {marker.since} and has not finished"]
-    if head is None or (version.version, version.sequence) != (head.version, head.sequence):
-        return version.version, marker.since, [f"online is {version.version}, latest is {head.version if head else 'nothing'}"]
-    return version.version, marker.since, []
-
-
-def drifts(platform: Platform, name: str) -> list[dict[str, Any]]:
+def drifts(platform: Platform, contract: Contract) -> list[Finding]:
     """Every place where contract, log, ``latest/``, registry and online store disagree; empty when all say the same.
 
     A part that cannot be read is a finding of its own, so that one broken server does not hide another drift.
     """
-    store, contract = platform.feature_sets, platform.catalog.contract(name)
-    history = store.history(name)
-    found = [{"part": "latest", "drift": drift} for drift in latest_drifts(store, name, history)]
+    name = contract.feature_set
+    history = platform.feature_sets.history(name)
+    found = [*_latest(platform, name, history), *_contract(contract, history.head_version)]
     if not history.versions:
-        found.append({"part": "versions", "drift": "nothing is published; materialize a partition"})
-    head = history.head_version
-    if head is not None and head.schema_hash != contract.schema_hash:
-        found.append({"part": "contract", "drift": f"latest was built by {head.schema_hash}, the contract is {contract.schema_hash}"})
-    try:
-        registry = registry_findings(platform, name) if history.versions else []
-        found += [{"part": "registry", "drift": f"{f['code']}: expected {f['expected']}, found {f['found']}"} for f in registry]
-    except FeaturePlatformError as error:
-        found.append({"part": "registry", "drift": str(error)})
+        return [*found, Finding("not_committed", "versions", "a version", "none", MATERIALIZE)]
+    found += _readable("registry", lambda: platform.registry.findings(contract))
     if history.head is not None:
-        found += [{"part": "online", "drift": problem} for problem in _online(platform, name, history)[2]]
-    return [{"feature_set": name, **finding} for finding in found]
+        found += _online(platform, name, history)[1]
+    return found
 
 
-def verify_feature_set(platform: Platform, name: str, *, version: str | None) -> dict[str, Any]:
+def prove(platform: Platform, contract: Contract, *, version: str | None) -> Proof:
     """Prove one version, or latest with everything that serves it.
-
-    Returns:
-        ``version``, ``checks`` (what was looked at, how long it took) and ``findings`` (empty when proved).
 
     Raises:
         NotFoundError: There is no such version, or nothing is latest.
     """
-    from feature_platform.use_cases.verify import verify_latest, verify_version
-
-    contract, store = platform.catalog.contract(name), platform.feature_sets
+    store, name = platform.feature_sets, contract.feature_set
     history = store.history(name)
     if version is None and history.head is None:
-        raise NotFoundError(f"{name} has no latest yet; materialize {name}_latest first.")
+        raise NotFoundError(f"{name} has no latest yet; materialize {name} and {name}_latest first.")
     proved = version or (history.head.version if history.head else "")
-    is_current = history.versions[proved].schema_hash == contract.schema_hash if proved in history.versions else False
-    probes: list[tuple[str, Callable[[], Sequence[dict[str, Any]]]]] = [
-        ("four files", lambda: _dicts(verify_version(store, name, proved, contract=contract if is_current else None).findings))
+    is_current = proved in history.versions and history.versions[proved].schema_hash == contract.schema_hash
+    looks: list[tuple[str, Callable[[], Sequence[Finding]]]] = [
+        ("four files", lambda: verify_version(store, name, proved, contract=contract if is_current else None).findings)
     ]
     if version is None:
-        probes += [
-            ("latest", lambda: _dicts(verify_latest(store, name).findings)),
-            ("registry", lambda: registry_findings(platform, name)),
-            ("online values", lambda: _parity_findings(platform, name)),
-            ("read by Feast", lambda: _read_findings(platform, name)),
+        looks += [
+            ("latest", lambda: verify_latest(store, name).findings),
+            ("registry", lambda: platform.registry.findings(contract)),
+            ("online values", lambda: _counted(compare(platform, contract, limit=None, is_through_registry=False), where="online")),
+            ("read by Feast", lambda: _counted(compare(platform, contract), where="read by Feast")),
         ]
-    checks, findings = [], []
-    for what, probe in probes:
-        started = time.monotonic()
-        try:
-            found = list(probe())
-        except FeaturePlatformError as error:
-            found = [{"code": type(error).__name__, "file": what, "expected": "readable", "found": str(error)}]
-        checks.append(
-            {"check": what, "result": "ok" if not found else f"{len(found)} finding(s)", "seconds": round(time.monotonic() - started, 2)}
-        )
-        findings += found
-    return {"feature_set": name, "version": proved, "checks": checks, "findings": findings}
+    return Proof(name, proved, tuple(_probed(what, look) for what, look in looks))
 
 
-def _dicts(findings: Sequence[Any]) -> list[dict[str, Any]]:
-    return [asdict(finding) for finding in findings]
+def _probed(what: str, look: Callable[[], Sequence[Finding]]) -> Probe:
+    started = time.monotonic()
+    findings = tuple(_readable(what, look))
+    return Probe(what, round(time.monotonic() - started, 2), findings)
 
 
-def registry_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
-    """Where Feast's registry differs from the contract."""
-    from feast.errors import FeatureViewNotFoundException
-
-    store, contract = platform.feast_store, platform.catalog.contract(name)
+def _readable(what: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+    """What a look finds; that it could not look is a finding too."""
     try:
-        view = store.get_feature_view(name)
-    except FeatureViewNotFoundException:
-        return [
-            {"code": "not_applied", "file": "registry", "expected": f"feature view {name}", "found": "none; materialize its online asset"}
-        ]
-    expected = [column.name for column in contract.feature_columns]
-    found = [field.name for field in view.features]
-    findings = []
-    if found != expected:
-        findings.append({"code": "features", "file": "registry", "expected": ", ".join(expected), "found": ", ".join(found)})
-    if view.tags.get("schema_hash") != contract.schema_hash:
-        findings.append(
-            {"code": "schema_hash", "file": "registry", "expected": contract.schema_hash, "found": str(view.tags.get("schema_hash"))}
-        )
-    return findings
+        return look()
+    except FeaturePlatformError as error:
+        return [Finding("unreachable", what, "readable", str(error), LOOK_AGAIN)]
 
 
-def _parity_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
-    """Every stored byte against the published file."""
-    return _counted(parity(platform, platform.catalog.contract(name), limit=None, is_through_sdk=False), where="online")
+def _latest(platform: Platform, name: str, history: History) -> list[Finding]:
+    """Where ``latest/`` does not show the log's head."""
+    if history.head is None:
+        return [Finding("not_promoted", "latest", "a promoted version", "none", MATERIALIZE)] if history.live else []
+    try:
+        shown = platform.feature_sets.latest_metadata(name).version
+    except FeaturePlatformError as error:
+        return [Finding("unreachable", "latest", "latest/metadata.json", f"latest/metadata.json: {error}", HEAL)]
+    return [] if shown == history.head.version else [Finding("latest_differs", "latest", history.head.version, shown, HEAL)]
 
 
-def _read_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
-    """The same comparison through Feast's SDK, as a service reads; a sample above its limit."""
-    return _counted(parity(platform, platform.catalog.contract(name)), where="read by Feast")
+def _contract(contract: Contract, head: Version | None) -> list[Finding]:
+    if head is None or head.schema_hash == contract.schema_hash:
+        return []
+    return [Finding("contract_differs", "contract", contract.schema_hash, head.schema_hash, REBUILD)]
 
 
-def _counted(report: ParityReport, *, where: str) -> list[dict[str, Any]]:
-    counts = {"mismatched": report.mismatched, "missing": report.missing, "extra": report.extra or 0}
-    return [
-        {"code": code, "file": where, "expected": "0 entities", "found": f"{count} entities"} for code, count in counts.items() if count
-    ]
+def _online(platform: Platform, name: str, history: History) -> tuple[Marker | None, list[Finding]]:
+    """The online store's marker, and what is wrong with it."""
+    try:
+        marker = online_marker(platform, name)
+    except FeaturePlatformError as error:
+        return None, [Finding("unreachable", "online", "the online store", f"online store: {error}", LOOK_AGAIN)]
+    return marker, _judged(marker, history)
+
+
+def _judged(marker: Marker | None, history: History) -> list[Finding]:
+    def finding(code: Code, expected: str, found: str) -> list[Finding]:
+        return [Finding(code, "online", expected, found, LOAD)]
+
+    if marker is None:
+        return finding("not_online", "latest", "nothing")
+    version, head = marker.target, history.head
+    if marker.state != "online":
+        return finding("load_unfinished", version.version, marker.since)
+    if head is None or (version.version, version.sequence) != (head.version, head.sequence):
+        return finding("online_differs", head.version if head else "nothing", version.version)
+    return []
+
+
+def _counted(report: ParityReport, *, where: str) -> list[Finding]:
+    counts: dict[Code, int] = {"mismatched": report.mismatched, "missing": report.missing, "extra": report.extra or 0}
+    return [Finding(code, where, "0 entities", f"{count} entities", LOAD) for code, count in counts.items() if count]

@@ -14,19 +14,18 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.feature_set_store.feature_files import read_csv
-from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
-from feature_platform.adapters.feature_set_store.protocol_runner import digest
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.publishing.publication import rollback_padding, rolled_back_metadata
-from feature_platform.core.versions import proof as verification
+from feature_platform.core.versions import proof
 from feature_platform.core.versions.content_hash import ContentHasher, content_hash
 from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.findings import HEAL, REPROJECT, Finding
 from feature_platform.core.versions.log import Head, Version
-from feature_platform.core.versions.metadata import parse_metadata
-from feature_platform.core.versions.proof import Finding, Verification
+from feature_platform.core.versions.proof import Verification
+from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 from feature_platform.errors import ConflictError, FeaturePlatformError, NotFoundError
+from feature_platform.ports.feature_set_store import FeatureSetStore
 
 _LOOKS: Final = 5
 """How often ``latest/`` is read again because it moved while it was read."""
@@ -40,7 +39,7 @@ class _Rows:
     findings: list[Finding] = field(default_factory=list)
 
 
-def verify_version(store: ObjectFeatureSetStore, feature_set: str, version: str, *, contract: Contract | None = None) -> Verification:
+def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, contract: Contract | None = None) -> Verification:
     """Read a committed version's four files again and compare them with the log and with each other.
 
     Only files whose bytes are the published ones are decoded: a damaged file is one finding, and its content is not looked at. The
@@ -60,11 +59,11 @@ def verify_version(store: ObjectFeatureSetStore, feature_set: str, version: str,
     layout = store.layout(feature_set)
     with tempfile.TemporaryDirectory(prefix="verify-") as name:
         directory = Path(name)
-        present = _fetch(store, layout.version(version), directory=directory)
-        findings = verification.compare_files(present, expected=known.files)
+        present = store.fetch(layout.version(version), directory)
+        findings = proof.compare_files(present, expected=known.files)
         whole = {name for name, found in present.items() if found == known.files.get(name)}
         findings += _described(directory, whole, version=known, layout=layout, contract=contract)
-        rows = _rows(directory, whole, version=known, layout=layout)
+        rows = _rows(store, directory, whole, version=known, layout=layout)
     return Verification(
         feature_set=feature_set,
         version=version,
@@ -75,7 +74,7 @@ def verify_version(store: ObjectFeatureSetStore, feature_set: str, version: str,
     )
 
 
-def verify_latest(store: ObjectFeatureSetStore, feature_set: str) -> Verification:
+def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
     """Compare the four files of ``latest/`` with the version that the log's head names; that version's own proof is another call.
 
     Raises:
@@ -93,16 +92,16 @@ def verify_latest(store: ObjectFeatureSetStore, feature_set: str) -> Verificatio
     raise ConflictError(f"latest of {feature_set} moved {_LOOKS} times while it was read; verify again when publishing is quiet.")
 
 
-def _look_at_latest(store: ObjectFeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> Verification:
+def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> Verification:
     expected = dict(version.files)
     with tempfile.TemporaryDirectory(prefix="verify-") as name:
-        present = _fetch(store, layout.latest, directory=Path(name))
+        present = store.fetch(layout.latest, Path(name))
         if head.operation == "rollback" and PARQUET in present:
             padding = rollback_padding(layout, sequence=head.sequence)
-            padded, present[PARQUET] = present[PARQUET], _without(Path(name) / PARQUET, padding)
+            padded, present[PARQUET] = present[PARQUET], _without(Path(name) / PARQUET, padding, whole=present[PARQUET])
             expected[METADATA] = _rolled_back(store, head, padded=padded, layout=layout)
     stale = _stale(store, head, layout=layout)
-    findings = verification.compare_files(present, expected=expected, remedy=verification.REPROJECT)
+    findings = proof.compare_files(present, expected=expected, remedy=REPROJECT)
     findings = [finding for finding in findings if finding.file not in stale] + list(stale.values())
     return Verification(
         feature_set=layout.feature_set,
@@ -114,7 +113,7 @@ def _look_at_latest(store: ObjectFeatureSetStore, head: Head, *, version: Versio
     )
 
 
-def _stale(store: ObjectFeatureSetStore, head: Head, *, layout: FeatureSetLayout) -> dict[str, Finding]:
+def _stale(store: FeatureSetStore, head: Head, *, layout: FeatureSetLayout) -> dict[str, Finding]:
     """The files that were not written for the head, as a crash leaves them; that they differ is no finding of its own."""
     stale = {}
     for file in FILES:
@@ -122,25 +121,24 @@ def _stale(store: ObjectFeatureSetStore, head: Head, *, layout: FeatureSetLayout
         shown = (info.write_id or "").partition(":")[0] if info else "none"
         if shown != str(head.sequence):
             expected, found = f"of log record {head.sequence}", f"of record {shown or 'unknown'}"
-            stale[file] = Finding("stale_projection", file, expected, found, verification.HEAL)
+            stale[file] = Finding("stale_projection", file, expected, found, HEAL)
     return stale
 
 
-def _rolled_back(store: ObjectFeatureSetStore, head: Head, *, padded: FileDigest, layout: FeatureSetLayout) -> FileDigest:
+def _rolled_back(store: FeatureSetStore, head: Head, *, padded: FileDigest, layout: FeatureSetLayout) -> FileDigest:
     """What ``latest/metadata.json`` must be after a rollback: it follows from the version's own and from the padded file."""
     stored = store.objects.get(layout.version_file(head.version, METADATA))
     if stored is None:
         gone = layout.version_file(head.version, METADATA)
         raise NotFoundError(f"{gone} is gone although latest names its version; roll back to a whole one.")
     try:
-        return digest(rolled_back_metadata(stored.body, sequence=head.sequence, sha256=padded.sha256, size_bytes=padded.size_bytes))
+        return FileDigest.of(rolled_back_metadata(stored.body, sequence=head.sequence, sha256=padded.sha256, size_bytes=padded.size_bytes))
     except (ValueError, KeyError, TypeError):
         return FileDigest("derived from a metadata.json of the version that is damaged", len(stored.body))
 
 
-def _without(path: Path, padding: bytes) -> FileDigest:
-    """The digest of a projected Parquet file without its padding; of the file as it is where the padding is not there."""
-    whole = digest(path)
+def _without(path: Path, padding: bytes, *, whole: FileDigest) -> FileDigest:
+    """The digest of a projected Parquet file without its padding; ``whole``, the file as it is, where the padding is not there."""
     if whole.size_bytes < len(padding):
         return whole
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
@@ -154,31 +152,18 @@ def _without(path: Path, padding: bytes) -> FileDigest:
     return FileDigest(hasher.hexdigest(), whole.size_bytes - len(padding))
 
 
-def _fetch(store: ObjectFeatureSetStore, prefix: str, *, directory: Path) -> dict[str, FileDigest]:
-    """Every object below a prefix; the four known ones are downloaded, others are only described."""
-    present = {}
-    for info in store.objects.scan(prefix):
-        name = info.uri.removeprefix(prefix)
-        if name not in FILES:
-            present[name] = FileDigest("", info.size_bytes)
-            continue
-        store.objects.download(info.uri, directory / name)
-        present[name] = digest(directory / name)
-    return present
-
-
 def _described(
     directory: Path, whole: Collection[str], *, version: Version, layout: FeatureSetLayout, contract: Contract | None
 ) -> list[Finding]:
     findings = []
     if METADATA in whole:
-        findings += verification.compare_metadata((directory / METADATA).read_bytes(), version=version, layout=layout)
+        findings += proof.compare_metadata((directory / METADATA).read_bytes(), version=version, layout=layout)
     if SCHEMA in whole:
-        findings += verification.compare_schema((directory / SCHEMA).read_bytes(), version=version, contract=contract)
+        findings += proof.compare_schema((directory / SCHEMA).read_bytes(), version=version, contract=contract)
     return findings
 
 
-def _rows(directory: Path, whole: Collection[str], *, version: Version, layout: FeatureSetLayout) -> _Rows:
+def _rows(store: FeatureSetStore, directory: Path, whole: Collection[str], *, version: Version, layout: FeatureSetLayout) -> _Rows:
     rows = _Rows()
     if PARQUET not in whole:
         return rows
@@ -186,9 +171,8 @@ def _rows(directory: Path, whole: Collection[str], *, version: Version, layout: 
     try:
         with pq.ParquetFile(directory / PARQUET, page_checksum_verification=True) as file:
             described = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
-            write_id = metadata.get("write_id")
-            rows.findings += verification.compare_identity(
-                described, version=version, feature_set=layout.feature_set, write_id=str(write_id) if write_id else None
+            rows.findings += proof.compare_identity(
+                described, version=version, feature_set=layout.feature_set, write_id=metadata.write_id if metadata else None
             )
             hasher = ContentHasher(file.schema_arrow)
             for batch in file.iter_batches():
@@ -198,30 +182,30 @@ def _rows(directory: Path, whole: Collection[str], *, version: Version, layout: 
     except (OSError, ValueError, TypeError, pa.ArrowException, FeaturePlatformError) as error:
         rows.findings.append(Finding("unreadable", PARQUET, "a Parquet file of the contract's types", str(error)))
         return rows
-    if metadata and metadata.get("row_count") != rows.count:
-        rows.findings.append(Finding("row_count_differs", PARQUET, f"{metadata.get('row_count')} rows by {METADATA}", f"{rows.count} rows"))
+    if metadata and metadata.row_count != rows.count:
+        rows.findings.append(Finding("row_count_differs", PARQUET, f"{metadata.row_count} rows by {METADATA}", f"{rows.count} rows"))
     if found != version.content_hash:
         rows.findings.append(Finding("content_hash_differs", PARQUET, version.content_hash, found))
     if CSV in whole and SCHEMA in whole:
-        rows.findings += _compare_csv(directory, rows=rows.count, hashed=found, schema=schema, feature_set=layout.feature_set)
+        rows.findings += _compare_csv(store, directory, rows=rows.count, hashed=found, schema=schema, feature_set=layout.feature_set)
     return rows
 
 
-def _metadata(directory: Path, whole: Collection[str], *, layout: FeatureSetLayout, version: Version) -> dict[str, object]:
+def _metadata(directory: Path, whole: Collection[str], *, layout: FeatureSetLayout, version: Version) -> VersionMetadata | None:
     """The metadata where it can be read; that it cannot is a finding elsewhere."""
     if METADATA not in whole:
-        return {}
+        return None
     try:
         return parse_metadata((directory / METADATA).read_bytes(), uri=layout.version_file(version.version, METADATA))
-    except (FeaturePlatformError, TypeError):
-        return {}
+    except FeaturePlatformError:
+        return None
 
 
-def _compare_csv(directory: Path, *, rows: int, hashed: str, schema: pa.Schema, feature_set: str) -> list[Finding]:
+def _compare_csv(store: FeatureSetStore, directory: Path, *, rows: int, hashed: str, schema: pa.Schema, feature_set: str) -> list[Finding]:
     """The CSV file reads back as the very rows of the Parquet file."""
     try:
-        contract = verification.contract_of((directory / SCHEMA).read_bytes(), feature_set=feature_set)
-        table = read_csv(directory / CSV, contract=contract)
+        contract = proof.contract_of((directory / SCHEMA).read_bytes(), feature_set=feature_set)
+        table = store.read_csv(directory / CSV, contract=contract)
     except (FeaturePlatformError, ValueError) as error:
         return [Finding("csv_differs", CSV, "the rows of the Parquet file", str(error))]
     expected = contract.arrow_schema

@@ -50,7 +50,7 @@ class FeatureSetStoreContract:
     def test_what_was_never_published_is_empty(self, store: FeatureSetStore) -> None:
         history = store.history(FEATURE_SET)
         assert (history.records, history.head, history.live, store.pins(FEATURE_SET)) == ((), None, (), {})
-        assert store.survey(FEATURE_SET, policy=OLD) == []
+        assert store.survey(FEATURE_SET, policy=OLD, protected=()) == []
         with pytest.raises(NotFoundError, match=r"latest/metadata.json does not exist"):
             store.latest_metadata(FEATURE_SET)
         with pytest.raises(NotFoundError, match=r"'v_20260115T000000' was never committed; the newest are: none"):
@@ -71,7 +71,8 @@ class FeatureSetStoreContract:
         described = store.metadata(FEATURE_SET, FIRST)
         assert described == done.metadata
         facts = {
-            name: described[name] for name in ("version", "as_of", "partition", "row_count", "run_id", "supersedes", "owner", "format")
+            name: described.document[name]
+            for name in ("version", "as_of", "partition", "row_count", "run_id", "supersedes", "owner", "format")
         }
         assert facts == {
             "version": "v_20260115T000000",
@@ -83,7 +84,7 @@ class FeatureSetStoreContract:
             "owner": "ml-platform",
             "format": 1,
         }
-        assert [source["etag"] for source in described["source"]] == ["0cc175b9c0f1b6a831c399e269772661"]
+        assert [source.etag for source in described.sources] == ["0cc175b9c0f1b6a831c399e269772661"]
 
     def test_rows_read_back(self, store: FeatureSetStore) -> None:
         publish(store)
@@ -112,7 +113,7 @@ class FeatureSetStoreContract:
     def test_other_rows_of_a_moment_are_its_next_correction(self, store: ObjectFeatureSetStore) -> None:
         publish(store, "a")
         done = publish(store, "b")
-        assert (done.version, done.metadata["supersedes"]) == (CORRECTION, FIRST)
+        assert (done.version, done.metadata.supersedes) == (CORRECTION, FIRST)
         assert shown(store) == files_of(store, CORRECTION)
         assert files_of(store, FIRST)["features.csv"].startswith(b"user_id,event_timestamp")
 
@@ -139,7 +140,7 @@ class FeatureSetStoreContract:
         assert (move.head.version, move.has_moved, move.writes) == (SECOND, False, 0)
         assert move.refusal is not None
         assert "a backfill does not move it back" in move.refusal
-        assert store.latest_metadata(FEATURE_SET)["version"] == SECOND
+        assert store.latest_metadata(FEATURE_SET).version == SECOND
 
     def test_a_rollback_shows_the_old_pages_in_new_bytes_and_is_recorded(self, store: ObjectFeatureSetStore) -> None:
         publish(store, "a")
@@ -154,8 +155,8 @@ class FeatureSetStoreContract:
         assert files["features.parquet"] != version["features.parquet"]
         assert pq.read_table(io.BytesIO(files["features.parquet"]), page_checksum_verification=True).equals(rows("a").to_arrow())
         described = store.latest_metadata(FEATURE_SET)
-        assert (described["version"], described["projection"]) == (FIRST, {"sequence": 5, "operation": "rollback"})
-        assert described["files"]["features.parquet"]["sha256"] == hashlib.sha256(files["features.parquet"]).hexdigest()
+        assert (described.version, described.document["projection"]) == (FIRST, {"sequence": 5, "operation": "rollback"})
+        assert described.files["features.parquet"].sha256 == hashlib.sha256(files["features.parquet"]).hexdigest()
         assert (files["features.csv"], files["schema.json"]) == (version["features.csv"], version["schema.json"])
 
     def test_after_a_rollback_only_a_later_moment_moves_latest(self, store: FeatureSetStore) -> None:
@@ -164,9 +165,9 @@ class FeatureSetStoreContract:
         store.rollback(FEATURE_SET, FIRST, actor="ann", reason="bad day")
         rebuilt = publish(store, "c", day=1)
         assert rebuilt.version == "v_20260116T000001"
-        assert store.latest_metadata(FEATURE_SET)["version"] == FIRST
+        assert store.latest_metadata(FEATURE_SET).version == FIRST
         publish(store, "d", day=2)
-        assert store.latest_metadata(FEATURE_SET)["version"] == "v_20260117T000000"
+        assert store.latest_metadata(FEATURE_SET).version == "v_20260117T000000"
 
     def test_a_heal_repairs_what_somebody_else_wrote_and_a_second_one_finds_nothing(self, store: ObjectFeatureSetStore) -> None:
         publish(store)
@@ -206,9 +207,9 @@ class FeatureSetStoreContract:
         publish(store, "c", day=1)
         store.pin(FEATURE_SET, CORRECTION, name="model", actor="ann")
         before = everything(store)
-        assert [candidate.version for candidate in store.survey(FEATURE_SET, policy=OLD)] == [FIRST]
+        assert [candidate.version for candidate in store.survey(FEATURE_SET, policy=OLD, protected=())] == [FIRST]
         assert everything(store) == before
-        sweep = store.collect(FEATURE_SET, policy=OLD, actor="gc")
+        sweep = store.collect(FEATURE_SET, policy=OLD, actor="gc", protected=tuple)
         assert ([candidate.version for candidate in sweep.deleted], sweep.spared) == ([FIRST], {})
         assert files_of(store, FIRST) == {}
         assert [version.version for version in store.history(FEATURE_SET).live] == [CORRECTION, SECOND]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
-from feature_platform.core.versions.metadata import FORMAT, parse_metadata
+from feature_platform.core.versions.metadata import FORMAT
+from feature_platform.core.versions.version_metadata import parse_metadata
 from feature_platform.errors import NotFoundError, StorageError
 from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.support.feature_set_samples import open_store
@@ -56,7 +57,7 @@ def test_every_version_is_proved(store, version):
 def test_latest_after_a_rollback_is_proved_and_needs_no_heal(store):
     assert verify_latest(store, FEATURE_SET).is_proved
     assert store.heal(FEATURE_SET)[1] == 0
-    assert store.latest_metadata(FEATURE_SET)["projection"] == {"sequence": 9, "operation": "rollback"}
+    assert store.latest_metadata(FEATURE_SET).document["projection"] == {"sequence": 9, "operation": "rollback"}
 
 
 def test_rows_and_metadata_read_back(store):
@@ -67,8 +68,8 @@ def test_rows_and_metadata_read_back(store):
         {"user_id": 1, "event_timestamp": as_of, "f_count": None, "f_mean": 2 / 99, "f_name": "=c"},
     ]
     described = store.metadata(FEATURE_SET, "v_20260116T000000")
-    assert (described["format"], described["partition"], described["run_id"]) == (1, "2026-01-15", "run-1")
-    assert described["statistics"]["f_count"]["nulls"] == 1
+    assert (described.document["format"], described.partition, described.run_id) == (1, "2026-01-15", "run-1")
+    assert described.statistics["f_count"].nulls == 1
 
 
 def test_the_expired_version_stays_expired(store):

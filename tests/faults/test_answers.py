@@ -197,4 +197,4 @@ def test_a_lasting_fault_is_retried_within_bounds(campaign):
         publish(campaign.open(campaign.faulty, "bounded"), "b")
     attempts = campaign.proxy.passed(method="PUT", key=r"bounded/.*_log/0+3\.json$")
     assert len(attempts) == 3 * TIMEOUTS.attempts  # SETTLE_ATTEMPTS of the protocol, each with the client's own
-    assert store.latest_metadata(FEATURE_SET)["version"] == FIRST
+    assert store.latest_metadata(FEATURE_SET).version == FIRST

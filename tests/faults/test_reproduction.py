@@ -9,6 +9,7 @@ from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.events.raw_files import discover_raw
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import load_contract
 from feature_platform.core.contract.source import load_source_contract
 from feature_platform.core.layout import raw_partition
@@ -16,10 +17,25 @@ from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.errors import ContractError, NotFoundError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.use_cases.reproduce import reproduce
+from feature_platform.wiring import Platform
 from tests.support.feature_set_samples import open_store
+from tests.support.platforms import memory_platform
 
 RAW, WORK = "s3://bucket/raw", "s3://bucket/work"
 VERSION = "v_20260115T000000"
+
+
+@pytest.fixture
+def again(store, catalog, tmp_path):
+    """Reproduces a version of the store under the catalog's contracts, or changed ones."""
+
+    def rebuilt(*, contract=None, source=None, version=VERSION):
+        given = Catalog(catalog.contracts, {"events": source or catalog.sources["events"]}, catalog.templates)
+        settings = memory_platform(tmp_path).settings
+        platform = Platform(settings=settings, catalog=given, objects=store.objects, feature_sets=store)
+        return reproduce(platform, contract or catalog.contract("user_features"), version)
+
+    return rebuilt
 
 
 def events(day, *, seconds=1.25):
@@ -65,31 +81,26 @@ def store(catalog):
     return store
 
 
-def again(store, catalog, **changes):
-    given = {"contract": catalog.contract("user_features"), "source": catalog.sources["events"], **changes}
-    return reproduce(store, "user_features", VERSION, **given)
-
-
-def test_recorded_sources_give_the_recorded_content_and_nothing_is_written(store, catalog):
+def test_recorded_sources_give_the_recorded_content_and_nothing_is_written(store, catalog, again):
     before = {info.uri: info.etag for info in store.objects.scan("s3://bucket/")}
-    outcome = again(store, catalog)
+    outcome = again()
     assert (outcome.is_reproduced, outcome.findings, outcome.row_count) == (True, (), 3)
     assert json.loads(json.dumps(outcome.document()))["is_reproduced"] is True
     assert {info.uri: info.etag for info in store.objects.scan("s3://bucket/")} == before
 
 
-def test_what_upstream_delivered_later_does_not_matter(store, catalog):
+def test_what_upstream_delivered_later_does_not_matter(store, catalog, again):
     deliver(store.objects, "2026-01-14", events("2026-01-14", seconds=9.0), name="late.jsonl")
     deliver(store.objects, "2026-01-12", events("2026-01-12"))
-    assert again(store, catalog).is_reproduced
+    assert again().is_reproduced
 
 
-def test_sources_that_changed_or_are_gone_are_named(store, catalog):
+def test_sources_that_changed_or_are_gone_are_named(store, catalog, again):
     changed, gone = (f"{raw_partition(RAW, 'events', day)}part-0.jsonl" for day in ("2026-01-13", "2026-01-14"))
-    recorded = {item["uri"]: item["etag"] for item in store.metadata("user_features", VERSION)["source"]}
+    recorded = {item.uri: item.etag for item in store.metadata("user_features", VERSION).sources}
     deliver(store.objects, "2026-01-13", events("2026-01-13", seconds=9.0))
     store.objects.delete(gone)
-    outcome = again(store, catalog)
+    outcome = again()
     assert (outcome.is_reproduced, outcome.found) == (False, None)
     assert [(finding.code, finding.file, finding.expected) for finding in outcome.findings] == [
         ("source_changed", changed, f"ETag {recorded[changed]}"),
@@ -97,21 +108,21 @@ def test_sources_that_changed_or_are_gone_are_named(store, catalog):
     ]
 
 
-def test_another_source_contract_that_gives_other_rows_is_named(store, catalog):
+def test_another_source_contract_that_gives_other_rows_is_named(store, catalog, again):
     document = dict(catalog.sources["events"].document)
     document["columns"] = [column if column["name"] != "session_sec" else {**column, "decimals": 1} for column in document["columns"]]
     other = load_source_contract(json.dumps(document), file="events.source.json")
-    outcome = again(store, catalog, source=other)
+    outcome = again(source=other)
     assert [finding.code for finding in outcome.findings] == ["not_reproduced", "source_contract_differs"]
     assert (outcome.found is not None, outcome.row_count) == (True, 3)
 
 
-def test_another_contract_is_refused(store, catalog):
+def test_another_contract_is_refused(store, catalog, again):
     changed = json.dumps({**catalog.contract("user_features").document, "version": "v2"}).encode()
     with pytest.raises(ContractError, match="was built by another contract than the given one"):
-        again(store, catalog, contract=load_contract(changed, file="changed.json"))
+        again(contract=load_contract(changed, file="changed.json"))
 
 
-def test_an_unknown_version_is_an_error(store, catalog):
+def test_an_unknown_version_is_an_error(store, catalog, again):
     with pytest.raises(NotFoundError, match="was never committed"):
-        reproduce(store, "user_features", "v_20270101T000000", contract=catalog.contract("user_features"), source=catalog.sources["events"])
+        again(version="v_20270101T000000")

@@ -113,11 +113,11 @@ def test_leftovers_of_a_crashed_build_go_after_a_day_and_not_before():
         store.layout(FEATURE_SET).version_file("v_20260116T000000", FILES[0]), b"x", write_id="w", sha256=None, condition=None
     )
     clock[0] = NOW + timedelta(hours=23)
-    assert store.survey(FEATURE_SET, policy=Policy()) == []
+    assert store.survey(FEATURE_SET, policy=Policy(), protected=()) == []
     clock[0] = NOW + timedelta(hours=25)
-    [leftover] = store.survey(FEATURE_SET, policy=Policy())
+    [leftover] = store.survey(FEATURE_SET, policy=Policy(), protected=())
     assert (leftover.version, leftover.reason, leftover.size_bytes) == ("v_20260116T000000", "left by a build that never committed", 1)
-    store.collect(FEATURE_SET, policy=Policy(), actor="gc")
+    store.collect(FEATURE_SET, policy=Policy(), actor="gc", protected=tuple)
     assert directories(store) == ["v_20260115T000000"]
     assert commit_bytes(store, 1, "a") == "v_20260116T000001"
 
@@ -136,7 +136,7 @@ def test_who_pins_during_the_grace_is_told_that_it_is_too_late(two_hundred):
             store.pin(FEATURE_SET, "v_20260401T000000", name="late", actor="ann")
         refused.append("v_20260401T000000")
 
-    during_grace(store, "s3://bucket/", pin_too_late).collect(FEATURE_SET, policy=policy, actor="gc")
+    during_grace(store, "s3://bucket/", pin_too_late).collect(FEATURE_SET, policy=policy, actor="gc", protected=tuple)
     assert refused == ["v_20260401T000000"]
     assert "v_20260401T000000" not in store.pins(FEATURE_SET)
 
@@ -152,14 +152,14 @@ def test_a_pin_that_was_valid_when_its_version_expired_keeps_it_readable():
     def appear():
         objects.put(layout.pin("v_20260115T000000", "model"), b"{}", write_id="pin", sha256=None, condition=None)
 
-    sweep = during_grace(store, "s3://bucket/", appear).collect(FEATURE_SET, policy=GREEDY, actor="gc")
+    sweep = during_grace(store, "s3://bucket/", appear).collect(FEATURE_SET, policy=GREEDY, actor="gc", protected=tuple)
     assert (sweep.deleted, sweep.spared) == ((), {"v_20260115T000000": "pinned meanwhile (model)"})
     assert store.load(FEATURE_SET, "v_20260115T000000").equals(rows("a").to_arrow())
     assert verify_version(store, FEATURE_SET, "v_20260115T000000").is_proved
     with pytest.raises(NotFoundError, match="has expired"):
         store.rollback(FEATURE_SET, "v_20260115T000000", actor="ann", reason="test")
     store.unpin(FEATURE_SET, "v_20260115T000000", name="model")
-    assert [candidate.reason for candidate in store.collect(FEATURE_SET, policy=GREEDY, actor="gc").deleted] == [
+    assert [candidate.reason for candidate in store.collect(FEATURE_SET, policy=GREEDY, actor="gc", protected=tuple).deleted] == [
         "expired earlier, not deleted yet"
     ]
     with pytest.raises(NotFoundError, match="has expired"):
@@ -179,7 +179,7 @@ def test_a_publisher_whose_files_were_swept_while_it_was_frozen_commits_whole_fi
             pid = publishers.start(root, steps, request=number, sign=signal.SIGSTOP)
             assert publishers.wait(pid).kind == "stopped"
             collector = open_store(s3.store, root, clock=lambda: datetime.now(UTC) + timedelta(minutes=1))
-            sweep = collector.collect(FEATURE_SET, policy=GREEDY, actor="gc")
+            sweep = collector.collect(FEATURE_SET, policy=GREEDY, actor="gc", protected=tuple)
             assert [candidate.version for candidate in sweep.deleted] == ["v_20260116T000000"]
             os.kill(pid, signal.SIGCONT)
             outcome = publishers.wait(pid)
@@ -209,7 +209,7 @@ def test_collecting_beside_publishers_and_trainers_deletes_nothing_in_use(s3):
 
     def collect():
         while not done.is_set():
-            store.collect(FEATURE_SET, policy=GREEDY, actor="gc")
+            store.collect(FEATURE_SET, policy=GREEDY, actor="gc", protected=tuple)
 
     def train(name):
         rng = random.Random(name)

@@ -191,7 +191,7 @@ class Publishing(RuleBasedStateMachine):
         policy = Policy(keep_newest=keep, keep_days=days, grace_s=0.0, leftover_age=timedelta(0))
         survivors = self.model.survivors(policy)
         gone = {version for version in self.model.live if version not in survivors}
-        sweep = self.store.collect(FEATURE_SET, policy=policy, actor="gc")
+        sweep = self.store.collect(FEATURE_SET, policy=policy, actor="gc", protected=tuple)
         assert {candidate.version for candidate in sweep.deleted if not candidate.reason.startswith("left by")} == gone
         assert sweep.spared == {}
         self.model.expired |= gone

@@ -7,6 +7,7 @@ import pytest
 from feature_platform.adapters.feast.repository import open_store
 from feature_platform.errors import ConfigurationError
 from feature_platform.settings import load_settings
+from feature_platform.wiring import feast_environment
 from tests.support.shipped_features import enter
 
 # Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
@@ -34,7 +35,7 @@ def test_the_yaml_and_the_function_configure_the_same_store(monkeypatch: pytest.
 
     enter(monkeypatch, environment())
     by_hand = load_repo_config(REPOSITORY, REPOSITORY / "feature_store.yaml")
-    in_runs = open_store(load_settings()).config
+    in_runs = open_store(feast_environment(load_settings())).config
     assert by_hand.project == in_runs.project == "feature_store_dev"
     assert by_hand.entity_key_serialization_version == in_runs.entity_key_serialization_version == 3
     for section in SECTIONS:
@@ -43,7 +44,7 @@ def test_the_yaml_and_the_function_configure_the_same_store(monkeypatch: pytest.
 
 def test_the_configuration_avoids_the_measured_traps(monkeypatch: pytest.MonkeyPatch) -> None:
     enter(monkeypatch, environment())
-    config = open_store(load_settings()).config
+    config = open_store(feast_environment(load_settings())).config
     assert config.registry.path == "s3://bucket/feast/dev/registry.pb"
     assert config.registry.serve_features_while_materializing
     assert config.online_store.skip_dedup
@@ -53,14 +54,14 @@ def test_the_configuration_avoids_the_measured_traps(monkeypatch: pytest.MonkeyP
 
 def test_client_timeouts_are_added_where_the_connection_string_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
     enter(monkeypatch, environment())
-    store = open_store(load_settings())
+    store = open_store(feast_environment(load_settings()))
     options = store.provider.online_store._get_client(store.config.online_store).connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"], options["db"]) == (0.5, 0.5, 2)
 
 
 def test_given_client_timeouts_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     enter(monkeypatch, {**environment(), "FEATURE_PLATFORM_REDIS": "redis.example:6379,socket_timeout=0.2"})
-    store = open_store(load_settings())
+    store = open_store(feast_environment(load_settings()))
     options = store.provider.online_store._get_client(store.config.online_store).connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (0.2, 0.5)
 

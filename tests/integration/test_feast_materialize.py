@@ -7,13 +7,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from feature_platform.adapters.feast.reading import read_online, sample_rows, verify_sample
-from feature_platform.adapters.feast.repository import apply_contracts, decommission, materialize, open_store
+from feature_platform.adapters.feast.reading import read_online
+from feature_platform.adapters.feast.repository import apply_contracts, decommission, open_store
 from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.core.online.layout import feature_key
 from feature_platform.errors import ContractError, InvalidDataError, NotFoundError
 from feature_platform.settings import Settings, load_settings
+from feature_platform.wiring import feast_environment
 from tests.support.online import contract_of
+from tests.support.served_values import verify_sample
 from tests.support.services import S3Bucket, ValkeyDatabase
 from tests.support.shipped_features import BIG, FEATURE_SET, enter, publish_users, shipped_contract, today, user_rows
 
@@ -34,7 +36,8 @@ class Serving:
         return publish_users(self.s3.store, self.settings.feature_base, table, **options)
 
     def materialize(self, **options: Any) -> None:
-        materialize(self.store, shipped_contract(), as_of=options.get("as_of", today()))
+        as_of = options.get("as_of", today())
+        self.store.materialize(as_of - shipped_contract().ttl_duration, as_of, feature_views=[FEATURE_SET])
 
     def served(self, *ids: int) -> list[dict[str, Any]]:
         return read_online(self.store, shipped_contract(), [{"user_id": user} for user in ids])
@@ -44,8 +47,8 @@ class Serving:
 def serving(local_env: dict[str, str], s3: S3Bucket, valkey: ValkeyDatabase, monkeypatch: pytest.MonkeyPatch) -> Serving:
     enter(monkeypatch, local_env)
     settings = load_settings()
-    store = open_store(settings)
-    apply_contracts(store, [shipped_contract()], settings=settings)
+    store = open_store(feast_environment(settings))
+    apply_contracts(store, [shipped_contract()], environment=feast_environment(settings))
     return Serving(settings, store, s3, valkey)
 
 
@@ -105,7 +108,7 @@ def test_an_old_version_is_verified_at_its_own_moment_and_served_as_expired_now(
 
 
 def test_materializing_before_anything_is_published_says_so(serving: Serving) -> None:
-    with pytest.raises(NotFoundError, match="no published version"):
+    with pytest.raises(NotFoundError, match="has no latest yet"):
         serving.materialize()
 
 
@@ -127,8 +130,8 @@ def test_another_join_key_under_a_known_entity_is_refused(serving: Serving) -> N
     with pytest.raises(
         ContractError, match=r"entity 'user': found join key 'account' \(STRING\), expected 'user_id' \(INT64\) as user_features"
     ):
-        apply_contracts(serving.store, [stranger], settings=serving.settings)
-    assert [view.name for view in open_store(serving.settings).list_feature_views()] == ["user_features"]
+        apply_contracts(serving.store, [stranger], environment=feast_environment(serving.settings))
+    assert [view.name for view in open_store(feast_environment(serving.settings)).list_feature_views()] == ["user_features"]
 
 
 def test_decommissioning_removes_the_view_and_its_values_and_nothing_else(serving: Serving) -> None:
@@ -137,18 +140,18 @@ def test_decommissioning_removes_the_view_and_its_values_and_nothing_else(servin
     entity = next(key for key in serving.valkey.client.keys("*") if not key.startswith(b"feature_platform:"))
     serving.valkey.client.hset(entity, b"_ts:other_view", b"")
     serving.valkey.client.set(b"someone_elses", b"1")
-    assert decommission(serving.store, shipped_contract()) == (
+    assert decommission(serving.store, FEATURE_SET) == (
         "feature_service/user_features",
         "feature_view/user_features",
         "data_source/user_features_latest",
     )
-    fresh = open_store(serving.settings)
+    fresh = open_store(feast_environment(serving.settings))
     assert fresh.list_feature_views() == []
     remaining = [key for key in serving.valkey.client.keys("*") if not key.startswith(b"feature_platform:")]
     assert sorted(remaining) == sorted([entity, b"someone_elses"])
     assert serving.valkey.client.hkeys(entity) == [b"_ts:other_view"]
     assert RedisOnlineStore(serving.settings.redis).marker(project="feature_store_local", view=FEATURE_SET) is None
-    assert decommission(fresh, shipped_contract()) == ()
+    assert decommission(fresh, FEATURE_SET) == ()
 
 
 def test_tearing_down_removes_values_and_registry_objects_and_no_foreign_key(serving: Serving) -> None:
@@ -157,9 +160,4 @@ def test_tearing_down_removes_values_and_registry_objects_and_no_foreign_key(ser
     serving.valkey.client.set(b"someone_elses", b"1")
     serving.store.teardown()
     assert [key for key in serving.valkey.client.keys("*") if not key.startswith(b"feature_platform:")] == [b"someone_elses"]
-    assert open_store(serving.settings).list_feature_views() == []
-
-
-def test_sampled_rows_are_spread_over_the_table() -> None:
-    rows = sample_rows(pa.table({"n": list(range(1000))}), limit=5)
-    assert [row["n"] for row in rows] == [0, 250, 500, 749, 999]
+    assert open_store(feast_environment(serving.settings)).list_feature_views() == []

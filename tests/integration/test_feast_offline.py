@@ -13,6 +13,7 @@ import pytest
 from feature_platform.adapters.feast.repository import apply_contracts, open_store
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.settings import load_settings
+from feature_platform.wiring import feast_environment
 from tests.support.services import S3Bucket
 from tests.support.shipped_features import BIG, FEATURE_SET, enter, publish_users, shipped_contract, user_rows
 
@@ -27,8 +28,8 @@ FEATURES = [f"{FEATURE_SET}:f_total_events_7d", f"{FEATURE_SET}:f_last_country"]
 def store(local_env: dict[str, str], s3: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> Any:
     enter(monkeypatch, local_env)
     settings = load_settings()
-    opened = open_store(settings)
-    apply_contracts(opened, [shipped_contract()], settings=settings)
+    opened = open_store(feast_environment(settings))
+    apply_contracts(opened, [shipped_contract()], environment=feast_environment(settings))
     return opened
 
 

@@ -11,8 +11,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from feature_platform.adapters.feast.repository import apply_contracts, materialize, open_store
+from feature_platform.adapters.feast.repository import apply_contracts, open_store
 from feature_platform.settings import load_settings
+from feature_platform.wiring import feast_environment
 from tests.support.feast_command import serve_feast
 from tests.support.services import S3Bucket
 from tests.support.shipped_features import FEATURE_SET, enter, publish_users, shipped_contract, today, user_rows
@@ -79,12 +80,12 @@ def test_readers_see_whole_versions_and_no_error_while_versions_are_loaded(
 ) -> None:
     enter(monkeypatch, local_env)
     settings = load_settings()
-    loading, reading = open_store(settings), open_store(settings)
-    apply_contracts(loading, [shipped_contract()], settings=settings)
+    loading, reading = open_store(feast_environment(settings)), open_store(feast_environment(settings))
+    apply_contracts(loading, [shipped_contract()], environment=feast_environment(settings))
 
     def refresh(shift: int) -> None:
         publish_users(s3.store, settings.feature_base, user_rows(USERS, as_of=today(), shift=shift), as_of=today())
-        materialize(loading, shipped_contract(), as_of=today())
+        loading.materialize(today() - shipped_contract().ttl_duration, today(), feature_views=["user_features"])
 
     refresh(0)
     with serve_feast(local_env, tmp_path / "serve.log") as url:

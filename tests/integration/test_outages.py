@@ -8,12 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from feature_platform.adapters.feast.reading import read_online
 from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 from feature_platform.core.layout import as_of, partition_of, version_id
 from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform
-from tests.support.platforms import MainJob, PlatformOn, Run, put_events
+from tests.support.platforms import MainJob, Run, put_events
 
 TODAY = datetime.now(UTC).date()
 DAY, NEXT, MISSING = ((TODAY - timedelta(days=back)).isoformat() for back in (3, 2, 1))
@@ -33,7 +32,7 @@ class World:
         """What is published and what is served."""
         platform = self.job.platform
         files = {info.uri: info.etag for info in platform.objects.scan(f"{platform.settings.feature_base}/")}
-        served = read_online(platform.feast_store, platform.catalog.contract("user_features"), USERS)
+        served = platform.registry.read(platform.catalog.contract("user_features"), USERS)
         marker = platform.online.marker(project="feature_store_local", view="user_features")
         return files, served, marker
 
@@ -54,8 +53,7 @@ def world(published: MainJob, module_env: dict[str, str], module_instance: dg.Da
         environment = {**module_env, "FEATURE_PLATFORM_START_DATE": DAY, **changed}
         for name, value in changed.items():
             monkeypatch.setenv(name, value)
-        platform = open_platform(load_settings(environment))
-        impatient = PlatformOn(platform.settings, platform.catalog, store=S3ObjectStore(timeouts=S3Timeouts(attempts=2)))
+        impatient = open_platform(load_settings(environment), objects=S3ObjectStore(timeouts=S3Timeouts(attempts=2)))
         return MainJob(impatient, instance=module_instance)
 
     return World(published, broken)

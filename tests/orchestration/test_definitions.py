@@ -38,7 +38,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "daily": False,
         "checks": [],
         "kinds": ["s3"],
-        "owners": [],
+        "owners": ["team:ml-platform"],
     },
     "user_features_online": {
         "group": "user_features",
@@ -46,7 +46,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "daily": False,
         "checks": ["parity"],
         "kinds": ["feast", "redis"],
-        "owners": [],
+        "owners": ["team:ml-platform"],
     },
 }
 
@@ -101,6 +101,12 @@ def outline(definitions: dg.Definitions) -> dict[str, dict[str, Any]]:
     }
 
 
+def undescribed(definitions: dg.Definitions) -> list[str]:
+    graph = definitions.resolve_asset_graph()
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
+    return [node.key.to_user_string() for node in nodes if not (node.description and node.owners and node.kinds)]
+
+
 def blocking(definitions: dg.Definitions) -> set[str]:
     graph = definitions.resolve_asset_graph()
     return {key.name for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
@@ -110,6 +116,7 @@ def test_the_asset_graph_is_the_reviewed_one(tmp_path: Path) -> None:
     definitions = build_definitions(memory_platform(tmp_path))
     assert outline(definitions) == SHIPPED
     assert blocking(definitions) == {*CHECKS, "parity"}
+    assert undescribed(definitions) == []
     repository = definitions.get_repository_def()
     assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == ["daily_features"]
     assert [schedule.name for schedule in repository.schedule_defs] == ["daily_features_at_midnight"]

@@ -97,9 +97,9 @@ def test_user_features_say_what_was_published_where_and_from_what(dirty: MainJob
     assert facts["dagster/uri"] == "s3://memory/feature_base/user_features/v_20260111T000000/"
     assert (facts["version"], facts["as_of"]) == ("v_20260111T000000", "2026-01-11T00:00:00Z")
     assert (facts["is_new"], facts["supersedes"]) == (True, "")
-    assert (facts["schema_hash"], facts["content_hash"]) == (contract.schema_hash, stored["content_hash"])
-    assert facts["dagster/row_count"] == stored["row_count"] == 5
-    assert facts["bytes"] == sum(file["bytes"] for file in stored["files"].values())
+    assert (facts["schema_hash"], facts["content_hash"]) == (contract.schema_hash, stored.content_hash)
+    assert facts["dagster/row_count"] == stored.row_count == 5
+    assert facts["bytes"] == sum(file.size_bytes for file in stored.files.values())
     assert sorted(row[0] for row in cells(facts["files"])) == sorted(FILES[:3])
     assert [row[0].rsplit("/", 1)[-1] for row in cells(facts["sources"])] == ["a.jsonl", "b.jsonl"]
     assert [row[0] for row in cells(facts["statistics"])] == [column.name for column in contract.columns]
@@ -135,7 +135,7 @@ def test_latest_says_where_it_moved_and_from(dirty: MainJob) -> None:
 
 def test_data_versions_follow_the_content(dirty: MainJob) -> None:
     record = dirty.instance.fetch_materializations(dg.AssetKey("user_features"), limit=1).records[0]
-    content = dirty.platform.feature_sets.metadata("user_features", "v_20260111T000000")["content_hash"]
+    content = dirty.platform.feature_sets.metadata("user_features", "v_20260111T000000").content_hash
     assert record.asset_materialization is not None
     assert (record.asset_materialization.tags or {})["dagster/data_version"] == content[:16]
 
@@ -176,7 +176,7 @@ def test_backfilling_an_older_day_publishes_it_and_leaves_latest_where_it_is(job
     assert (job.version_of("2026-01-10"), job.latest()) == ("v_20260111T000000", "v_20260113T000000")
     assert run.metadata("user_features_latest")["has_moved"] is False
     shown = job.platform.feature_sets.latest_metadata("user_features")
-    assert shown["version"] == "v_20260113T000000"
+    assert shown.version == "v_20260113T000000"
 
 
 def test_one_run_over_a_range_publishes_a_version_for_each_day(job: MainJob) -> None:
@@ -209,8 +209,8 @@ def test_a_single_day_reads_its_whole_window_and_says_what_upstream_never_delive
     assert run.success, run.failure
     counts = job.platform.feature_sets.load("user_features", "v_20260113T000000").column("f_total_events_7d").to_pylist()
     assert counts == [2, 2, 2]
-    window = job.platform.feature_sets.metadata("user_features", "v_20260113T000000")["window"]
-    assert window["partitions"] == ["2026-01-10", "2026-01-12"]
-    assert "2026-01-11" in window["missing"]
+    described = job.platform.feature_sets.metadata("user_features", "v_20260113T000000")
+    assert described.partitions == ("2026-01-10", "2026-01-12")
+    assert "2026-01-11" in described.missing_partitions
     assert "2026-01-11" in run.metadata("user_features")["missing_partitions"]
     assert sorted(run.partitions("validated_events")) == ["2026-01-10", "2026-01-12"]

@@ -5,15 +5,13 @@ Expectations do not belong here.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import raw_partition
 from feature_platform.definitions import build_definitions
@@ -22,7 +20,7 @@ from feature_platform.defs.summary import summaries
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.ports.object_store import ObjectStore
 from feature_platform.settings import Settings
-from feature_platform.wiring import Platform
+from feature_platform.wiring import Platform, open_platform
 
 UPSTREAM = ("raw_events", "validated_events", "user_features", "user_features_latest")
 """The shipped assets that need no Redis."""
@@ -31,24 +29,13 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
 
 
-@dataclass(frozen=True)
-class PlatformOn(Platform):
-    """A platform on a given object store; one in this process where none is given."""
-
-    store: ObjectStore = field(default_factory=MemoryObjectStore)
-
-    @cached_property
-    def objects(self) -> ObjectStore:
-        return self.store
-
-
 def memory_platform(
     home: Path, *, contracts: Path = SHIPPED_CONTRACTS, store: ObjectStore | None = None, start: date = date(2026, 1, 10), **settings: Any
-) -> PlatformOn:
+) -> Platform:
     """A platform in memory that needs no server up to ``user_features_latest``; its Redis address refuses connections."""
     uris = {name: f"s3://memory/{name}" for name in ("raw_uri", "work_uri", "feature_base", "registry_uri")}
     given = {"env": "local", **uris, "redis": "127.0.0.1:1", "contracts_dir": contracts, "start_date": start, "home": home, **settings}
-    return PlatformOn(settings=Settings(**given), catalog=load_catalog(contracts), store=store or MemoryObjectStore())
+    return open_platform(Settings(**given), objects=store or MemoryObjectStore())
 
 
 def put_raw(platform: Platform, day: str, files: Mapping[str, bytes], *, source: str = "events") -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import EMPTY, History, Version
+from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 
 COLUMNS = [
     {"name": "user_id", "type": "int64"},
@@ -29,13 +30,18 @@ def contract(**asked: Any) -> Contract:
     return load_contract(json.dumps(document), file="fs.schema.json", sql="SELECT 1")
 
 
-def metadata(*, rows: int = 10, missing: tuple[str, ...] = (), **columns: dict[str, Any]) -> dict[str, Any]:
+def metadata(*, rows: int = 10, missing: tuple[str, ...] = (), **columns: dict[str, Any]) -> VersionMetadata:
     empty: dict[str, Any] = {"nulls": 0, "min": None, "max": None, "quantiles": None}
-    statistics = {str(column["name"]): {**empty, **columns.get(str(column["name"]), {})} for column in COLUMNS}
-    return {"version": "v_20260115T000000", "row_count": rows, "statistics": statistics, "window": {"missing": list(missing)}}
+    document = {
+        "feature_set": "fs", "version": "v_20260115T000000", "generated_at": "2026-01-15T01:00:00Z", "as_of": "2026-01-15T00:00:00Z",
+        "source": [], "pipeline": "feature_platform", "schema_hash": "s", "content_hash": "c", "feature_uri": "s3://b/fs/", "files": {},
+        "row_count": rows, "window": {"partitions": [], "missing": list(missing)},
+        "statistics": {str(column["name"]): {**empty, **columns.get(str(column["name"]), {})} for column in COLUMNS},
+    }  # fmt: skip
+    return parse_metadata(json.dumps(document).encode(), uri="s3://b/fs/metadata.json")
 
 
-def faults(asked: Contract, now: dict[str, Any], *, before: dict[str, Any] | None = None) -> list[str]:
+def faults(asked: Contract, now: VersionMetadata, *, before: VersionMetadata | None = None) -> list[str]:
     return checks.failures(checks.evaluate(asked, now, reference=before))
 
 
@@ -98,7 +104,7 @@ def test_drift_is_not_judged_where_there_is_nothing_comparable(asked: dict[str, 
 def test_drift_looks_at_numbers_only_and_forgives_a_column_that_is_new_or_all_null() -> None:
     before = metadata(f_name={"quantiles": [0, 1]}, event_timestamp={"quantiles": [0, 1]}, f_mean={"quantiles": None})
     now = metadata(f_name={"quantiles": [8, 9]}, event_timestamp={"quantiles": [8, 9]}, f_mean={"quantiles": [1.0, 2.0]})
-    del before["statistics"]["f_count"]
+    del before.statistics["f_count"]
     assert faults(contract(max_drift_psi=0.01), now, before=before) == []
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from feature_platform.core.versions.feature_table import EncodedFeatures, FileDigest
-from feature_platform.core.versions.metadata import Provenance, SourceObject, parse_metadata, render_metadata
+from feature_platform.core.versions.metadata import Provenance, SourceObject, render_metadata
+from feature_platform.core.versions.version_metadata import parse_metadata
 from feature_platform.errors import ContractError, StorageError
 from tests.support.feature_set_samples import TEMPLATE, sample_contract
 
@@ -106,7 +107,7 @@ def test_every_missing_key_is_named_at_once():
 
 
 def test_what_was_rendered_is_parsed():
-    assert parse_metadata(render(), uri="s3://x")["row_count"] == 2
+    assert parse_metadata(render(), uri="s3://x").row_count == 2
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"1", b"null", b"\xff"])

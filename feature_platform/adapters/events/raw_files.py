@@ -3,6 +3,7 @@
 Judging their rows does not belong here (``adapters.compute.duckdb.validation``).
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -54,6 +55,28 @@ def discover_raw(
         objects=tuple(objects),
         ignored=tuple(item.uri for item in listed if item.uri not in data),
     )
+
+
+class RawFiles:
+    """See :class:`RawEvents`.
+
+    Args:
+        store: Where raw objects are.
+        uri: The base below which every source lies.
+        limits: What one day may hold.
+    """
+
+    def __init__(self, store: ObjectStore, uri: str, *, limits: ReadLimits = DEFAULT_LIMITS) -> None:
+        self._store, self._limits = store, limits
+        self.uri = uri
+
+    def listed(self, source: str, partition: str) -> Sequence[ObjectInfo]:
+        """See :meth:`RawEvents.listed`."""
+        return list(self._store.scan(raw_partition(self.uri, source, partition)))
+
+    def discover(self, source: SourceContract, partition: str) -> RawManifest:
+        """See :meth:`RawEvents.discover`."""
+        return discover_raw(self._store, self.uri, source, partition=partition, limits=self._limits)
 
 
 def ignored_columns(

@@ -1,19 +1,17 @@
-"""A Feast store of one environment, and what may be done to its registry: apply contracts, materialize, decommission.
+"""A Feast store of one environment, and what may be done to its registry: apply contracts, decommission.
 
-The declared objects are built in ``feast_objects``; reading values back belongs in ``feast_online``. Feast is imported inside the
+The declared objects are built in ``objects``; reading values back belongs in ``reading``. Feast is imported inside the
 functions: it takes seconds.
 """
 
 import logging
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from typing import Any, Final
 
 from feature_platform.adapters.feast.objects import FeastObjects, feast_objects
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.layout import registry_uri
-from feature_platform.errors import ContractError, NotFoundError
-from feature_platform.settings import Settings, s3_endpoint_url
+from feature_platform.errors import ContractError
 
 REGISTRY_STORE: Final = "feature_platform.feast_plugins.registry_store.ConditionalRegistryStore"
 ONLINE_STORE: Final = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
@@ -23,22 +21,36 @@ REGISTRY_CACHE_TTL_S: Final = 60
 WRITE_BATCH_ROWS: Final = 10_000
 
 
-def repo_config(settings: Settings) -> dict[str, Any]:
-    """What ``feast_repo/feature_store.yaml`` says for these settings, as ``feast.RepoConfig`` takes it; a test holds both equal."""
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where one environment's Feast finds things.
+
+    ``registry_uri`` is the registry object itself, ``redis`` Feast's connection string, ``s3_endpoint`` None for AWS.
+    """
+
+    project: str
+    registry_uri: str
+    feature_base: str
+    redis: str
+    s3_endpoint: str | None
+
+
+def repo_config(environment: Environment) -> dict[str, Any]:
+    """What ``feast_repo/feature_store.yaml`` says for an environment, as ``feast.RepoConfig`` takes it; a test holds both equal."""
     return {
-        "project": settings.feast_project,
+        "project": environment.project,
         "provider": "local",
         "entity_key_serialization_version": 3,
         "registry": {
             "registry_type": "file",
             "registry_store_type": REGISTRY_STORE,
-            "path": registry_uri(settings.registry_uri, settings.env),
+            "path": environment.registry_uri,
             "cache_ttl_seconds": REGISTRY_CACHE_TTL_S,
             "serve_features_while_materializing": True,
         },
         "online_store": {
             "type": ONLINE_STORE,
-            "connection_string": settings.redis,
+            "connection_string": environment.redis,
             "skip_dedup": True,
             "full_scan_for_deletion": False,
         },
@@ -48,7 +60,7 @@ def repo_config(settings: Settings) -> dict[str, Any]:
     }
 
 
-def open_store(settings: Settings) -> Any:
+def open_store(environment: Environment) -> Any:
     """The environment's ``feast.FeatureStore``, configured as ``feature_store.yaml`` configures it for use by hand.
 
     Opens no connection and reads no file; the registry is read at the first use.
@@ -57,19 +69,19 @@ def open_store(settings: Settings) -> Any:
 
     # It says that serving while materializing has no effect on a file registry; measured, it has (tests/feast_repo).
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
-    return FeatureStore(config=RepoConfig(**repo_config(settings)))
+    return FeatureStore(config=RepoConfig(**repo_config(environment)))
 
 
-def declared_objects(settings: Settings, contracts: Iterable[Contract]) -> FeastObjects:
+def declared_objects(environment: Environment, contracts: Iterable[Contract]) -> FeastObjects:
     """What contracts declare to Feast in this environment.
 
     Raises:
         ContractError: Feature sets share an entity but not its join key.
     """
-    return feast_objects(contracts, feature_base=settings.feature_base, s3_endpoint=s3_endpoint_url())
+    return feast_objects(contracts, feature_base=environment.feature_base, s3_endpoint=environment.s3_endpoint)
 
 
-def apply_contracts(store: Any, contracts: Iterable[Contract], *, settings: Settings) -> FeastObjects:
+def apply_contracts(store: Any, contracts: Iterable[Contract], *, environment: Environment) -> FeastObjects:
     """Make the registry say what the contracts say, and return the applied objects.
 
     Only these contracts' objects are touched: a checkout that lacks a feature set never removes it. Applying the same contracts again
@@ -79,7 +91,7 @@ def apply_contracts(store: Any, contracts: Iterable[Contract], *, settings: Sett
         ContractError: Feature sets share an entity but not its join key: these, or one of these and one that the registry knows.
         StorageError, ConflictError, ConfigurationError: The registry could not be read or written; it is as it was.
     """
-    objects = declared_objects(settings, contracts)
+    objects = declared_objects(environment, contracts)
     _require_known_join_keys(store, objects)
     store.apply(objects.all, partial=True)
     return objects
@@ -103,10 +115,21 @@ def _require_known_join_keys(store: Any, objects: FeastObjects) -> None:
         raise ContractError(f"Contracts disagree with what the registry of {store.project} knows:", faults)
 
 
-def decommission(store: Any, contract: Contract) -> tuple[str, ...]:
-    """Remove one feature set from the registry on purpose, with its online values; its files stay.
+def registered(store: Any, feature_set: str) -> tuple[str, ...]:
+    """Names of a feature set's objects in the registry, ``kind/name`` each; its entity is not among them, others may share it."""
+    registry, project = store.registry, store.project
+    found = []
+    if feature_set in {service.name for service in registry.list_feature_services(project)}:
+        found.append(f"feature_service/{feature_set}")
+    if feature_set in {view.name for view in registry.list_feature_views(project)}:
+        found.append(f"feature_view/{feature_set}")
+    if f"{feature_set}_latest" in {source.name for source in registry.list_data_sources(project)}:
+        found.append(f"data_source/{feature_set}_latest")
+    return tuple(found)
 
-    Entities stay: other feature sets may share them.
+
+def decommission(store: Any, feature_set: str) -> tuple[str, ...]:
+    """Remove one feature set from the registry on purpose, with its online values; its files stay.
 
     Returns:
         Names of the removed objects, ``kind/name`` each; empty where there was nothing.
@@ -114,43 +137,14 @@ def decommission(store: Any, contract: Contract) -> tuple[str, ...]:
     Raises:
         StorageError: The registry or the online store could not be reached; run it again.
     """
-    removed = []
-    registry, project, name = store.registry, store.project, contract.feature_set
-    views = {view.name: view for view in registry.list_feature_views(project)}
-    if name in {service.name for service in registry.list_feature_services(project)}:
-        registry.delete_feature_service(name, project)
-        removed.append(f"feature_service/{name}")
-    if name in views:
-        store.provider.online_store.delete_table(store.config, views[name])
-        registry.delete_feature_view(name, project)
-        removed.append(f"feature_view/{name}")
-    source = f"{name}_latest"
-    if source in {item.name for item in registry.list_data_sources(project)}:
-        registry.delete_data_source(source, project)
-        removed.append(f"data_source/{source}")
-    return tuple(removed)
-
-
-def materialize(store: Any, contract: Contract, *, as_of: datetime) -> None:
-    """Make the published version of a feature set what is online, by way of Feast, and record the interval in the registry.
-
-    Args:
-        store: The store of :func:`open_store`, with the contract applied.
-        contract: The feature set.
-        as_of: The moment that the published version is true as of, UTC.
-
-    Raises:
-        NotFoundError: The feature set is not in the registry, has no published version, or only one of a later moment.
-        InvalidDataError: The version must not be served; nothing was written.
-        ConflictError: A newer publication is online, or another load is running.
-        StorageError: The registry, S3 or Redis failed; run it again.
-    """
-    from feast.errors import FeatureViewNotFoundException
-
-    moment = as_of.astimezone(UTC)
-    try:
-        store.materialize(moment - max(contract.ttl_duration, timedelta(days=1)), moment, feature_views=[contract.feature_set])
-    except FeatureViewNotFoundException as error:
-        raise NotFoundError(
-            f"Feature set {contract.feature_set!r} is not in the registry of {store.project}; apply its contract first."
-        ) from error
+    registry, project = store.registry, store.project
+    removed = registered(store, feature_set)
+    for kind, _, name in (item.partition("/") for item in removed):
+        if kind == "feature_service":
+            registry.delete_feature_service(name, project)
+        elif kind == "feature_view":
+            store.provider.online_store.delete_table(store.config, registry.get_feature_view(name, project))
+            registry.delete_feature_view(name, project)
+        else:
+            registry.delete_data_source(name, project)
+    return removed

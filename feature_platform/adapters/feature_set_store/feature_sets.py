@@ -6,24 +6,26 @@ belong here.
 
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.feature_set_store.feature_files import encode_features, restamp
+from feature_platform.adapters.feature_set_store.feature_files import encode_features, read_csv, restamp
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.publishing import decisions, publication, retention
 from feature_platform.core.publishing.publication import Author, Build, Move, Prepare, PreparedFile, Publication
-from feature_platform.core.versions import metadata
-from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
+from feature_platform.core.versions import metadata, proof
+from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable, FileDigest
 from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.object_store import ObjectStore
 
@@ -148,7 +150,7 @@ class ObjectFeatureSetStore:
         """Make ``latest/`` show the head; answers the history and how many files were written."""
         return self._runner.run(publication.project(self.layout(feature_set), new_id=self._new_id))
 
-    def metadata(self, feature_set: str, version: str) -> dict[str, Any]:
+    def metadata(self, feature_set: str, version: str) -> VersionMetadata:
         """A version's metadata.
 
         Raises:
@@ -157,7 +159,7 @@ class ObjectFeatureSetStore:
         """
         return self._document(self.layout(feature_set).version_file(version, METADATA))
 
-    def latest_metadata(self, feature_set: str) -> dict[str, Any]:
+    def latest_metadata(self, feature_set: str) -> VersionMetadata:
         """The metadata that ``latest/`` shows."""
         return self._document(self.layout(feature_set).latest_file(METADATA))
 
@@ -171,6 +173,30 @@ class ObjectFeatureSetStore:
         pins = self.pins(feature_set).get(version, ()) if version in history.expired else ()
         return decisions.readable(history, version, pins=pins)
 
+    def contract_of(self, feature_set: str, version: str) -> Contract:
+        """See :meth:`FeatureSetStore.contract_of`."""
+        uri = self.layout(feature_set).version_file(version, SCHEMA)
+        stored = self.objects.get(uri)
+        if stored is None:
+            raise NotFoundError(f"{uri} is gone although the log names {version}; roll back to another version.")
+        return proof.contract_of(stored.body, feature_set=feature_set)
+
+    def fetch(self, prefix: str, directory: Path) -> dict[str, FileDigest]:
+        """See :meth:`FeatureSetStore.fetch`."""
+        present = {}
+        for info in self.objects.scan(prefix):
+            name = info.uri.removeprefix(prefix)
+            if name not in FILES:
+                present[name] = FileDigest("", info.size_bytes)
+                continue
+            self.objects.download(info.uri, directory / name)
+            present[name] = digest(directory / name)
+        return present
+
+    def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
+        """See :meth:`FeatureSetStore.read_csv`."""
+        return read_csv(path, contract=contract)
+
     def open_features(self, feature_set: str, version: str) -> BinaryIO:
         """A seekable reader of a committed version's Parquet file, pinned to its present bytes.
 
@@ -183,6 +209,20 @@ class ObjectFeatureSetStore:
         if info is None:
             raise NotFoundError(f"{uri} is gone although the log names {version}; choose another version.")
         return self.objects.open(uri, etag=info.etag)
+
+    @contextmanager
+    def local_features(self, feature_set: str, version: Version) -> Iterator[Callable[[], BinaryIO]]:
+        """See :meth:`FeatureSetStore.local_features`."""
+        uri = self.layout(feature_set).version_file(version.version, PARQUET)
+        with tempfile.TemporaryDirectory(dir=self._workdir, prefix="features-") as directory:
+            path = Path(directory) / PARQUET
+
+            def opened() -> BinaryIO:
+                if not path.exists():
+                    self.objects.download(uri, path)
+                return path.open("rb")
+
+            yield opened
 
     def load(self, feature_set: str, version: str) -> pa.Table:
         """A committed version's rows, in memory, with page checksums verified."""
@@ -201,12 +241,12 @@ class ObjectFeatureSetStore:
         """Pin names by version."""
         return self._runner.run(retention.list_pins(self.layout(feature_set)))
 
-    def survey(self, feature_set: str, *, policy: retention.Policy, protected: Collection[str] = ()) -> list[retention.Candidate]:
+    def survey(self, feature_set: str, *, policy: retention.Policy, protected: Collection[str]) -> list[retention.Candidate]:
         """What a collection would delete; writes nothing."""
         return self._runner.run(retention.survey(self.layout(feature_set), protected=protected, policy=policy, now=self._clock()))
 
     def collect(
-        self, feature_set: str, *, policy: retention.Policy, actor: str, protected: Callable[[], Collection[str]] = tuple
+        self, feature_set: str, *, policy: retention.Policy, actor: str, protected: Callable[[], Collection[str]]
     ) -> retention.Sweep:
         """Expire and delete what the policy does not keep, after its grace."""
         author = self._author(actor, "retention")
@@ -215,11 +255,11 @@ class ObjectFeatureSetStore:
     def _author(self, actor: str, reason: str) -> Author:
         return Author(actor=actor, reason=reason, at=self._clock(), new_id=self._new_id)
 
-    def _document(self, uri: str) -> dict[str, Any]:
+    def _document(self, uri: str) -> VersionMetadata:
         stored = self.objects.get(uri)
         if stored is None:
             raise NotFoundError(f"{uri} does not exist; see `feature-platform versions list` for what does.")
-        return metadata.parse_metadata(stored.body, uri=uri)
+        return parse_metadata(stored.body, uri=uri)
 
 
 def _prepared(

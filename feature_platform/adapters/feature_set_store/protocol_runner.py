@@ -119,7 +119,7 @@ def digest(body: bytes | Path) -> FileDigest:
         NotFoundError: The file is not there.
     """
     if isinstance(body, bytes):
-        return FileDigest(hashlib.sha256(body).hexdigest(), len(body))
+        return FileDigest.of(body)
     try:
         with body.open("rb") as file:
             return FileDigest(hashlib.file_digest(file, "sha256").hexdigest(), body.stat().st_size)

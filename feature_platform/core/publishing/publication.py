@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from feature_platform.core.layout import CSV, FILES, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
@@ -20,6 +20,7 @@ from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable
 from feature_platform.core.publishing.requests import Get as GetObject
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import History, Operation, Record, Version, fold, parse_record
+from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
 
 SETTLE_ATTEMPTS: Final = 3
@@ -79,7 +80,7 @@ class Publication:
     version: str
     is_new: bool
     uri: str
-    metadata: Mapping[str, Any]
+    metadata: VersionMetadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from feature_platform.core.contract import types
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.version_metadata import ColumnSummary, VersionMetadata
 
 ROW_COUNT: Final = "row_count"
 NULL_RATIO: Final = "null_ratio"
@@ -26,6 +27,7 @@ DESCRIPTIONS: Final = {
     DRIFT: "No numeric column moved from the moment before by more than `checks.max_drift_psi` (population stability index).",
 }
 
+_NOTHING: Final = ColumnSummary(nulls=0)
 _BINS: Final = 10
 _SMALLEST_SHARE: Final = 1e-4
 """Shares below this count as this much: an empty bin must not make the index infinite."""
@@ -44,7 +46,7 @@ class CheckResult:
         return not self.faults
 
 
-def evaluate(contract: Contract, metadata: Mapping[str, Any], *, reference: Mapping[str, Any] | None) -> list[CheckResult]:
+def evaluate(contract: Contract, metadata: VersionMetadata, *, reference: VersionMetadata | None) -> list[CheckResult]:
     """Every check of a version.
 
     Args:
@@ -70,48 +72,48 @@ def failures(results: Sequence[CheckResult]) -> list[str]:
     return [f"{result.name}: {fault}" for result in results for fault in result.faults]
 
 
-def _row_count(contract: Contract, metadata: Mapping[str, Any]) -> CheckResult:
-    rows, least = metadata["row_count"], contract.checks.min_rows
+def _row_count(contract: Contract, metadata: VersionMetadata) -> CheckResult:
+    rows, least = metadata.row_count, contract.checks.min_rows
     faults = (f"found {rows} rows, expected at least {least}",) if rows < least else ()
     return CheckResult(ROW_COUNT, faults, {"rows": rows})
 
 
-def _null_ratio(contract: Contract, metadata: Mapping[str, Any]) -> CheckResult:
-    rows = metadata["row_count"]
+def _null_ratio(contract: Contract, metadata: VersionMetadata) -> CheckResult:
+    rows = metadata.row_count
     faults, figures = [], {}
     for column, allowed in contract.checks.max_null_ratio.items():
-        ratio = metadata["statistics"][column]["nulls"] / rows if rows else 0.0
+        ratio = metadata.statistics[column].nulls / rows if rows else 0.0
         figures[column] = ratio
         if ratio > allowed:
             faults.append(f"column {column!r} is null in {ratio:.1%} of rows, expected at most {allowed:.1%}")
     return CheckResult(NULL_RATIO, tuple(faults), figures)
 
 
-def _value_bounds(contract: Contract, metadata: Mapping[str, Any]) -> CheckResult:
+def _value_bounds(contract: Contract, metadata: VersionMetadata) -> CheckResult:
     faults = []
     for column in contract.columns:
-        found = metadata["statistics"].get(column.name, {})
+        found = metadata.statistics.get(column.name, _NOTHING)
         low, high = column.checks.min, column.checks.max
-        if low is not None and found.get("min") is not None and found["min"] < low:
-            faults.append(f"column {column.name!r} has minimum {found['min']}, expected at least {low}")
-        if high is not None and found.get("max") is not None and found["max"] > high:
-            faults.append(f"column {column.name!r} has maximum {found['max']}, expected at most {high}")
+        if low is not None and found.min is not None and found.min < low:
+            faults.append(f"column {column.name!r} has minimum {found.min}, expected at least {low}")
+        if high is not None and found.max is not None and found.max > high:
+            faults.append(f"column {column.name!r} has maximum {found.max}, expected at most {high}")
     return CheckResult(VALUE_BOUNDS, tuple(faults))
 
 
-def _drift(contract: Contract, metadata: Mapping[str, Any], reference: Mapping[str, Any] | None) -> CheckResult:
+def _drift(contract: Contract, metadata: VersionMetadata, reference: VersionMetadata | None) -> CheckResult:
     limit = contract.checks.max_drift_psi
-    if limit is None or reference is None or any(facts["window"]["missing"] for facts in (metadata, reference)):
+    if limit is None or reference is None or any(facts.missing_partitions for facts in (metadata, reference)):
         return CheckResult(DRIFT)  # a window that upstream filled only in part is not comparable to a whole one
     faults, figures = [], {}
     for column in contract.feature_columns:
-        before = reference["statistics"].get(column.name, {}).get("quantiles")
-        now = metadata["statistics"].get(column.name, {}).get("quantiles")
+        before = reference.statistics.get(column.name, _NOTHING).quantiles
+        now = metadata.statistics.get(column.name, _NOTHING).quantiles
         if column.type not in types.NUMERIC or not before or not now:
             continue
         figures[column.name] = psi = stability_index(before, now)
         if psi > limit:
-            faults.append(f"column {column.name!r} has index {psi:.3f} against {reference['version']}, expected at most {limit}")
+            faults.append(f"column {column.name!r} has index {psi:.3f} against {reference.version}, expected at most {limit}")
     return CheckResult(DRIFT, tuple(faults), figures)
 
 

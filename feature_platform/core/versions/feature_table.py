@@ -3,6 +3,7 @@
 Computing, encoding and storing rows do not belong here.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,11 @@ class FileDigest:
 
     sha256: str
     size_bytes: int
+
+    @classmethod
+    def of(cls, body: bytes) -> "FileDigest":
+        """The digest of bytes in memory."""
+        return cls(hashlib.sha256(body).hexdigest(), len(body))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """``metadata.json``: what a version says of itself, from the delivered template and from the facts of the build.
 
 The facts always win: a template may add and arrange, it cannot claim. Rendering does not belong here (``core.versions.template``), nor
-writing.
+writing, nor reading it back (``core.versions.version_metadata``).
 """
 
 import json
@@ -14,7 +14,7 @@ from feature_platform.core import layout
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions import template as metadata_template
 from feature_platform.core.versions.feature_table import EncodedFeatures, FileDigest
-from feature_platform.errors import ContractError, StorageError
+from feature_platform.errors import ContractError
 
 FORMAT: Final = 1
 """Version of the fields below; readers accept every format up to this one."""
@@ -104,24 +104,6 @@ def render_metadata(
     if faults:
         raise ContractError(f"Template {file} has {len(faults)} fault(s):", faults)
     return json.dumps({**rendered, **facts}, indent=2, ensure_ascii=False, allow_nan=False).encode()
-
-
-def parse_metadata(body: bytes, *, uri: str) -> dict[str, Any]:
-    """Read a stored ``metadata.json`` of this or an older format.
-
-    Raises:
-        StorageError: It is not JSON, lacks required fields, or was written by a newer format.
-    """
-    try:
-        document = json.loads(body)
-        missing = [key for key in (*REQUIRED, "as_of", "row_count", "content_hash", "files") if key not in document]
-    except (ValueError, TypeError) as error:
-        raise StorageError(f"{uri} is damaged ({error}); expected a JSON object. Rebuild the partition or roll back.") from error
-    if missing:
-        raise StorageError(f"{uri} lacks {', '.join(missing)}; expected the metadata of a version. Rebuild the partition or roll back.")
-    if document.get("format", 1) > FORMAT:
-        raise StorageError(f"{uri} has format {document['format']}; expected at most {FORMAT}. Upgrade this reader.")
-    return dict(document)
 
 
 def _iso(moment: datetime) -> str:

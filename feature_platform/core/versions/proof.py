@@ -9,54 +9,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any
 
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout, partition_of
 from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.findings import REMOVE, RESTORE, Code, Finding
 from feature_platform.core.versions.log import Version
-from feature_platform.core.versions.metadata import parse_metadata
+from feature_platform.core.versions.version_metadata import parse_metadata
 from feature_platform.errors import ContractError, StorageError
-
-Code = Literal[
-    "missing_file",
-    "extra_file",
-    "size_differs",
-    "sha256_differs",
-    "unreadable",
-    "metadata_differs",
-    "schema_differs",
-    "identity_differs",
-    "row_count_differs",
-    "content_hash_differs",
-    "csv_differs",
-    "stale_projection",
-    "source_gone",
-    "source_changed",
-    "source_contract_differs",
-    "transform_differs",
-    "not_reproduced",
-]
-
-RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
-REMOVE: Final = "Remove the object; the platform did not write it."
-HEAL: Final = "Heal latest: the next run does, or `feature-platform doctor --heal` now."
-REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is not as it must be, of one file of a version or of ``latest/``, or of one of a version's sources."""
-
-    code: Code
-    file: str
-    expected: str
-    found: str
-    remedy: str = RESTORE
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.code}: expected {self.expected}, found {self.found}. {self.remedy}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +97,8 @@ def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, F
 def compare_metadata(body: bytes, *, version: Version, layout: FeatureSetLayout) -> list[Finding]:
     """``metadata.json`` says what the log says; its own digest is compared with the other files'."""
     try:
-        document = parse_metadata(body, uri=layout.version_file(version.version, METADATA))
-        as_of = _moment(document["as_of"])
-        digests = {name: (entry["sha256"], entry["bytes"]) for name, entry in document["files"].items()}
-    except (StorageError, ValueError, TypeError, KeyError, AttributeError) as error:
+        found = parse_metadata(body, uri=layout.version_file(version.version, METADATA))
+    except StorageError as error:
         return [Finding("unreadable", METADATA, "the metadata of a version", str(error))]
     expected: dict[str, Any] = {
         "feature_set": layout.feature_set,
@@ -147,13 +107,12 @@ def compare_metadata(body: bytes, *, version: Version, layout: FeatureSetLayout)
         "content_hash": version.content_hash,
         "feature_uri": layout.version(version.version),
         "partition": partition_of(version.as_of),
+        "as_of": version.as_of,
     }
-    found = {name: document.get(name) for name in expected}
+    said: dict[str, Any] = {name: getattr(found, name) for name in expected}
     for name in (PARQUET, CSV, SCHEMA):
-        digest = version.files.get(name)
-        expected[f"files.{name}"] = digest and (digest.sha256, digest.size_bytes)
-        found[f"files.{name}"] = digests.get(name)
-    return _differences("metadata_differs", METADATA, {**expected, "as_of": version.as_of}, {**found, "as_of": as_of})
+        expected[f"files.{name}"], said[f"files.{name}"] = _pair(version.files.get(name)), _pair(found.files.get(name))
+    return _differences("metadata_differs", METADATA, expected, said)
 
 
 def compare_schema(body: bytes, *, version: Version, contract: Contract | None) -> list[Finding]:
@@ -216,6 +175,10 @@ def contract_of(body: bytes, *, feature_set: str) -> Contract:
     if not isinstance(columns, list):
         raise ContractError(f"{SCHEMA} of {feature_set!r} has no columns; expected a contract.")
     return load_contract(body, file=SCHEMA, expected_name=feature_set, sql=None if is_declarative else "")
+
+
+def _pair(digest: FileDigest | None) -> tuple[str, int] | None:
+    return (digest.sha256, digest.size_bytes) if digest else None
 
 
 def _moment(text: str) -> datetime:

@@ -1,0 +1,72 @@
+"""The feature registry port on Feast. Feast is imported when it is first asked: that takes seconds.
+
+Feast's objects are declared in ``objects``, its registry is changed in ``repository``, its SDK is read in ``reading``.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from feature_platform.adapters.feast import repository
+from feature_platform.adapters.feast.parity import sdk_reader
+from feature_platform.adapters.feast.reading import read_online
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.online.parity import OnlineRows
+from feature_platform.core.versions.findings import MATERIALIZE, Finding
+
+Row = dict[str, Any]
+
+
+class FeastRegistry:
+    """See :class:`FeatureRegistry`.
+
+    Args:
+        environment: Where registry, feature sets and online store are.
+    """
+
+    def __init__(self, environment: repository.Environment) -> None:
+        self._environment = environment
+
+    @cached_property
+    def store(self) -> Any:
+        """The environment's ``feast.FeatureStore``."""
+        return repository.open_store(self._environment)
+
+    def apply(self, contracts: Iterable[Contract]) -> None:
+        """See :meth:`FeatureRegistry.apply`."""
+        repository.apply_contracts(self.store, contracts, environment=self._environment)
+
+    def findings(self, contract: Contract) -> list[Finding]:
+        """See :meth:`FeatureRegistry.findings`."""
+        from feast.errors import FeatureViewNotFoundException
+
+        try:
+            view = self.store.get_feature_view(contract.feature_set)
+        except FeatureViewNotFoundException:
+            return [Finding("not_applied", "registry", f"feature view {contract.feature_set}", "none", MATERIALIZE)]
+        expected = ", ".join(column.name for column in contract.feature_columns)
+        found = ", ".join(field.name for field in view.features)
+        signed = str(view.tags.get("schema_hash"))
+        findings = [] if found == expected else [Finding("features_differ", "registry", expected, found, MATERIALIZE)]
+        if signed != contract.schema_hash:
+            findings.append(Finding("contract_differs", "registry", contract.schema_hash, signed, MATERIALIZE))
+        return findings
+
+    def read(self, contract: Contract, keys: Sequence[Mapping[str, Any]], *, as_of: datetime | None = None) -> list[Row]:
+        """See :meth:`FeatureRegistry.read`."""
+        return read_online(self.store, contract, keys, as_of=as_of)
+
+    def reader(self, contract: Contract, *, as_of: datetime) -> Callable[[pa.RecordBatch, pa.Array], OnlineRows]:
+        """See :meth:`FeatureRegistry.reader`."""
+        return sdk_reader(self.store, contract, as_of=as_of)
+
+    def registered(self, feature_set: str) -> tuple[str, ...]:
+        """See :meth:`FeatureRegistry.registered`."""
+        return repository.registered(self.store, feature_set)
+
+    def remove(self, contract: Contract) -> tuple[str, ...]:
+        """See :meth:`FeatureRegistry.remove`."""
+        return repository.decommission(self.store, contract.feature_set)

@@ -1,0 +1,49 @@
+"""Recorded raw objects and nothing beside them, over a memory that takes every write: where a version is computed again."""
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+from feature_platform.ports.object_store import ObjectStore
+
+
+class RecordedObjects:
+    """See :class:`ObjectStore`.
+
+    Args:
+        store: Where the recorded objects are read from; it is never written.
+        recorded: Their URIs.
+    """
+
+    def __init__(self, store: ObjectStore, recorded: Collection[str]) -> None:
+        self._store, self._recorded, self._scratch = store, frozenset(recorded), MemoryObjectStore()
+
+    def head(self, uri: str) -> ObjectInfo | None:
+        return self._of(uri).head(uri)
+
+    def get(self, uri: str) -> StoredObject | None:
+        return self._of(uri).get(uri)
+
+    def open(self, uri: str, *, etag: str) -> BinaryIO:
+        return self._of(uri).open(uri, etag=etag)
+
+    def download(self, uri: str, target: Path, *, etag: str | None = None) -> ObjectInfo:
+        return self._of(uri).download(uri, target, etag=etag)
+
+    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+        """What was delivered after the version was built is not seen."""
+        if any(uri.startswith(prefix) for uri in self._recorded):
+            yield from (info for info in self._store.scan(prefix) if info.uri in self._recorded)
+        else:
+            yield from self._scratch.scan(prefix)
+
+    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+        return self._scratch.put(uri, body, write_id=write_id, sha256=sha256, condition=condition)
+
+    def delete(self, uri: str) -> None:
+        self._scratch.delete(uri)
+
+    def _of(self, uri: str) -> ObjectStore:
+        return self._store if uri in self._recorded else self._scratch

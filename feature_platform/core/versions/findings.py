@@ -1,0 +1,91 @@
+"""Findings: what verify, doctor and reproduce name when something is not as it must be. One type, one closed set of codes.
+
+Finding them does not belong here (``core.versions.proof``, ``use_cases``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal
+
+Code = Literal[
+    "missing_file",
+    "extra_file",
+    "size_differs",
+    "sha256_differs",
+    "unreadable",
+    "metadata_differs",
+    "schema_differs",
+    "identity_differs",
+    "row_count_differs",
+    "content_hash_differs",
+    "csv_differs",
+    "stale_projection",
+    "source_gone",
+    "source_changed",
+    "source_contract_differs",
+    "transform_differs",
+    "not_reproduced",
+    "not_committed",
+    "not_promoted",
+    "latest_differs",
+    "contract_differs",
+    "not_applied",
+    "features_differ",
+    "not_online",
+    "load_unfinished",
+    "online_differs",
+    "mismatched",
+    "missing",
+    "extra",
+    "unreachable",
+]
+
+RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
+REMOVE: Final = "Remove the object; the platform did not write it."
+HEAL: Final = "Heal latest: the next run does, or `feature-platform doctor --heal` now."
+MATERIALIZE: Final = "Materialize the feature set, its latest and its online asset for the partition."
+LOAD: Final = "Materialize the online asset: it loads latest exactly."
+REBUILD: Final = "Build a version by the contract that is in force, or deploy the contract that latest was built by."
+LOOK_AGAIN: Final = "Look again when what it names answers."
+REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
+
+
+_SENTENCES: Final = {
+    "not_committed": "nothing is published; materialize a partition",
+    "not_promoted": "nothing was promoted",
+    "latest_differs": "latest/ shows {found}, the log's head is {expected}",
+    "contract_differs": "found contract {found}, the contract is {expected}",
+    "not_online": "nothing is online",
+    "load_unfinished": "a load of {expected} began at {found} and has not finished",
+    "online_differs": "online is {found}, latest is {expected}",
+    "unreachable": "{found}",
+}
+"""How a person reads a finding of the platform's parts; those of files say what was expected and found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is not as it must be.
+
+    ``file`` names what: a file of a version or of ``latest/``, one of a version's raw objects, or a part of the platform (``versions``,
+    ``latest``, ``contract``, ``registry``, ``online``).
+    """
+
+    code: Code
+    file: str
+    expected: str
+    found: str
+    remedy: str = RESTORE
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, without the remedy."""
+        return _SENTENCES.get(self.code, "{code}: expected {expected}, found {found}").format(**asdict(self))
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.code}: expected {self.expected}, found {self.found}. {self.remedy}"
+
+
+def documents(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    """Findings as JSON values."""
+    return [asdict(finding) for finding in findings]

@@ -1,0 +1,25 @@
+"""Commit a build as a version. How a version is written is decided in ``core.publishing``; moving latest is ``use_cases.promote``."""
+
+from feature_platform.core.publishing.publication import Publication
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.build import FeatureBuild
+
+
+def commit(platform: Platform, feature_set: str, partition: str, build: FeatureBuild) -> Publication:
+    """Make a build a version, or find the version that it is already. Latest does not move.
+
+    Raises:
+        InvalidDataError: The rows break the contract's shape.
+        ContractError: The metadata template is wrong.
+        UnknownOutcomeError: The store did not say whether a write happened; commit the same again.
+    """
+    run_id = build.provenance.run_id
+    return platform.feature_sets.commit(
+        build.table,
+        contract=platform.catalog.contract(feature_set),
+        template=platform.catalog.templates[feature_set],
+        as_of=build.as_of,
+        provenance=build.provenance,
+        idempotency_key=f"{run_id}:{partition}",
+        actor=f"dagster run {run_id}",
+    )
