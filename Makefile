@@ -1,6 +1,7 @@
 # Everything a developer or CI runs. `make` alone lists it. Needs Python 3.11 to 3.13 with pip, and nothing else:
 # the first target that wants the environment builds .venv from uv.lock with a uv of its own (.tools).
 
+# Pinned, so that the same pyproject.toml gives the same uv.lock everywhere.
 UV_VERSION := 0.13.9
 WORKERS ?= 2
 

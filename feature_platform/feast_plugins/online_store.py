@@ -177,7 +177,7 @@ def _count(views: list[ViewRows], *, read_s: float) -> None:
         return
     metrics.track_online_store_read(read_s)
     for view in views:
-        late, width = sum(view.expired or ()), len(view.columns)
+        late, width = sum(view.past_ttl or ()), len(view.columns)
         metrics.track_feature_statuses(view.plan.view, (len(view.timestamps) - late) * width, late * width)
 
 
@@ -230,13 +230,13 @@ def _fetch_each_once(client: Any, commands: list[bytes]) -> list[Any]:
     return [answers[command] for command in commands]
 
 
-def _late(seconds: float, table: Any) -> bool:
+def _is_past_ttl(seconds: float, table: Any) -> bool:
     return bool(seconds and table.ttl and reading_time_s() - seconds > table.ttl.total_seconds())
 
 
 def _masked(row: Any, table: Any) -> Any:
     moment, values = row
-    if moment is None or values is None or not _late(moment.timestamp(), table):
+    if moment is None or values is None or not _is_past_ttl(moment.timestamp(), table):
         return row
     return moment, {name: ValueProto() for name in values}
 
@@ -245,7 +245,7 @@ def _mask_message(vectors: Any, table: Any) -> None:
     """Null what is past its ttl in a response that Feast's own code filled."""
     for vector in vectors:
         for row, stamp in enumerate(vector.event_timestamps):
-            if _late(stamp.seconds + stamp.nanos / 1e9, table):
+            if _is_past_ttl(stamp.seconds + stamp.nanos / 1e9, table):
                 vector.values[row].Clear()
                 vector.statuses[row] = FieldStatus.OUTSIDE_MAX_AGE
 

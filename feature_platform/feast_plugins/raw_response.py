@@ -33,22 +33,22 @@ class ViewRows:
     plan: ReadPlan
     columns: list[tuple[bytes | None, ...]]
     timestamps: tuple[bytes | None, ...]
-    expired: tuple[bool, ...] | None
+    past_ttl: tuple[bool, ...] | None
 
 
 def view_rows(plan: ReadPlan, replies: Sequence[Sequence[bytes | None]], *, now_s: float) -> ViewRows:
     """Arrange one view's replies by column and find the rows that are past their ttl at ``now_s`` (Unix time)."""
     *columns, timestamps = zip(*replies, strict=True)
-    expired = None
+    past_ttl = None
     if plan.ttl_s is not None:
-        late = {raw for raw in set(timestamps) if raw is not None and is_expired(raw, plan.ttl_s, now_s=now_s)}
+        late = {raw for raw in set(timestamps) if raw is not None and is_past_ttl(raw, plan.ttl_s, now_s=now_s)}
         if late:
-            expired = tuple(raw in late for raw in timestamps)
-            columns = [tuple(None if gone else raw for raw, gone in zip(column, expired, strict=True)) for column in columns]
-    return ViewRows(plan, columns, timestamps, expired)
+            past_ttl = tuple(raw in late for raw in timestamps)
+            columns = [tuple(None if gone else raw for raw, gone in zip(column, past_ttl, strict=True)) for column in columns]
+    return ViewRows(plan, columns, timestamps, past_ttl)
 
 
-def is_expired(timestamp: bytes, ttl_s: float, *, now_s: float) -> bool:
+def is_past_ttl(timestamp: bytes, ttl_s: float, *, now_s: float) -> bool:
     """Whether a row of this event timestamp (message bytes) is older than its ttl; exactly as old is not."""
     seconds, nanos = decode_timestamp(timestamp)
     return now_s - (seconds + nanos / 1e9) > ttl_s
@@ -106,7 +106,7 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
             count = len(encoded)
             message.results.add().MergeFromString(_vector(encoded, _status_bytes(count, None), (_TIMESTAMPS + b"\x00") * count))
         for view in self._views:
-            statuses = _status_bytes(len(view.timestamps), view.expired)
+            statuses = _status_bytes(len(view.timestamps), view.past_ttl)
             timestamps = b"".join([_TIMESTAMPS + bytes([len(raw)]) + raw if raw else _TIMESTAMPS + b"\x00" for raw in view.timestamps])
             names.extend(view.plan.names)
             for column in view.columns:
@@ -133,8 +133,8 @@ def _vector(column: Sequence[bytes | None], statuses: bytes, timestamps: bytes) 
     return values + statuses + timestamps
 
 
-def _status_bytes(count: int, expired: tuple[bool, ...] | None) -> bytes:
-    packed = bytes([_PRESENT]) * count if expired is None else bytes([_OUTSIDE if late else _PRESENT for late in expired])
+def _status_bytes(count: int, past_ttl: tuple[bool, ...] | None) -> bytes:
+    packed = bytes([_PRESENT]) * count if past_ttl is None else bytes([_OUTSIDE if late else _PRESENT for late in past_ttl])
     return _STATUSES + _varint(count) + packed
 
 

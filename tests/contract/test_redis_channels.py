@@ -10,7 +10,7 @@ from feature_platform.adapters.online_store.redis_connection import RedisTopolog
 from feature_platform.adapters.online_store.redis_lease import Lease
 from feature_platform.core.online.commands import Frames, removals, upserts
 from feature_platform.core.online.layout import ViewLayout, view_layout
-from feature_platform.errors import ConflictError, StorageError
+from feature_platform.errors import ConfigurationError, ConflictError, StorageError
 from tests.support.online import PROJECT, USERS, users
 from tests.support.valkey_cluster import valkey_cluster
 from tests.support.valkey_server import valkey_server
@@ -116,3 +116,14 @@ def test_a_newer_token_is_greater_even_after_a_flush(topology: RedisTopology) ->
     second, third = _lease(topology).token, _lease(topology).token
     numbers = [int(token.split(b":")[0]) for token in (first, second, third)]
     assert numbers == sorted(set(numbers))
+
+
+def test_an_account_that_may_not_watch_is_told_so_at_once() -> None:
+    """Its refusals have fewer lines than the answers that are counted."""
+    with valkey_server() as server, closing(connect(parse_address(server.connection_string))) as topology:
+        topology.nodes[0].client.acl_setuser("loader", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-watch", "-get"])
+        fences = _lease(topology).fences
+        with closing(connect(parse_address(f"{server.connection_string},username=loader,password=any"))) as restricted:
+            channels = Channels(restricted, fences)
+            with closing(channels), pytest.raises(ConfigurationError, match="NOPERM"):
+                channels.settle()

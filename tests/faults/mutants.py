@@ -13,7 +13,7 @@ from unittest.mock import patch
 from feature_platform.core.layout import FILES, PARQUET, FeatureSetLayout
 from feature_platform.core.objects import IfAbsent
 from feature_platform.core.publishing import decisions, publication, retention
-from feature_platform.core.publishing.requests import CopyOf, Delete, Head, Put, Scan, Wait
+from feature_platform.core.publishing.requests import CopyOf, Delete, HeadObject, Put, Scan, Wait
 from feature_platform.core.versions import log
 from feature_platform.errors import ConflictError, StorageError
 from tests.faults import simulation
@@ -75,7 +75,7 @@ def _head_before_etags() -> Any:
             history = yield from publication.read_history(layout)
             seen = {}
             for name in FILES:
-                seen[name] = yield Head(layout.latest_file(name))
+                seen[name] = yield HeadObject(layout.latest_file(name))
             stale = [] if history.head is None else [n for n in FILES if not publication._shows(seen[n], history.head.sequence)]
             if not stale:
                 return history, 0
@@ -91,7 +91,7 @@ def _no_clean_pass() -> Any:
     def project(layout: FeatureSetLayout, *, new_id: Any) -> Iterator[Any]:
         seen = {}
         for name in FILES:
-            seen[name] = yield Head(layout.latest_file(name))
+            seen[name] = yield HeadObject(layout.latest_file(name))
         history = yield from publication.read_history(layout)
         stale = [] if history.head is None else [n for n in FILES if not publication._shows(seen[n], history.head.sequence)]
         for name in stale:

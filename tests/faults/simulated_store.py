@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_platform.core.layout import FeatureSetLayout
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
-from feature_platform.core.publishing.requests import Delete, Get, GetImmutable, Head, Put, Scan, Wait
+from feature_platform.core.publishing.requests import Delete, GetImmutable, GetObject, HeadObject, Put, Scan, Wait
 from feature_platform.errors import ConflictError
 
 LAYOUT = FeatureSetLayout("s3://sim/features", "fs")
@@ -49,9 +49,9 @@ class SimStore:
 
     def read(self, request: Any) -> object:
         match request:
-            case Head():
+            case HeadObject():
                 return self.info(request.uri)
-            case Get():
+            case GetObject():
                 info = self.info(request.uri)
                 return info and StoredObject(info, self.objects[request.uri].body)
             case GetImmutable():

@@ -15,7 +15,7 @@ from typing import Any
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
 from feature_platform.core.publishing import publication, retention
 from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
-from feature_platform.core.publishing.requests import CopyOf, Delete, Get, Put
+from feature_platform.core.publishing.requests import CopyOf, Delete, GetObject, Put
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import History
 from feature_platform.errors import ConflictError, FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
@@ -127,7 +127,7 @@ class Simulation(Invariants):
             yield from retention.pin(LAYOUT, version, name=name, author=self.author(name))
             self.pinned[version, name] = True
             for file in FILES:
-                if (yield Get(LAYOUT.version_file(version, file))) is None:
+                if (yield GetObject(LAYOUT.version_file(version, file))) is None:
                     raise InvariantError(f"seed {self.seed}: {file} of {version} vanished under a pin")
             self.pinned.pop((version, name))
             yield from retention.unpin(LAYOUT, version, name=name)

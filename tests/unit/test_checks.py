@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.versions import checks
-from feature_platform.core.versions.log import EMPTY, History, Version
+from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 
 COLUMNS = [
@@ -114,7 +114,7 @@ def version(name: str, *, day: int, sequence: int, is_expired: bool = False) -> 
 
 
 def history(*versions: Version) -> History:
-    return History(records=(), versions={v.version: v for v in versions}, expired=EMPTY.expired, head=None, floor=None)
+    return History(records=(), versions={v.version: v for v in versions}, expired=frozenset(), head=None, floor=None)
 
 
 def test_drift_is_measured_against_the_newest_correction_of_the_moment_before() -> None:

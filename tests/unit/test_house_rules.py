@@ -4,7 +4,12 @@ import ast
 import doctest
 import importlib
 import pkgutil
+import re
 import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -49,9 +54,48 @@ def test_examples_in_docstrings_are_true(name):
     assert doctest.testmod(module, raise_on_error=False).failed == 0
 
 
-def test_decision_records_are_numbered_once():
-    numbers = [path.name[:4] for path in tracked("docs/adr/*.md")]
-    assert sorted(numbers) == sorted(set(numbers))
+RECORDS = tracked("docs/adr/*.md")
+
+
+def test_decision_records_are_numbered_without_gaps():
+    assert sorted(path.name[:4] for path in RECORDS) == [f"{number:04}" for number in range(1, len(RECORDS) + 1)]
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_decision_record_has_its_number_and_a_status(path):
+    title, _, status = path.read_text(encoding="utf-8").splitlines()[:3]
+    assert title.startswith(f"# {int(path.name[:4])}. ")
+    assert re.fullmatch(r"Status: (proposed|accepted|superseded by \[.+\]\(.+\))", status)
+
+
+def test_what_is_imported_is_declared():
+    """A library that only others bring can vanish with their next release."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    optional = [one for extra in project["project"]["optional-dependencies"].values() for one in extra]
+    shipped = {_package(one) for one in (*project["project"]["dependencies"], *optional)}
+    tested = shipped | {_package(one) for one in project["dependency-groups"]["dev"]}
+    bringing = packages_distributions()
+    undeclared = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in SOURCES
+        for name in _imported(path)
+        if not {_package(one) for one in bringing.get(name, ())} & (tested if "tests" in path.relative_to(ROOT).parts else shipped)
+    }
+    assert undeclared == set()
+
+
+def _package(requirement: str) -> str:
+    """The name in a requirement, as an index spells it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=!~; ]", requirement, maxsplit=1)[0]).lower()
+
+
+def _imported(path: Path) -> Iterator[str]:
+    """Top-level modules that a file imports from other packages."""
+    ours = {*sys.stdlib_module_names, "feature_platform", "tests"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+        yield from {name.partition(".")[0] for name in names} - ours
 
 
 @pytest.mark.parametrize("path", tracked("*.md"), ids=lambda path: str(path.relative_to(ROOT)))

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from feature_platform.core.online.layout import view_layout
-from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, encoded_values, expired, published_values, sampled
+from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, encoded_values, past_ttl, published_values, sampled
 from tests.support.online import AS_OF_US, USERS, users
 
 LAYOUT = view_layout(USERS, project="p")
@@ -24,7 +24,7 @@ def _replaced(column: pa.Array, row: int, value: bytes | None) -> pa.Array:
 
 def test_equal_rows_are_exact() -> None:
     """Nulls equal nulls."""
-    report = compare(_online(), OnlineRows(_online(), np.ones(10, np.bool_)), report=ParityReport("v", 10), expired=FRESH)
+    report = compare(_online(), OnlineRows(_online(), np.ones(10, np.bool_)), report=ParityReport("v", 10), past_ttl=FRESH)
     assert report.exact
     assert report.features["f_mean"].compared == 10
 
@@ -37,7 +37,7 @@ def test_counts_each_difference_once_per_entity_and_once_per_feature() -> None:
     columns["f_mean"] = _replaced(_replaced(columns["f_mean"], 3, None), 4, None)
     columns["event_timestamp"] = _replaced(columns["event_timestamp"], 4, None)
     present = np.arange(10) != 4
-    report = compare(_online(), OnlineRows(columns, present), report=ParityReport("v", 10), expired=FRESH)
+    report = compare(_online(), OnlineRows(columns, present), report=ParityReport("v", 10), past_ttl=FRESH)
     assert (report.entities, report.mismatched, report.missing) == (10, 2, 1)
     assert (report.features["f_count"].mismatched, report.features["f_count"].missing) == (1, 1)
     assert (report.features["f_mean"].mismatched, report.features["f_mean"].missing) == (0, 2)
@@ -48,7 +48,7 @@ def test_values_that_a_reader_withheld_are_counted_but_not_compared() -> None:
     hidden = np.arange(10) < 3
     nulls = {name: pa.nulls(10, pa.binary()) if name != "f_count" else column for name, column in _online().items()}
     report = compare(
-        _online(), OnlineRows({"f_count": nulls["f_count"]}, np.ones(10, np.bool_), hidden), report=ParityReport("v", 10), expired=hidden
+        _online(), OnlineRows({"f_count": nulls["f_count"]}, np.ones(10, np.bool_), hidden), report=ParityReport("v", 10), past_ttl=hidden
     )
     assert report.exact
     assert (report.expired, report.features["f_count"].compared) == (3, 7)
@@ -61,11 +61,11 @@ def test_values_from_the_sdk_take_the_stored_form() -> None:
     assert encoded_values([midnight], "date").to_pylist() == [bytes.fromhex("4080dca0cb06")]
 
 
-def test_expiry_is_counted_from_the_event_timestamp() -> None:
+def test_ttl_is_counted_from_the_event_timestamp() -> None:
     """At exactly the ttl a value is still served."""
     column = BATCH.column("event_timestamp")
-    assert not expired(column, now_us=AS_OF_US + 5, ttl_us=5).any()
-    assert expired(column, now_us=AS_OF_US + 6, ttl_us=5).all()
+    assert not past_ttl(column, now_us=AS_OF_US + 5, ttl_us=5).any()
+    assert past_ttl(column, now_us=AS_OF_US + 6, ttl_us=5).all()
 
 
 def test_samples_are_about_the_size_asked_for_and_always_the_same() -> None:

@@ -9,7 +9,7 @@ import pytest
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.objects import IfAbsent, IfMatch
-from feature_platform.core.publishing.requests import CopyOf, Delete, Get, GetImmutable, Head, Put, Scan, Wait
+from feature_platform.core.publishing.requests import CopyOf, Delete, GetImmutable, GetObject, HeadObject, Put, Scan, Wait
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError
 
@@ -45,12 +45,12 @@ def test_every_request_is_performed(store):
     etag, head, stored, listed, bodies, gone, absent, _ = run(
         store,
         put("s3://b/x", b"hello"),
-        Head("s3://b/x"),
-        Get("s3://b/x"),
+        HeadObject("s3://b/x"),
+        GetObject("s3://b/x"),
         Scan("s3://b/"),
         GetImmutable(("s3://b/x", "s3://b/x")),
         Delete("s3://b/x"),
-        Get("s3://b/x"),
+        GetObject("s3://b/x"),
         Wait(7.5),
         sleep=waited.append,
     )
@@ -105,9 +105,9 @@ def test_a_copy_is_checked_before_it_is_written(store):
     copied, head, refused, absent = run(
         store,
         put("s3://b/copy", CopyOf("s3://b/source", HELLO.sha256)),
-        Head("s3://b/copy"),
+        HeadObject("s3://b/copy"),
         put("s3://b/wrong", CopyOf("s3://b/source", "0" * 64)),
-        Head("s3://b/wrong"),
+        HeadObject("s3://b/wrong"),
     )
     assert copied == "5d41402abc4b2a76b9719d911017c592"
     assert (head.sha256, head.size_bytes) == (HELLO.sha256, 5)
@@ -126,7 +126,7 @@ def test_a_padded_copy_has_the_digest_of_what_was_written(store, tmp_path):
     pq.write_table(pa.table({"x": [1, 2]}), sink)
     body = sink.getvalue().to_pybytes()
     store.put("s3://b/source", body, write_id="w", sha256=None, condition=None)
-    _, stored = run(store, put("s3://b/copy", CopyOf("s3://b/source", digest(body).sha256, padding=b"mark")), Get("s3://b/copy"))
+    _, stored = run(store, put("s3://b/copy", CopyOf("s3://b/source", digest(body).sha256, padding=b"mark")), GetObject("s3://b/copy"))
     assert stored.info.sha256 == digest(stored.body).sha256 != digest(body).sha256
     assert pq.read_table(pa.BufferReader(stored.body)).to_pydict() == {"x": [1, 2]}
 
@@ -135,7 +135,7 @@ def test_a_file_is_digested_and_put(store, tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"hello")
     assert digest(path) == digest(b"hello") == HELLO
-    _, stored = run(store, put("s3://b/x", path), Get("s3://b/x"))
+    _, stored = run(store, put("s3://b/x", path), GetObject("s3://b/x"))
     assert stored.body == b"hello"
 
 

@@ -12,7 +12,7 @@ from feature_platform.core.layout import FILES, METADATA, PARQUET, FeatureSetLay
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo
 from feature_platform.core.publishing import publication
 from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile, settle
-from feature_platform.core.publishing.requests import Head, Put
+from feature_platform.core.publishing.requests import HeadObject, Put
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
 
 DAY = datetime(2026, 1, 15, tzinfo=UTC)
@@ -48,29 +48,29 @@ def test_a_write_that_succeeds_is_not_looked_at(put):
 @pytest.mark.parametrize("trouble", [LOST, REFUSED], ids=["lost", "refused"])
 @pytest.mark.parametrize("put", [CREATE, UPDATE])
 def test_an_own_write_is_recognised_whatever_its_answer(put, trouble):
-    assert play(settle(put), (Put, trouble), (Head, seen(write_id="mine"))) is True
+    assert play(settle(put), (Put, trouble), (HeadObject, seen(write_id="mine"))) is True
 
 
 @pytest.mark.parametrize("trouble", [LOST, REFUSED], ids=["lost", "refused"])
 @pytest.mark.parametrize("put", [CREATE, UPDATE])
 def test_somebody_elses_object_means_that_the_write_lost(put, trouble):
-    assert play(settle(put), (Put, trouble), (Head, seen())) is False
+    assert play(settle(put), (Put, trouble), (HeadObject, seen())) is False
 
 
 def test_a_write_that_did_not_happen_is_sent_again():
-    assert play(settle(CREATE), (Put, LOST), (Head, None), (Put, "etag")) is True
-    assert play(settle(UPDATE), (Put, LOST), (Head, seen(etag="old")), (Put, "etag")) is True
+    assert play(settle(CREATE), (Put, LOST), (HeadObject, None), (Put, "etag")) is True
+    assert play(settle(UPDATE), (Put, LOST), (HeadObject, seen(etag="old")), (Put, "etag")) is True
 
 
 def test_an_update_of_what_is_gone_is_lost():
-    assert play(settle(UPDATE), (Put, REFUSED), (Head, None)) is False
+    assert play(settle(UPDATE), (Put, REFUSED), (HeadObject, None)) is False
 
 
 def test_a_write_whose_object_cannot_be_read_is_looked_at_again_and_then_unknown():
     down = StorageError("503")
-    assert play(settle(CREATE), (Put, LOST), (Head, down), (Put, REFUSED), (Head, seen(write_id="mine"))) is True
+    assert play(settle(CREATE), (Put, LOST), (HeadObject, down), (Put, REFUSED), (HeadObject, seen(write_id="mine"))) is True
     with pytest.raises(UnknownOutcomeError, match=r"Could not learn whether s3://b/x was written \(503\); run the same operation again"):
-        play(settle(CREATE), *[(Put, LOST), (Head, down)] * publication.SETTLE_ATTEMPTS)
+        play(settle(CREATE), *[(Put, LOST), (HeadObject, down)] * publication.SETTLE_ATTEMPTS)
 
 
 class World:

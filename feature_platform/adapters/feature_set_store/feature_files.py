@@ -18,6 +18,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from feature_platform.adapters.feature_set_store.csv_cells import from_cells, to_cells
+from feature_platform.adapters.feature_set_store.protocol_runner import digest
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.row_rules import RowRules
 from feature_platform.core.layout import CSV, PARQUET
@@ -66,14 +67,14 @@ def encode_features(table: FeatureTable, *, contract: Contract, directory: Path,
             pending = written
         for future in pending:
             future.result()
-        digest = hasher.hexdigest()
-        parquet.describe({**identity, "content_hash": digest})
+        content_hash = hasher.hexdigest()
+        parquet.describe({**identity, "content_hash": content_hash})
     return EncodedFeatures(
         parquet=directory / PARQUET,
         csv=directory / CSV,
-        digests={PARQUET: file_digest(directory / PARQUET), CSV: csv.digest()},
+        digests={PARQUET: digest(directory / PARQUET), CSV: csv.digest()},
         row_count=rows,
-        content_hash=digest,
+        content_hash=content_hash,
         statistics={field.name: column.summary() for field, column in zip(schema, columns, strict=True)},
     )
 
@@ -87,7 +88,7 @@ def restamp(encoded: EncodedFeatures, *, identity: Mapping[str, str]) -> Encoded
                 parquet.write(batch)
         parquet.describe({**identity, "content_hash": encoded.content_hash})
     target.replace(encoded.parquet)
-    return replace(encoded, digests={**encoded.digests, PARQUET: file_digest(encoded.parquet)})
+    return replace(encoded, digests={**encoded.digests, PARQUET: digest(encoded.parquet)})
 
 
 def read_csv(path: Path | BinaryIO, *, contract: Contract) -> pa.Table:
@@ -115,12 +116,6 @@ def read_csv(path: Path | BinaryIO, *, contract: Contract) -> pa.Table:
         return pa.table([from_cells(cells[field.name], field.type) for field in schema], schema=schema)
     except (pa.ArrowInvalid, ValueError) as error:
         raise InvalidDataError(f"{CSV} of {contract.feature_set!r} does not read back: {error}. Verify the version's files.") from error
-
-
-def file_digest(path: Path) -> FileDigest:
-    """SHA-256 and size of a file."""
-    with path.open("rb") as file:
-        return FileDigest(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size_bytes=path.stat().st_size)
 
 
 def _require_schema(found: pa.Schema, expected: pa.Schema, feature_set: str) -> None:

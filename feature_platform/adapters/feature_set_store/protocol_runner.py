@@ -12,7 +12,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from feature_platform.adapters.feature_set_store.parquet_padding import pad_parquet
-from feature_platform.core.publishing.requests import CopyOf, Delete, Get, GetImmutable, Head, Protocol, Put, ResultT, Scan, Wait
+from feature_platform.core.publishing.requests import (
+    CopyOf,
+    Delete,
+    GetImmutable,
+    GetObject,
+    HeadObject,
+    PublishingProtocol,
+    Put,
+    ResultT,
+    Scan,
+    Wait,
+)
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
 from feature_platform.ports.object_store import ObjectStore
@@ -36,8 +47,8 @@ class ProtocolRunner:
         self._workdir = workdir
         self._immutable: dict[str, bytes] = {}
         self._handlers: dict[type, Handler] = {
-            Head: lambda request: store.head(request.uri),
-            Get: lambda request: store.get(request.uri),
+            HeadObject: lambda request: store.head(request.uri),
+            GetObject: lambda request: store.get(request.uri),
             GetImmutable: self._get_immutable,
             Scan: lambda request: tuple(store.scan(request.prefix)),
             Put: self._put,
@@ -45,7 +56,7 @@ class ProtocolRunner:
             Wait: lambda request: sleep(request.seconds),
         }
 
-    def run(self, protocol: Protocol[ResultT], *, handlers: Mapping[type, Handler] | None = None) -> ResultT:
+    def run(self, protocol: PublishingProtocol[ResultT], *, handlers: Mapping[type, Handler] | None = None) -> ResultT:
         """Drive a protocol to its end.
 
         Args:

@@ -4,14 +4,14 @@ For tests and dry runs; the shared contract suite holds it to what Redis does. K
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 
 import pyarrow as pa
 
-from feature_platform.adapters.online_store.published_file import CheckedSource, checked_source, read_keys, sampled_rows
+from feature_platform.adapters.online_store.published_file import CheckedFile, checked_file, compare_rows, read_keys
 from feature_platform.core.online.decoding import project_of_key
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.layout import ViewLayout, view_layout
@@ -26,7 +26,7 @@ from feature_platform.core.online.load import (
     require_repairable,
 )
 from feature_platform.core.online.marker import Marker
-from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, expired, published_values, sampled
+from feature_platform.core.online.parity import OnlineRows, ParityReport, published_values, sampled
 from feature_platform.errors import ConflictError, NotFoundError
 
 Fields = dict[bytes, bytes]
@@ -52,27 +52,27 @@ class MemoryOnlineStore:
     _loads: int = 0
 
     def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None) -> LoadReport:
-        layout, source = view_layout(request.contract, project=request.project), checked_source(request)
+        layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         if not self._busy.acquire(blocking=False):
             raise ConflictError(f"Another load of {layout.view} is running. It ends by itself; then load again.")
         try:
             self._loads += 1
-            target = online_version(request, layout, row_count=source.row_count)
+            target = online_version(request, layout, row_count=file.row_count)
             marker = self.marker(project=layout.project, view=layout.view)
             plan = plan_load(marker, target, view=layout.view, token=str(self._loads), since=self.now())
             self._markers[layout.project, layout.view] = plan.marker
             swept = self._remove(self._strays(request, layout), plan.stale_fields) if plan.sweep else 0
-            self._write(source, layout, plan, progress)
+            self._write(file, layout, plan, progress)
             removed = self._remove_stale(request, layout, plan)
             done = finished(plan.marker, since=self.now())
             self._markers[layout.project, layout.view] = done
-            return LoadReport(request.version, request.sequence, source.row_count, removed, swept, done)
+            return LoadReport(request.version, request.sequence, file.row_count, removed, swept, done)
         finally:
             self._busy.release()
 
     def repair(self, request: OnlineLoad) -> RepairReport:
         layout = view_layout(request.contract, project=request.project)
-        checked_source(request)
+        checked_file(request)
         marker = require_repairable(self.marker(project=layout.project, view=layout.view), request)
         scanned = sum(project_of_key(key) == layout.key_suffix for key in self.hashes)
         return RepairReport(scanned, self._remove(self._strays(request, layout), layout.fields), marker)
@@ -88,20 +88,14 @@ class MemoryOnlineStore:
         now_us: int,
         read: Callable[[pa.RecordBatch, pa.Array], OnlineRows] | None = None,
     ) -> ParityReport:
-        layout, source = view_layout(request.contract, project=request.project), checked_source(request)
-        ttl_us = int(request.contract.ttl_duration.total_seconds() * 1_000_000)
+        layout, file = view_layout(request.contract, project=request.project), checked_file(request)
+        report = compare_rows(file, layout, read or (lambda _rows, keys: self._stored(layout, keys)), limit=limit, now_us=now_us)
         strays = pa.array(self._strays(request, layout), pa.binary())
-        extra = int(sampled(strays, rows=source.row_count, limit=limit).sum())
-        report = ParityReport(request.version, source.row_count, extra=extra)
-        for batch, keys in sampled_rows(source, layout, limit=limit):
-            online = read(batch, keys) if read else self._stored(layout, keys)
-            old = expired(batch.column(layout.timestamp_field), now_us=now_us, ttl_us=ttl_us)
-            report = compare(published_values(batch, layout), online, report=report, expired=old)
-        return report
+        return replace(report, extra=int(sampled(strays, rows=file.row_count, limit=limit).sum()))
 
-    def _write(self, source: CheckedSource, layout: ViewLayout, plan: LoadPlan, progress: Callable[[int, int], object] | None) -> None:
+    def _write(self, file: CheckedFile, layout: ViewLayout, plan: LoadPlan, progress: Callable[[int, int], object] | None) -> None:
         done, names = 0, (layout.timestamp_field, *(name for name, _ in layout.features))
-        for batch in source.rows():
+        for batch in file.rows():
             values = published_values(batch, layout)
             for key, *row in zip(encode_keys(batch, layout).to_pylist(), *(values[name].to_pylist() for name in names), strict=True):
                 fields = self.hashes.setdefault(key, {})
@@ -110,7 +104,7 @@ class MemoryOnlineStore:
                     fields.pop(obsolete, None)
             done += batch.num_rows
             if progress:
-                progress(done, source.row_count)
+                progress(done, file.row_count)
 
     def _remove_stale(self, request: OnlineLoad, layout: ViewLayout, plan: LoadPlan) -> int:
         current = set(_keys(request, layout))

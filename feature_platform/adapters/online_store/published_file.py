@@ -18,7 +18,7 @@ from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.keys import KeyBatch, key_batches
 from feature_platform.core.online.layout import ViewLayout
 from feature_platform.core.online.load import OnlineLoad, refuse_nulls, require_identity
-from feature_platform.core.online.parity import sampled
+from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, past_ttl, published_values, sampled
 from feature_platform.errors import InvalidDataError
 
 BATCH_ROWS: Final = 10_000
@@ -31,7 +31,7 @@ KEY_ROWS: Final = 131_072
 
 
 @dataclass(frozen=True, slots=True)
-class CheckedSource:
+class CheckedFile:
     """A version whose file was read once, keys only, and may be served."""
 
     request: OnlineLoad
@@ -44,7 +44,7 @@ class CheckedSource:
         return read_columns(self.request.source, columns, batch_rows=self.batch_rows)
 
 
-def checked_source(request: OnlineLoad) -> CheckedSource:
+def checked_file(request: OnlineLoad) -> CheckedFile:
     """Refuse, before anything is written, a file that must not be served.
 
     Reads the footer, the keys and the event timestamps; null counts come from the footer's statistics.
@@ -54,7 +54,7 @@ def checked_source(request: OnlineLoad) -> CheckedSource:
             timestamp is null, there are too few rows or too many nulls, or its bytes are damaged.
     """
     contract, rules = request.contract, RowRules(request.contract)
-    with _opened(request.source) as parquet:
+    with _parquet(request.source) as parquet:
         metadata = parquet.metadata.metadata or {}
         require_identity({name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}, request)
         _require_columns(parquet.schema_arrow, contract)
@@ -64,29 +64,46 @@ def checked_source(request: OnlineLoad) -> CheckedSource:
     refuse_nulls(contract, rows=rows, nulls=nulls)
     for batch in read_columns(request.source, [*contract.primary_keys, contract.timestamp_field], batch_rows=KEY_ROWS):
         rules.check(batch)
-    return CheckedSource(request, rows, max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, width))))
+    return CheckedFile(request, rows, max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, width))))
 
 
-def sampled_rows(source: CheckedSource, layout: ViewLayout, *, limit: int | None) -> Iterator[tuple[pa.RecordBatch, pa.Array]]:
-    """The rows to compare with what is online, and their Redis keys: all, or a sample by key hash above ``limit`` rows."""
-    for batch in source.rows():
+def compare_rows(
+    file: CheckedFile, layout: ViewLayout, read: Callable[[pa.RecordBatch, pa.Array], OnlineRows], *, limit: int | None, now_us: int
+) -> ParityReport:
+    """Compare a version's rows with what is online: all, or a sample by key hash above ``limit`` rows.
+
+    Entities that are online and not in the version are not looked for: ``extra`` is None.
+
+    Args:
+        file: The version.
+        layout: Its view.
+        read: Gives what is online for rows of the file and their Redis keys, in their order.
+        limit: Rows above which a sample is compared.
+        now_us: The moment that ttl is judged at, Unix time.
+    """
+    ttl_us = int(file.request.contract.ttl_duration.total_seconds() * 1_000_000)
+    report = ParityReport(file.request.version, file.row_count)
+    for batch in file.rows():
         keys = encode_keys(batch, layout)
-        chosen = pa.array(sampled(keys, rows=source.row_count, limit=limit))
-        yield batch.filter(chosen), keys.filter(chosen)
+        chosen = pa.array(sampled(keys, rows=file.row_count, limit=limit))
+        rows, keys = batch.filter(chosen), keys.filter(chosen)
+        late = past_ttl(rows.column(layout.timestamp_field), now_us=now_us, ttl_us=ttl_us)
+        report = compare(published_values(rows, layout), read(rows, keys), report=report, past_ttl=late)
+    return report
 
 
-def read_keys(source: Callable[[], BinaryIO], layout: ViewLayout, *, batch_rows: int = BATCH_ROWS) -> Iterator[KeyBatch]:
+def read_keys(opened: Callable[[], BinaryIO], layout: ViewLayout, *, batch_rows: int = BATCH_ROWS) -> Iterator[KeyBatch]:
     """The entities of a version, reading only its key columns."""
-    return key_batches(read_columns(source, [name for name, _ in layout.keys], batch_rows=batch_rows), layout)
+    return key_batches(read_columns(opened, [name for name, _ in layout.keys], batch_rows=batch_rows), layout)
 
 
-def read_columns(source: Callable[[], BinaryIO], columns: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
+def read_columns(opened: Callable[[], BinaryIO], columns: Sequence[str], *, batch_rows: int) -> Iterator[pa.RecordBatch]:
     """Some columns of a Parquet file, in the order asked for, batch by batch.
 
     Raises:
         InvalidDataError: The file is damaged, or lacks a column.
     """
-    with _opened(source) as parquet:
+    with _parquet(opened) as parquet:
         try:
             for batch in parquet.iter_batches(batch_size=batch_rows, columns=list(columns)):
                 yield batch.select(list(columns))
@@ -95,8 +112,8 @@ def read_columns(source: Callable[[], BinaryIO], columns: Sequence[str], *, batc
 
 
 @contextmanager
-def _opened(source: Callable[[], BinaryIO]) -> Iterator[pq.ParquetFile]:
-    with source() as file:
+def _parquet(opened: Callable[[], BinaryIO]) -> Iterator[pq.ParquetFile]:
+    with opened() as file:
         try:
             parquet = pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False)
         except (pa.ArrowException, OSError) as error:

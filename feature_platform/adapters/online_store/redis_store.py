@@ -17,7 +17,7 @@ from importlib import metadata
 
 import pyarrow as pa
 
-from feature_platform.adapters.online_store.published_file import KEY_ROWS, CheckedSource, checked_source, read_keys, sampled_rows
+from feature_platform.adapters.online_store.published_file import KEY_ROWS, CheckedFile, checked_file, compare_rows, read_keys
 from feature_platform.adapters.online_store.redis_channel import Channels
 from feature_platform.adapters.online_store.redis_connection import RedisTopology, connect, parse_address, redis_errors
 from feature_platform.adapters.online_store.redis_lease import LEASE_S, Lease, hold_lease, read_marker
@@ -36,7 +36,7 @@ from feature_platform.core.online.load import (
     require_repairable,
 )
 from feature_platform.core.online.marker import Marker, marker_key, retention_key
-from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, expired, published_values, sampled
+from feature_platform.core.online.parity import OnlineRows, ParityReport, sampled
 from feature_platform.errors import ConfigurationError, NotFoundError, StorageError
 
 Progress = Callable[[int, int], object]
@@ -49,7 +49,7 @@ class _Session:
 
     request: OnlineLoad
     layout: ViewLayout
-    source: CheckedSource
+    file: CheckedFile
     topology: RedisTopology
     lease: Lease
     channels: Channels
@@ -72,7 +72,7 @@ class RedisOnlineStore:
     def load(self, request: OnlineLoad, *, progress: Progress | None = None) -> LoadReport:
         """Make a published version exactly what is online for its view; see :class:`ports.OnlineStore`."""
         with self._session(request) as session:
-            target = online_version(request, session.layout, row_count=session.source.row_count)
+            target = online_version(request, session.layout, row_count=session.file.row_count)
             lease = session.lease
             plan = plan_load(lease.marker(), target, view=session.layout.view, token=lease.token.decode(), since=lease.now())
             servers = _run_ids(session.topology)
@@ -112,29 +112,24 @@ class RedisOnlineStore:
         read: Callable[[pa.RecordBatch, pa.Array], OnlineRows] | None = None,
     ) -> ParityReport:
         """Compare what is online with a published version; see :class:`ports.OnlineStore`."""
-        layout, source = view_layout(request.contract, project=request.project), checked_source(request)
-        ttl_us = int(request.contract.ttl_duration.total_seconds() * 1_000_000)
-        report = ParityReport(request.version, source.row_count)
+        layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         with closing(connect(self._address)) as topology:
-            for batch, keys in sampled_rows(source, layout, limit=limit):
-                online = read(batch, keys) if read else stored_rows(topology, layout, keys)
-                old = expired(batch.column(layout.timestamp_field), now_us=now_us, ttl_us=ttl_us)
-                report = compare(published_values(batch, layout), online, report=report, expired=old)
-            chosen = partial(sampled, rows=source.row_count, limit=limit)
+            report = compare_rows(file, layout, read or partial(_stored, topology, layout), limit=limit, now_us=now_us)
+            chosen = partial(sampled, rows=file.row_count, limit=limit)
             lost = strays(topology, layout, partial(read_keys, request.source, layout, batch_rows=KEY_ROWS), ScanProgress())
             return replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost))
 
     @contextmanager
     def _session(self, request: OnlineLoad) -> Iterator[_Session]:
         refuse_unknown_feast(metadata.version("feast"))
-        layout, source = view_layout(request.contract, project=request.project), checked_source(request)
+        layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         with closing(connect(self._address)) as topology:
             _require_noeviction(topology)
             with (
                 hold_lease(topology, layout, lease_s=self._lease_s, wait_s=self._wait_s) as lease,
                 closing(Channels(topology, lease.fences)) as channels,
             ):
-                yield _Session(request, layout, source, topology, lease, channels)
+                yield _Session(request, layout, file, topology, lease, channels)
 
     def _write(self, session: _Session, plan: LoadPlan, progress: Progress | None) -> int:
         expire_at_ms = session.lease.now_ms() + 1000 * _retention_s(session) if self._expire else None
@@ -142,14 +137,18 @@ class RedisOnlineStore:
             upserts, layout=session.layout, expire_at_ms=expire_at_ms, obsolete=plan.obsolete_fields, framing=session.channels.framing
         )
         rows = 0
-        for frames in _ahead(map(encode, session.source.rows())):
+        for frames in _ahead(map(encode, session.file.rows())):
             session.lease.renew()
             session.channels.send(frames)
             rows += len(frames.rows)
             if progress:
-                progress(rows, session.source.row_count)
+                progress(rows, session.file.row_count)
         session.channels.settle()
         return rows
+
+
+def _stored(topology: RedisTopology, layout: ViewLayout, _rows: pa.RecordBatch, keys: pa.Array) -> OnlineRows:
+    return stored_rows(topology, layout, keys)
 
 
 def _ahead(frames: Iterator[Frames]) -> Iterator[Frames]:
@@ -223,8 +222,8 @@ def _run_ids(topology: RedisTopology) -> tuple[str, ...]:
 
 def _require_whole(session: _Session, *, rows: int, servers: tuple[str, ...]) -> None:
     """Check what must hold before the marker may say ``online``."""
-    if rows != session.source.row_count:
-        raise StorageError(f"{session.layout.view}: read {rows} rows of {session.source.row_count}; the file changed under the load.")
+    if rows != session.file.row_count:
+        raise StorageError(f"{session.layout.view}: read {rows} rows of {session.file.row_count}; the file changed under the load.")
     if _run_ids(session.topology) != servers:
         raise StorageError(
             f"{session.layout.view}: a Redis server restarted or was replaced during the load, and may have lost rows. Load again."

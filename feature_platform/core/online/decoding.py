@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from feature_platform.core.contract import types
 from feature_platform.core.online.encoding import NULL_TIMESTAMP
-from feature_platform.core.online.layout import FEAST_TYPES, ViewLayout
+from feature_platform.core.online.layout import FEAST_TYPES
 from feature_platform.errors import InvalidDataError
 
 Value = Any
@@ -25,7 +25,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DOUBLE: Final = struct.Struct("<d")
 _FLOAT: Final = struct.Struct("<f")
 _STRING: Final = 2
-_SIGN: Final = 1 << 63
+_SIGN_BIT: Final = 1 << 63
 _WRAP: Final = 1 << 64
 
 
@@ -66,37 +66,12 @@ def decode_timestamp(raw: bytes) -> tuple[int, int]:
         tag = raw[at]
         number, at = _varint(raw, at + 1)
         if tag == 0x08:
-            seconds = number - _WRAP if number >= _SIGN else number
+            seconds = number - _WRAP if number >= _SIGN_BIT else number
         elif tag == 0x10:
             nanos = number
         else:
             raise InvalidDataError(f"Online event timestamp {raw.hex()} is no Timestamp message.")
     return seconds, nanos
-
-
-def decode_event_timestamp(raw: bytes) -> datetime:
-    """The event timestamp that a view's ``_ts:`` field holds, UTC, in microseconds."""
-    seconds, nanos = decode_timestamp(raw)
-    return _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000)
-
-
-def decode_key(raw: bytes, layout: ViewLayout) -> tuple[int | str, ...] | None:
-    """The primary key values (in contract order) of an entity's Redis key, or None where the key is not of this view's entity.
-
-    Another number of join keys, other names, other types or another project make it someone else's key.
-    """
-    if not raw.startswith(layout.key_prefix):
-        return None
-    at, values = len(layout.key_prefix), {}
-    for name, kind in layout.sorted_keys:
-        if len(raw) < at + 8:
-            return None
-        number, size = struct.unpack_from("<II", raw, at)
-        value = _KEY_VALUES[kind](number, raw[at + 8 : at + 8 + size], size)
-        if value is None:
-            return None
-        values[name], at = value, at + 8 + size
-    return tuple(values[name] for name, _ in layout.keys) if raw[at:] == layout.key_suffix else None
 
 
 def project_of_key(raw: bytes) -> bytes | None:
@@ -130,7 +105,7 @@ def _varint(raw: bytes, at: int) -> tuple[int, int]:
 
 def _signed(raw: bytes, at: int) -> tuple[int, int]:
     number, at = _varint(raw, at)
-    return (number - _WRAP if number >= _SIGN else number), at
+    return (number - _WRAP if number >= _SIGN_BIT else number), at
 
 
 def _moment(seconds: int) -> datetime | None:
@@ -243,25 +218,6 @@ def _text(raw: bytes, kind: str) -> str | bytes:
     except UnicodeDecodeError as error:
         raise _wrong(raw, kind) from error
 
-
-def _key_integer(number: int, raw: bytes, size: int, *, expected: tuple[int, int]) -> int | None:
-    return int.from_bytes(raw, "little", signed=True) if (number, size) == expected and len(raw) == size else None
-
-
-def _key_text(number: int, raw: bytes, size: int) -> str | None:
-    try:
-        return raw.decode() if number == 2 and len(raw) == size else None
-    except UnicodeDecodeError:
-        return None
-
-
-_KEY_VALUES: Final[MappingProxyType[str, Callable[[int, bytes, int], int | str | None]]] = MappingProxyType(
-    {
-        "int32": lambda number, raw, size: _key_integer(number, raw, size, expected=(3, 4)),
-        "int64": lambda number, raw, size: _key_integer(number, raw, size, expected=(4, 8)),
-        "string": _key_text,
-    }
-)
 
 _CONVERT: Final[MappingProxyType[str, Callable[[int], Value]]] = MappingProxyType(
     {"int32": int, "int64": int, "bool": bool, "timestamp": _moment, "date": _moment}

@@ -23,8 +23,6 @@ from feature_platform.errors import ConfigurationError, ContractError
 KNOWN_FEAST: Final = "0.67"
 """The Feast release line whose layout this module describes."""
 
-ENTITY_KEY_VERSION: Final = 3
-
 _KEY_NUMBERS: Final = MappingProxyType({"string": 2, "int32": 3, "int64": 4})
 
 FEAST_TYPES: Final = MappingProxyType(

@@ -59,7 +59,7 @@ class OnlineRows:
     """Online values beside published ones, row by row.
 
     ``columns`` hold ``Value`` bytes by feature; null where the field is absent. ``present`` says which entities have the view at all.
-    ``hidden`` marks entities whose values the reader withheld because they are expired: those are counted, not compared.
+    ``hidden`` marks entities whose values the reader withheld because they are past their ttl: those are counted, not compared.
     """
 
     columns: Mapping[str, pa.Array]
@@ -86,20 +86,20 @@ def sampled(keys: pa.Array, *, rows: int, limit: int | None) -> Mask:
     return key_slots(keys) < max(1, round(SLOTS * limit / rows))
 
 
-def expired(timestamps: pa.Array, *, now_us: int, ttl_us: int) -> Mask:
+def past_ttl(timestamps: pa.Array, *, now_us: int, ttl_us: int) -> Mask:
     """Which rows are older than the ttl, so that a reader answers null for them."""
     micros = timestamps.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy(zero_copy_only=False)
     return np.asarray(micros < now_us - ttl_us)
 
 
-def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: ParityReport, expired: Mask) -> ParityReport:
+def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: ParityReport, past_ttl: Mask) -> ParityReport:
     """Add one batch to a report.
 
     Args:
         published: Bytes by column as of :func:`published_values`; only columns that ``online`` has are compared.
         online: The same rows as they were read.
         report: What was found so far.
-        expired: Rows older than the ttl.
+        past_ttl: Rows older than the ttl.
     """
     visible = online.present if online.hidden is None else online.present & ~online.hidden
     differs = np.zeros(len(online.present), np.bool_)
@@ -120,7 +120,7 @@ def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: Pa
         entities=report.entities + len(differs),
         mismatched=report.mismatched + int(differs.sum()),
         missing=report.missing + int((~online.present).sum()),
-        expired=report.expired + int(expired.sum()),
+        expired=report.expired + int(past_ttl.sum()),
         extra=report.extra,
         features=features,
     )

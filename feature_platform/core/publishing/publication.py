@@ -16,8 +16,7 @@ from typing import Final, cast
 from feature_platform.core.layout import CSV, FILES, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
 from feature_platform.core.publishing import decisions
-from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable, Head, Protocol, Put, Scan
-from feature_platform.core.publishing.requests import Get as GetObject
+from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable, GetObject, HeadObject, PublishingProtocol, Put, Scan
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import History, Operation, Record, Version, fold, parse_record
 from feature_platform.core.versions.version_metadata import VersionMetadata
@@ -37,6 +36,11 @@ class Author:
     reason: str
     at: datetime
     new_id: Callable[[], str]
+
+    def record(self, history: History, op: Operation, version: str, *, as_of: datetime, **facts: Any) -> Record:
+        """The log record that would follow ``history``, in this author's name; ``facts`` are further fields of it."""
+        written = {"write_id": self.new_id(), "actor": self.actor, "at": self.at, "reason": self.reason}
+        return Record(seq=history.next_sequence, op=op, version=version, as_of=as_of, **{**written, **facts})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ class Move:
     writes: int = 0
 
 
-def read_history(layout: FeatureSetLayout) -> Protocol[History]:
+def read_history(layout: FeatureSetLayout) -> PublishingProtocol[History]:
     """The feature set's history, from its log.
 
     Raises:
@@ -107,7 +111,7 @@ def read_history(layout: FeatureSetLayout) -> Protocol[History]:
     return fold(parse_record(body, uri=uri) for uri, body in zip(uris, bodies, strict=True))
 
 
-def settle(put: Put) -> Protocol[bool]:
+def settle(put: Put) -> PublishingProtocol[bool]:
     """Do a conditional write and learn whether it was ours, whatever became of its answer.
 
     Returns:
@@ -125,7 +129,7 @@ def settle(put: Put) -> Protocol[bool]:
         else:
             return True
         try:
-            seen = cast("ObjectInfo | None", (yield Head(put.uri)))
+            seen = cast("ObjectInfo | None", (yield HeadObject(put.uri)))
         except StorageError as error:
             problem = error
             continue
@@ -143,7 +147,7 @@ def _is_lost(put: Put, seen: ObjectInfo | None) -> bool:
     return seen is not None
 
 
-def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Protocol[Commit]:
+def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> PublishingProtocol[Commit]:
     """Make a build an immutable version, or find the one that it already is.
 
     A version whose files are gone or replaced is not found again: rebuilding it makes the next correction of its moment.
@@ -169,10 +173,10 @@ def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Protoco
         taken.add(version)
 
 
-def _is_there(layout: FeatureSetLayout, version: Version) -> Protocol[bool]:
+def _is_there(layout: FeatureSetLayout, version: Version) -> PublishingProtocol[bool]:
     """Whether a version's files are there, of the recorded sizes and, where their author noted it, digests. Nothing is read."""
     for name, digest in version.files.items():
-        seen = cast("ObjectInfo | None", (yield Head(layout.version_file(version.version, name))))
+        seen = cast("ObjectInfo | None", (yield HeadObject(layout.version_file(version.version, name))))
         if seen is None or seen.size_bytes != digest.size_bytes or seen.sha256 not in (None, digest.sha256):
             return False
     return True
@@ -191,7 +195,7 @@ def _existing(history: History, build: Build, *, broken: Collection[str]) -> Ver
 
 def _write_files(
     layout: FeatureSetLayout, build: Build, *, history: History, taken: set[str]
-) -> Protocol[tuple[str, Mapping[str, FileDigest]]]:
+) -> PublishingProtocol[tuple[str, Mapping[str, FileDigest]]]:
     """Claim a version id by creating its Parquet file, then create the other three, metadata last."""
     while True:
         version = decisions.next_version_id(history, moment=build.as_of, taken=taken)
@@ -208,21 +212,17 @@ def _write_files(
 
 def _append_commit(
     layout: FeatureSetLayout, build: Build, *, version: str, files: Mapping[str, FileDigest], author: Author, broken: Collection[str]
-) -> Protocol[History]:
+) -> PublishingProtocol[History]:
     """Name the version in the log, unless somebody committed the same build, or swept our files, meanwhile."""
     while True:
         history = yield from read_history(layout)
         if _existing(history, build, broken=broken) or version in history.expired:
             return history
-        record = Record(
-            seq=history.next_sequence,
-            op="commit",
-            version=version,
+        record = author.record(
+            history,
+            "commit",
+            version,
             as_of=build.as_of,
-            write_id=author.new_id(),
-            actor=author.actor,
-            at=author.at,
-            reason=author.reason,
             idempotency_key=build.idempotency_key,
             schema_hash=build.schema_hash,
             content_hash=build.content_hash,
@@ -232,12 +232,12 @@ def _append_commit(
             return fold((*history.records, record))
 
 
-def append(layout: FeatureSetLayout, record: Record) -> Protocol[bool]:
+def append(layout: FeatureSetLayout, record: Record) -> PublishingProtocol[bool]:
     """Put one record at its sequence number if that is still free; True when it is ours."""
     return (yield from settle(Put(layout.log_record(record.seq), record.to_json(), record.write_id, IfAbsent())))
 
 
-def promote(layout: FeatureSetLayout, version: str, *, author: Author) -> Protocol[Move]:
+def promote(layout: FeatureSetLayout, version: str, *, author: Author) -> PublishingProtocol[Move]:
     """Move latest to a version if it is not older than the head, then project. Acknowledged only once ``latest/`` shows the head.
 
     Raises:
@@ -246,7 +246,7 @@ def promote(layout: FeatureSetLayout, version: str, *, author: Author) -> Protoc
     return (yield from _move(layout, version, op="promote", author=author))
 
 
-def rollback(layout: FeatureSetLayout, version: str, *, author: Author) -> Protocol[Move]:
+def rollback(layout: FeatureSetLayout, version: str, *, author: Author) -> PublishingProtocol[Move]:
     """Move latest to a version by name, whatever its age, then project.
 
     Raises:
@@ -255,7 +255,7 @@ def rollback(layout: FeatureSetLayout, version: str, *, author: Author) -> Proto
     return (yield from _move(layout, version, op="rollback", author=author))
 
 
-def _move(layout: FeatureSetLayout, version: str, *, op: Operation, author: Author) -> Protocol[Move]:
+def _move(layout: FeatureSetLayout, version: str, *, op: Operation, author: Author) -> PublishingProtocol[Move]:
     while True:
         history = yield from read_history(layout)
         decisions.committed(history, version)
@@ -264,15 +264,11 @@ def _move(layout: FeatureSetLayout, version: str, *, op: Operation, author: Auth
         if refusal or previous == version:
             moved = False
             break
-        record = Record(
-            seq=history.next_sequence,
-            op=op,
-            version=version,
+        record = author.record(
+            history,
+            op,
+            version,
             as_of=history.versions[version].as_of,
-            write_id=author.new_id(),
-            actor=author.actor,
-            at=author.at,
-            reason=author.reason,
             schema_hash=history.versions[version].schema_hash,
             content_hash=history.versions[version].content_hash,
             from_version=previous or "",
@@ -286,7 +282,7 @@ def _move(layout: FeatureSetLayout, version: str, *, op: Operation, author: Auth
     return Move(head=head, sequence=history.head.sequence, previous=previous, has_moved=moved, refusal=refusal, writes=writes)
 
 
-def project(layout: FeatureSetLayout, *, new_id: Callable[[], str]) -> Protocol[tuple[History, int]]:
+def project(layout: FeatureSetLayout, *, new_id: Callable[[], str]) -> PublishingProtocol[tuple[History, int]]:
     """Make ``latest/`` show the log's head. Anybody may, at any time; it ends only with a pass that finds nothing to do.
 
     Returns:
@@ -299,7 +295,7 @@ def project(layout: FeatureSetLayout, *, new_id: Callable[[], str]) -> Protocol[
     for _ in range(MAX_PASSES):
         seen: dict[str, ObjectInfo | None] = {}
         for name in FILES:
-            seen[name] = cast("ObjectInfo | None", (yield Head(layout.latest_file(name))))
+            seen[name] = cast("ObjectInfo | None", (yield HeadObject(layout.latest_file(name))))
         history = yield from read_history(layout)
         stale = [] if history.head is None else [name for name in FILES if not _shows(seen[name], history.head.sequence)]
         if not stale:
@@ -317,7 +313,7 @@ def _shows(seen: ObjectInfo | None, sequence: int) -> bool:
 
 def _project_file(
     layout: FeatureSetLayout, name: str, *, seen: ObjectInfo | None, history: History, new_id: Callable[[], str]
-) -> Protocol[bool]:
+) -> PublishingProtocol[bool]:
     """Write one file of the head over exactly the object that was seen; False when that has changed."""
     head, version = history.head, history.head_version
     if head is None or version is None:
@@ -338,7 +334,7 @@ def _project_file(
         raise StorageError(f"{error} It belongs to {head.version}, which is latest; roll back to a whole version.") from error
 
 
-def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) -> Protocol[Body | None]:
+def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) -> PublishingProtocol[Body | None]:
     """The head's file itself; after a rollback, Parquet and metadata that no earlier projection had.
 
     An ETag is a digest of the bytes, so a return to bytes that ``latest/`` had before would satisfy the condition of a writer that was
@@ -353,7 +349,7 @@ def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) ->
         return CopyOf(source, digest.sha256)
     if name == PARQUET:
         return CopyOf(source, digest.sha256, padding=rollback_padding(layout, sequence=head.sequence))
-    padded = cast("ObjectInfo | None", (yield Head(layout.latest_file(PARQUET))))
+    padded = cast("ObjectInfo | None", (yield HeadObject(layout.latest_file(PARQUET))))
     stored = cast("StoredObject | None", (yield GetObject(source)))
     if padded is None or not _shows(padded, head.sequence):
         return None

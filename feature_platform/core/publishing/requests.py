@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,14 @@ Body = bytes | Path | CopyOf
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class HeadObject:
     """Ask for :class:`ObjectInfo`, or None where there is no object."""
 
     uri: str
 
 
 @dataclass(frozen=True, slots=True)
-class Get:
+class GetObject:
     """Ask for a :class:`StoredObject`, or None where there is no object."""
 
     uri: str
@@ -88,9 +88,9 @@ class Wait:
     seconds: float
 
 
-Request = Head | Get | GetImmutable | Scan | Put | Delete | Wait
-Answer = ObjectInfo | StoredObject | tuple[bytes, ...] | tuple[ObjectInfo, ...] | str | None
-
 ResultT = TypeVar("ResultT")
-Protocol = Generator[object, object, ResultT]
-"""A pure protocol: yields requests (these, and its own such as ``publication.Prepare``), is sent answers, returns a result."""
+PublishingProtocol = Generator[object, object, ResultT]
+"""A pure protocol: yields requests (these, and its own such as ``publication.Prepare``), is sent answers, returns a result.
+
+Not ``typing.Protocol``, which is an interface.
+"""

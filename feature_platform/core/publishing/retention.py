@@ -15,8 +15,8 @@ from feature_platform.core.layout import CSV, METADATA, PARQUET, SAFE_PIN, SCHEM
 from feature_platform.core.objects import IfAbsent, ObjectInfo
 from feature_platform.core.publishing import decisions
 from feature_platform.core.publishing.publication import Author, append, read_history, settle
-from feature_platform.core.publishing.requests import Delete, Protocol, Put, Scan, Wait
-from feature_platform.core.versions.log import History, Record
+from feature_platform.core.publishing.requests import Delete, PublishingProtocol, Put, Scan, Wait
+from feature_platform.core.versions.log import History
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 
 DELETE_ORDER: Final = (METADATA, SCHEMA, CSV, PARQUET)
@@ -51,7 +51,7 @@ class Sweep:
     spared: Mapping[str, str]
 
 
-def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Author) -> Protocol[bool]:
+def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Author) -> PublishingProtocol[bool]:
     """Keep a version until it is unpinned; False when the pin existed already.
 
     Raises:
@@ -73,7 +73,7 @@ def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Author) ->
     return is_new
 
 
-def unpin(layout: FeatureSetLayout, version: str, *, name: str) -> Protocol[None]:
+def unpin(layout: FeatureSetLayout, version: str, *, name: str) -> PublishingProtocol[None]:
     """Remove a pin.
 
     Raises:
@@ -86,7 +86,7 @@ def unpin(layout: FeatureSetLayout, version: str, *, name: str) -> Protocol[None
     yield Delete(layout.pin(version, name))
 
 
-def list_pins(layout: FeatureSetLayout, *, version: str | None = None) -> Protocol[dict[str, tuple[str, ...]]]:
+def list_pins(layout: FeatureSetLayout, *, version: str | None = None) -> PublishingProtocol[dict[str, tuple[str, ...]]]:
     """Pin names by version, of one version or of all."""
     prefix = layout.pins_of(version) if version else layout.pins
     pins: dict[str, tuple[str, ...]] = {}
@@ -143,7 +143,7 @@ def plan(
     return candidates
 
 
-def survey(layout: FeatureSetLayout, *, protected: Collection[str], policy: Policy, now: datetime) -> Protocol[list[Candidate]]:
+def survey(layout: FeatureSetLayout, *, protected: Collection[str], policy: Policy, now: datetime) -> PublishingProtocol[list[Candidate]]:
     """Read what there is and plan; writes nothing. This is what a dry run shows."""
     objects = cast("tuple[ObjectInfo, ...]", (yield Scan(layout.root)))
     pins = yield from list_pins(layout)
@@ -151,7 +151,9 @@ def survey(layout: FeatureSetLayout, *, protected: Collection[str], policy: Poli
     return plan(history, objects, layout=layout, pins=pins, protected=protected, policy=policy, now=now)
 
 
-def collect(layout: FeatureSetLayout, *, protected: Callable[[], Collection[str]], policy: Policy, author: Author) -> Protocol[Sweep]:
+def collect(
+    layout: FeatureSetLayout, *, protected: Callable[[], Collection[str]], policy: Policy, author: Author
+) -> PublishingProtocol[Sweep]:
     """Expire what the plan names, wait the grace, look at pins and marker again, then delete.
 
     Args:
@@ -183,7 +185,7 @@ def collect(layout: FeatureSetLayout, *, protected: Callable[[], Collection[str]
     return Sweep(tuple(deleted), spared)
 
 
-def _expire(layout: FeatureSetLayout, candidate: Candidate, *, author: Author) -> Protocol[str | None]:
+def _expire(layout: FeatureSetLayout, candidate: Candidate, *, author: Author) -> PublishingProtocol[str | None]:
     """Append the expire record unless latest names the version by then; answers why not, or None."""
     while True:
         history = yield from read_history(layout)
@@ -195,16 +197,7 @@ def _expire(layout: FeatureSetLayout, candidate: Candidate, *, author: Author) -
             return str(error)
         if candidate.version in history.versions and candidate.reason.startswith("left by"):
             return "committed meanwhile"
-        record = Record(
-            seq=history.next_sequence,
-            op="expire",
-            version=candidate.version,
-            as_of=version_moment(candidate.version),
-            write_id=author.new_id(),
-            actor=author.actor,
-            at=author.at,
-            reason=candidate.reason,
-        )
+        record = author.record(history, "expire", candidate.version, as_of=version_moment(candidate.version), reason=candidate.reason)
         if (yield from append(layout, record)):
             return None
 

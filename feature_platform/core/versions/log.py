@@ -137,9 +137,6 @@ class History:
         return max((v for v in self.live if v.as_of == moment), key=lambda v: v.sequence, default=None)
 
 
-EMPTY: Final = History(records=(), versions=MappingProxyType({}), expired=frozenset(), head=None, floor=None)
-
-
 def fold(records: Iterable[Record]) -> History:
     """The state after all records, in sequence order.
 
