@@ -57,7 +57,7 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", first_day: date, clock: Cal
     """
 
     @dg.sensor(name="raw_data_changed", job=job, minimum_interval_seconds=300, description=(raw_sensor.__doc__ or "").split("\n")[0])
-    def changed(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult | dg.SkipReason:
+    def changed(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         seen = json.loads(context.cursor) if context.cursor else None
         today = clock().date()
         found = {day: _fingerprint(platform, sorted(catalog.sources), day) for day in _watched_days(first_day, today=today)}
@@ -67,12 +67,10 @@ def raw_sensor(catalog: Catalog, *, job: "AssetJob", first_day: date, clock: Cal
             dg.RunRequest(partition_key=day, run_key=f"{day}:{found[day]}", tags={"feature_platform/cause": "raw data changed"})
             for day in new
         ]
-        if not requests:
-            context.update_cursor(json.dumps(found))
-            return dg.SkipReason(
-                f"Nothing changed in the last {WATCHED_DAYS} days." if seen is not None else "Took stock of what there is."
-            )
-        return dg.SensorResult(run_requests=requests, cursor=json.dumps(found))
+        if requests:
+            return dg.SensorResult(run_requests=requests, cursor=json.dumps(found))
+        why = f"Nothing changed in the last {WATCHED_DAYS} days." if seen is not None else "Took stock of what there is."
+        return dg.SensorResult(skip_reason=why, cursor=json.dumps(found))
 
     return changed
 

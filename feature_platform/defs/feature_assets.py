@@ -13,7 +13,7 @@ from feature_platform.defs import presentation
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.source_assets import validated_key
-from feature_platform.defs.summary import reported
+from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build
 from feature_platform.use_cases.promote import LatestMove, move_latest
 from feature_platform.wiring import Platform
@@ -55,7 +55,7 @@ def features_asset(
         with reported(context, feature_set=contract.feature_set, is_last=False):
             started = time.monotonic()
             told = _told(context, source)
-            builds = {key: build(platform, contract, key, run_id=context.run.run_id, on_validated=told) for key in partitions_of(context)}
+            builds = {key: build(platform, contract, key, run_id=run_id_of(context), on_validated=told) for key in partitions_of(context)}
             context.add_output_metadata({"seconds": round(time.monotonic() - started, 3)})
             return builds
 
@@ -90,7 +90,7 @@ def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
     def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=contract.feature_set) as report:
             started = time.monotonic()
-            move = move_latest(platform, contract, actor=f"dagster run {context.run.run_id}", log=context.log.info)
+            move = move_latest(platform, contract, actor=f"dagster run {run_id_of(context)}", log=context.log.info)
             metadata = _latest_metadata(platform, contract, move)
             report.add(version=move.version.version, uri=metadata[presentation.URI], rows=metadata[presentation.ROW_COUNT])
             return dg.MaterializeResult(

@@ -1,7 +1,8 @@
 """Time: daily UTC partitions, and which partitions a run covers. How a partition names a version does not belong here (``core.layout``)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import dagster as dg
 
@@ -16,3 +17,12 @@ def partitions_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionCont
     if not context.has_partition_key and not context.has_partition_key_range:
         return ()
     return sorted(context.partition_keys)
+
+
+def result_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """What a step returns as its metadata: that of its one partition; of several, each is attached to its own partition."""
+    if len(by_partition) == 1:
+        return next(iter(by_partition.values()))
+    for partition, metadata in by_partition.items():
+        context.add_asset_metadata(metadata, partition_key=partition)
+    return {}

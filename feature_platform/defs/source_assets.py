@@ -9,7 +9,7 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.defs import presentation
 from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.partitions import partitions_of
+from feature_platform.defs.partitions import partitions_of, result_metadata
 from feature_platform.defs.summary import reported
 from feature_platform.use_cases.validate import validate
 from feature_platform.wiring import Platform
@@ -46,10 +46,9 @@ def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, re
             manifests = [platform.raw.discover(source, partition) for partition in partitions_of(context)]
             rows = sum(manifest.rows for manifest in manifests)
             report.add(uri=platform.raw.uri, rows=rows)
-            for manifest in manifests:
-                context.add_asset_metadata(presentation.raw_day(manifest), partition_key=manifest.partition)
+            told = result_metadata(context, {manifest.partition: presentation.raw_day(manifest) for manifest in manifests})
             return dg.MaterializeResult(
-                metadata={"seconds": round(time.monotonic() - started, 3)}, data_version=dg.DataVersion(_etags(manifests))
+                metadata={**told, "seconds": round(time.monotonic() - started, 3)}, data_version=dg.DataVersion(_etags(manifests))
             )
 
     return raw
@@ -77,10 +76,9 @@ def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefiniti
                 days.append(validate(platform, source, partition))
                 context.log.info(f"{source.source} {partition}: kept {days[-1].kept} of {days[-1].rows_in} rows, {dict(days[-1].rejected)}")
             report.add(uri=platform.settings.work_uri, rows=sum(day.kept for day in days))
-            for day in days:
-                context.add_asset_metadata(presentation.validated_day(source, day), partition_key=day.partition)
+            told = result_metadata(context, {day.partition: presentation.validated_day(source, day) for day in days})
             return dg.MaterializeResult(
-                metadata={"seconds": round(time.monotonic() - started, 3)},
+                metadata={**told, "seconds": round(time.monotonic() - started, 3)},
                 data_version=dg.DataVersion("+".join(file.sha256[:16] for day in days for file in day.files)[:200]),
             )
 

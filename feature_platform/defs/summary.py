@@ -41,6 +41,14 @@ class Report:
         self.facts.update(facts)
 
 
+def run_id_of(context: dg.AssetExecutionContext) -> str:
+    """The run that a step belongs to; ``direct`` for an asset that is called as a function."""
+    try:
+        return context.run.run_id
+    except dg.DagsterError:
+        return "direct"
+
+
 @contextmanager
 def reported(
     context: dg.AssetExecutionContext | dg.OutputContext, *, feature_set: str, partitions: Sequence[str] | None = None, is_last: bool = True
@@ -71,7 +79,10 @@ def _write(context: dg.AssetExecutionContext | dg.OutputContext, facts: dict[str
     step = context.asset_key.to_user_string()
     line = " ".join(f"{name}={str(value).replace(' ', '_')}" for name, value in facts.items())
     context.log.info(f"summary {step}: {line}")
-    run, instance = (context.run, context.instance) if isinstance(context, dg.AssetExecutionContext) else _run_of(context)
+    try:
+        run, instance = (context.run, context.instance) if isinstance(context, dg.AssetExecutionContext) else _run_of(context)
+    except dg.DagsterError:
+        return  # called directly, outside any run: the log line is all there is
     instance.add_run_tags(run.run_id, {f"{TAG_PREFIX}{step}": line[:_LONGEST_TAG]})
 
 

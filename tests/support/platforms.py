@@ -30,12 +30,17 @@ RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_e
 
 
 def memory_platform(
-    home: Path, *, contracts: Path = SHIPPED_CONTRACTS, store: ObjectStore | None = None, start: date = date(2026, 1, 10), **settings: Any
+    home: Path, *, contracts: Path = SHIPPED_CONTRACTS, store: ObjectStore | None = None, start: date = date(2026, 1, 10), **given: Any
 ) -> Platform:
-    """A platform in memory that needs no server up to ``user_features_latest``; its Redis address refuses connections."""
+    """A platform in memory that needs no server up to ``user_features_latest``; its Redis address refuses connections.
+
+    ``given`` are further settings, and ports to use by keyword.
+    """
     uris = {name: f"s3://memory/{name}" for name in ("raw_uri", "work_uri", "feature_base", "registry_uri")}
-    given = {"env": "local", **uris, "redis": "127.0.0.1:1", "contracts_dir": contracts, "start_date": start, "home": home, **settings}
-    return open_platform(Settings(**given), objects=store or MemoryObjectStore())
+    defaults = {"env": "local", **uris, "redis": "127.0.0.1:1", "contracts_dir": contracts, "start_date": start, "home": home}
+    settings = {name: value for name, value in given.items() if name in Settings.model_fields}
+    ports = {name: value for name, value in given.items() if name not in settings}
+    return open_platform(Settings(**defaults | settings), objects=store or MemoryObjectStore(), **ports)
 
 
 def put_raw(platform: Platform, day: str, files: Mapping[str, bytes], *, source: str = "events") -> None:

@@ -15,7 +15,7 @@ from feature_platform.adapters.feast.parity import sdk_reader
 from feature_platform.adapters.feast.reading import read_online
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.parity import OnlineRows
-from feature_platform.core.versions.findings import MATERIALIZE, Finding
+from feature_platform.core.versions.findings import Finding, registry_findings
 
 Row = dict[str, Any]
 
@@ -46,14 +46,8 @@ class FeastRegistry:
         try:
             view = self.store.get_feature_view(contract.feature_set)
         except FeatureViewNotFoundException:
-            return [Finding("not_applied", "registry", f"feature view {contract.feature_set}", "none", MATERIALIZE)]
-        expected = ", ".join(column.name for column in contract.feature_columns)
-        found = ", ".join(field.name for field in view.features)
-        signed = str(view.tags.get("schema_hash"))
-        findings = [] if found == expected else [Finding("features_differ", "registry", expected, found, MATERIALIZE)]
-        if signed != contract.schema_hash:
-            findings.append(Finding("contract_differs", "registry", contract.schema_hash, signed, MATERIALIZE))
-        return findings
+            return registry_findings(contract, features=None, schema_hash=None)
+        return registry_findings(contract, features=[field.name for field in view.features], schema_hash=view.tags.get("schema_hash"))
 
     def read(self, contract: Contract, keys: Sequence[Mapping[str, Any]], *, as_of: datetime | None = None) -> list[Row]:
         """See :meth:`FeatureRegistry.read`."""

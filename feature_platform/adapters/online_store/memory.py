@@ -89,9 +89,14 @@ class MemoryOnlineStore:
         read: Callable[[pa.RecordBatch, pa.Array], OnlineRows] | None = None,
     ) -> ParityReport:
         layout, file = view_layout(request.contract, project=request.project), checked_file(request)
-        report = compare_rows(file, layout, read or (lambda _rows, keys: self._stored(layout, keys)), limit=limit, now_us=now_us)
+        report = compare_rows(file, layout, read or (lambda _rows, keys: self.stored(layout, keys)), limit=limit, now_us=now_us)
         strays = pa.array(self._strays(request, layout), pa.binary())
         return replace(report, extra=int(sampled(strays, rows=file.row_count, limit=limit).sum()))
+
+    def forget(self, layout: ViewLayout) -> None:
+        """Remove a view with its marker."""
+        self._remove([key for key in self.hashes if project_of_key(key) == layout.key_suffix], layout.fields)
+        self._markers.pop((layout.project, layout.view), None)
 
     def _write(self, file: CheckedFile, layout: ViewLayout, plan: LoadPlan, progress: Callable[[int, int], object] | None) -> None:
         done, names = 0, (layout.timestamp_field, *(name for name, _ in layout.features))
@@ -132,7 +137,8 @@ class MemoryOnlineStore:
         ours = (key for key, fields in self.hashes.items() if layout.timestamp_key in fields and project_of_key(key) == layout.key_suffix)
         return [key for key in ours if key not in current]
 
-    def _stored(self, layout: ViewLayout, keys: pa.Array) -> OnlineRows:
+    def stored(self, layout: ViewLayout, keys: pa.Array) -> OnlineRows:
+        """The stored bytes of some entities."""
         names = (layout.timestamp_field, *(name for name, _ in layout.features))
         found = [self.hashes.get(key, {}) for key in keys.to_pylist()]
         columns = {

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from feature_platform.core.contract.feature_set import Contract
+
 Code = Literal[
     "missing_file",
     "extra_file",
@@ -84,6 +86,23 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.code}: expected {self.expected}, found {self.found}. {self.remedy}"
+
+
+def registry_findings(contract: Contract, *, features: Sequence[str] | None, schema_hash: str | None) -> list[Finding]:
+    """Where a registry's feature view differs from its contract.
+
+    Args:
+        contract: What the view should be.
+        features: Names of the view's features in order; None where there is no such view.
+        schema_hash: What signs the contract that the view was made from.
+    """
+    if features is None:
+        return [Finding("not_applied", "registry", f"feature view {contract.feature_set}", "none", MATERIALIZE)]
+    expected, found = ", ".join(column.name for column in contract.feature_columns), ", ".join(features)
+    findings = [] if found == expected else [Finding("features_differ", "registry", expected, found, MATERIALIZE)]
+    if schema_hash != contract.schema_hash:
+        findings.append(Finding("contract_differs", "registry", contract.schema_hash, str(schema_hash), MATERIALIZE))
+    return findings
 
 
 def documents(findings: Sequence[Finding]) -> list[dict[str, Any]]:
