@@ -7,7 +7,7 @@ share key and timestamp. This one needs neither network nor temporary files. Wri
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,17 +18,17 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_requested_feature_views_to_features_dict
 from typing_extensions import override
 
+from feature_platform.adapters.feast.repository import OFFLINE_STORE
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
 
-CLASS_PATH: Final = "feature_platform.feast_plugins.offline_store.ArrowOfflineStore"
 _ROW: Final = "__row"
 
 
 class ArrowOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]  # Feast ships no types
     """The ``offline_store`` section of ``feature_store.yaml``; it has no options."""
 
-    type: Literal["feature_platform.feast_plugins.offline_store.ArrowOfflineStore"] = CLASS_PATH
+    type: str = OFFLINE_STORE
 
 
 class ArrowRetrievalJob(RetrievalJob):  # type: ignore[misc]

@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from feast import utils
 from feast.feature_service import FeatureService
@@ -21,6 +21,7 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import Redis
 
 from feature_platform.adapters.feast.clock import reading_time_s
+from feature_platform.adapters.feast.repository import ONLINE_STORE
 from feature_platform.core.online.decoding import project_of_key
 from feature_platform.core.online.layout import feature_key, timestamp_key
 from feature_platform.core.online.marker import marker_key
@@ -28,7 +29,6 @@ from feature_platform.feast_plugins.raw_response import RawOnlineResponse, ViewR
 from feature_platform.feast_plugins.read_plan import ReadPlan, UnplannedRequestError, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch
 
-CLASS_PATH: Final = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
 TIMEOUTS: Final = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "retry": "null"}
 """Client options that a connection string leaves out: without them a silent server holds a reader for 20 s."""
 
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
     """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, safer where left out."""
 
-    type: Literal["feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"] = CLASS_PATH
+    type: str = ONLINE_STORE
     skip_dedup: bool = True
     full_scan_for_deletion: bool | None = False
 
