@@ -35,6 +35,8 @@ _BRIEF: Final = S3Timeouts(connect_s=0.5, read_s=1.0, attempts=1, deadline_s=1.5
 """For reading again what is known already: Feast's other readers wait meanwhile."""
 
 _BASES_KEPT: Final = 16
+"""Registries read lately, by version id: Feast may hand back a change against any of them, and each is a whole registry."""
+
 _log = logging.getLogger(__name__)
 
 

@@ -29,6 +29,8 @@ LEASE_S: Final = 15.0
 _POLL_S: Final = 0.05
 _MICROS: Final = 1_000_000
 
+# For the other nodes of a cluster: a transaction cannot span nodes, so there the comparison and the write are one script. Only upwards:
+# a load that was frozen between its lease and this call must not lower a newer load's fence.
 _RAISE_FENCE: Final = """
 local held = redis.call('GET', KEYS[1])
 if held and tonumber(string.match(held, '^%d+')) > tonumber(string.match(ARGV[1], '^%d+')) then return 0 end
@@ -122,6 +124,7 @@ class Lease:
     def _take(self) -> bool:
         with redis_errors(self._home.address), self._home.client.pipeline(transaction=True) as pipe:
             now_us = self._now_us()
+            # WATCH before GET: whoever takes the lease between the look and EXEC makes EXEC fail instead of being overwritten.
             pipe.watch(self._keys.lease, self._keys.fence)
             if pipe.get(self._keys.lease) is not None:
                 return False
@@ -164,6 +167,7 @@ class Lease:
         """The fence's key on a node: the view's own at home, elsewhere one whose hash tag falls into a slot of that node."""
         if node is self._home:
             return self._keys.fence
+        # The n-th small number whose slot the node owns; about one in as many tries as there are nodes.
         owned = next(f"{number}" for number in count() if _owns(node, key_slot(f"{number}".encode())))
         return f"feature_platform:{{{owned}}}:fence:{self._view}".encode()
 
