@@ -159,13 +159,14 @@ class TestMemoryOnlineStore(OnlineStoreContract):
         return Subject(memory, lambda: memory.hashes, lambda key, name, value: memory.hashes.setdefault(key, {}).update({name: value}))
 
 
-class TestRedisOnlineStore(OnlineStoreContract):
-    @pytest.fixture(scope="class")
-    def server(self) -> Iterator[ValkeyServer]:
-        """Shared by this suite's tests, emptied for each."""
-        with valkey_server() as running:
-            yield running
+@pytest.fixture(scope="module")
+def server() -> Iterator[ValkeyServer]:
+    """Shared by the tests on Redis, emptied for each."""
+    with valkey_server() as running:
+        yield running
 
+
+class TestRedisOnlineStore(OnlineStoreContract):
     @pytest.fixture
     def subject(self, server: ValkeyServer) -> Iterator[Subject]:
         with server.client() as client:

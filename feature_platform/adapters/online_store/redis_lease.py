@@ -55,7 +55,7 @@ class Lease:
         self._keys = _Keys(*(make(layout.project, layout.view) for make in (lease_key, fence_key, marker_key)))
         self._home = topology.place(self._keys.fence)
         self._lease_ms = int(lease_s * 1000)
-        self._renewed = 0.0
+        self._renewed_at_s = 0.0
         self.token = b""
 
     @property
@@ -93,9 +93,9 @@ class Lease:
         Raises:
             ConflictError: Another load has taken over.
         """
-        if (time.monotonic() - self._renewed) * 3000 >= self._lease_ms:
+        if (time.monotonic() - self._renewed_at_s) * 3000 >= self._lease_ms:
             self._guarded(("SET", self._keys.lease, self.token, "PX", self._lease_ms))
-            self._renewed = time.monotonic()
+            self._renewed_at_s = time.monotonic()
 
     def acquire(self, *, wait_s: float) -> None:
         """Take the lease, waiting for the load that holds it to finish or fall silent, and raise the fence on every node.
@@ -103,15 +103,15 @@ class Lease:
         Raises:
             ConflictError: Another load held the lease for ``wait_s`` seconds.
         """
-        deadline = time.monotonic() + wait_s
+        deadline_s = time.monotonic() + wait_s
         while not self._take():
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline_s:
                 raise ConflictError(
                     f"Another load of {self._view} is running (lease {self._keys.lease.decode()}). It ends by itself, or "
                     f"{self._lease_ms / 1000:.0f} s after it fell silent; then load again."
                 )
             time.sleep(_POLL_S)
-        self._renewed = time.monotonic()
+        self._renewed_at_s = time.monotonic()
         for node, fence in zip(self._topology.nodes, self.fences, strict=True):
             if node is not self._home and not self._raise(node, fence):
                 raise self._lost()
