@@ -4,26 +4,25 @@ Feast's own engine turns integers with nulls into floats on their way (2^53 is t
 neither marker nor fence. Views that no publication log stands behind are left to it. Decision: docs/adr/0004-materialize-by-hand.md.
 """
 
-from typing import Any, Final, Literal
+from typing import Any
 
 from feast import FileSource
 from feast.infra.common.materialization_job import MaterializationJobStatus
 from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalComputeEngineConfig
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
+from feature_platform.adapters.feast.repository import COMPUTE_ENGINE
 from feature_platform.core.layout import PARQUET
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
 from feature_platform.use_cases.serve import PublishedHead, published_head
 from feature_platform.wiring import feature_sets_at, online_store_at
 
-CLASS_PATH: Final = "feature_platform.feast_plugins.compute_engine.PublishedVersionEngine"
-
 
 class PublishedVersionEngineConfig(LocalComputeEngineConfig):  # type: ignore[misc]  # Feast ships no types
     """The ``batch_engine`` section of ``feature_store.yaml``; ``backend`` is for views that are left to Feast's engine."""
 
-    type: Literal["feature_platform.feast_plugins.compute_engine.PublishedVersionEngine"] = CLASS_PATH
+    type: str = COMPUTE_ENGINE
     backend: str | None = "polars"
 
 

@@ -7,7 +7,7 @@ share key and timestamp. This one needs neither network nor temporary files. Wri
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,18 +18,18 @@ from feast.repo_config import FeastConfigBaseModel
 from feast.utils import _get_requested_feature_views_to_features_dict
 from typing_extensions import override
 
+from feature_platform.adapters.feast.repository import OFFLINE_STORE
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
 from feature_platform.wiring import s3_at
 
-CLASS_PATH: Final = "feature_platform.feast_plugins.offline_store.ArrowOfflineStore"
 _ROW: Final = "__row"
 
 
 class ArrowOfflineStoreConfig(FeastConfigBaseModel):  # type: ignore[misc]  # Feast ships no types
     """The ``offline_store`` section of ``feature_store.yaml``; it has no options."""
 
-    type: Literal["feature_platform.feast_plugins.offline_store.ArrowOfflineStore"] = CLASS_PATH
+    type: str = OFFLINE_STORE
 
 
 class ArrowRetrievalJob(RetrievalJob):  # type: ignore[misc]
@@ -173,6 +173,7 @@ def _within(table: pa.Table, timestamp: str, start: datetime | None, end: dateti
 def _newest_per_key(table: pa.Table, keys: list[str], clocks: list[str]) -> pa.Table:
     if not keys or table.num_rows == 0:
         return table
+    # The row's place breaks ties, and use_threads=False keeps "last" the last: with threads the winner would change from run to run.
     ordered = table.append_column(_ROW, pa.array(range(table.num_rows), pa.int64()))
     ordered = ordered.sort_by([(clock, "ascending") for clock in clocks] + [(_ROW, "ascending")])
     chosen = ordered.select([*keys, _ROW]).group_by(keys, use_threads=False).aggregate([(_ROW, "last")]).column(f"{_ROW}_last")
@@ -199,6 +200,8 @@ def _join_view(rows: pa.Table, view: Any, features: list[str], repo_path: Path |
     fresh = f"f.{clock} >= e.{moment} - to_microseconds({int(view.ttl.total_seconds() * 1e6)})" if view.ttl else "true"
     selected = ", ".join(f"CASE WHEN {fresh} THEN f.{_quoted(name)} END AS {_quoted(prefix + name)}" for name in features)
     numbered = rows.append_column(_ROW, pa.array(range(rows.num_rows), pa.int64()))
+    # ASOF picks the newest row not after the label; the ttl is judged on the picked row, so that an older fresh one cannot take its place.
+    # Extensions are not installed: that would be a download in the middle of a read.
     with duckdb.connect(config={"autoinstall_known_extensions": "false"}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("entity_rows", numbered)

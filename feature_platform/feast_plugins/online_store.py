@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from feast import utils
 from feast.feature_service import FeatureService
@@ -21,6 +21,7 @@ from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from redis import Redis
 
 from feature_platform.adapters.feast.clock import reading_time_s
+from feature_platform.adapters.feast.repository import ONLINE_STORE
 from feature_platform.core.online.decoding import project_of_key
 from feature_platform.core.online.layout import feature_key, timestamp_key
 from feature_platform.core.online.marker import marker_key
@@ -28,11 +29,12 @@ from feature_platform.feast_plugins.raw_response import RawOnlineResponse, ViewR
 from feature_platform.feast_plugins.read_plan import ReadPlan, UnplannedRequestError, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch
 
-CLASS_PATH: Final = "feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"
 TIMEOUTS: Final = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "retry": "null"}
 """Client options that a connection string leaves out: without them a silent server holds a reader for 20 s."""
 
 _PLANS_KEPT: Final = 256
+"""Request shapes remembered; services ask in few, and a client that makes up ever new ones must not grow the process."""
+
 _SCAN_COUNT: Final = 5000
 _log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ _log = logging.getLogger(__name__)
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
     """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, safer where left out."""
 
-    type: Literal["feature_platform.feast_plugins.online_store.BoundedRedisOnlineStore"] = CLASS_PATH
+    type: str = ONLINE_STORE
     skip_dedup: bool = True
     full_scan_for_deletion: bool | None = False
 
@@ -94,6 +96,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         project = config.project.encode()
         fields = [timestamp_key(table.name), *(feature_key(table.name, field.name) for field in table.features)]
         client.delete(marker_key(config.project, table.name))
+        # Every key of the project, not those of the published file: who decommissions wants nothing left, whatever wrote it.
         batch = client.pipeline(transaction=False)
         for key in client.scan_iter(count=_SCAN_COUNT):
             if project_of_key(key) == project:
@@ -145,6 +148,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
 
     def _plan(self, context: Any, features: Any, config: Any, *, full_feature_names: bool) -> tuple[ReadPlan, ...]:
         """The plans of a resolved request, remembered for as long as Feast remembers the resolution."""
+        # Feast caches the context and hands out the same object; keeping it here too keeps its id from being used again.
         known = self._plans.get(id(context))
         if known is None or known[0] is not context:
             if len(self._plans) >= _PLANS_KEPT:
@@ -223,6 +227,7 @@ def _columns(entity_rows: Any, *, join_keys: set[str]) -> dict[str, list[Any]]:
 
 
 def _fetch_each_once(client: Any, commands: list[bytes]) -> list[Any]:
+    # A request may name one entity many times (a page of one shop's products); Redis is asked once for each.
     distinct = dict.fromkeys(commands)
     if len(distinct) == len(commands):
         return fetch(client, commands)

@@ -20,6 +20,7 @@ _PRESENT: Final = FieldStatus.PRESENT
 _OUTSIDE: Final = FieldStatus.OUTSIDE_MAX_AGE
 _KEY_FIELDS: Final = {"INT32": "int32_val", "INT64": "int64_val", "STRING": "string_val"}
 _VALUES, _STATUSES, _TIMESTAMPS = b"\x0a", b"\x12", b"\x1a"
+# Tag and length of a value below 128 bytes, which nearly all are: a lookup, no call.
 _SHORT: Final = [_VALUES + bytes([length]) for length in range(128)]
 
 
@@ -41,6 +42,7 @@ def view_rows(plan: ReadPlan, replies: Sequence[Sequence[bytes | None]], *, now_
     *columns, timestamps = zip(*replies, strict=True)
     past_ttl = None
     if plan.ttl_s is not None:
+        # Rows of one version share their timestamp, so the set has one or two members and is judged instead of every row.
         late = {raw for raw in set(timestamps) if raw is not None and is_past_ttl(raw, plan.ttl_s, now_s=now_s)}
         if late:
             past_ttl = tuple(raw in late for raw in timestamps)
@@ -104,6 +106,7 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
             field = _KEY_FIELDS[self._key_types[name].name]
             encoded = [ValueProto(**{field: value}).SerializeToString() for value in values]
             count = len(encoded)
+            # Assembled as bytes and parsed once by protobuf's C code; setting fields one by one from Python costs a call for each value.
             message.results.add().MergeFromString(_vector(encoded, _status_bytes(count, None), (_TIMESTAMPS + b"\x00") * count))
         for view in self._views:
             statuses = _status_bytes(len(view.timestamps), view.past_ttl)

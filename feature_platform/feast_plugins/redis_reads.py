@@ -32,11 +32,14 @@ def fetch(client: Any, commands: list[bytes]) -> list[list[bytes | None]]:
     try:
         return _exchange(pool, payload, len(commands))
     except RedisConnectionError:
+        # A pooled connection may have been closed while it was idle, which shows only now. Reads can be repeated; a silent server is not
+        # asked again, since the reader has waited once already.
         return _exchange(pool, payload, len(commands))
 
 
 def _exchange(pool: Any, payload: bytes, count: int) -> list[Any]:
     connection = pool.get_connection()
+    # A connection whose replies were not all read would hand them to the next request: it is dropped unless it was read to the end.
     whole = False
     try:
         replies = _replies(connection, payload, count)

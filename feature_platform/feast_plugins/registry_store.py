@@ -35,6 +35,8 @@ _BRIEF: Final = S3Timeouts(connect_s=0.5, read_s=1.0, attempts=1, deadline_s=1.5
 """For reading again what is known already: Feast's other readers wait meanwhile."""
 
 _BASES_KEPT: Final = 16
+"""Registries read lately, by version id: Feast may hand back a change against any of them, and each is a whole registry."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -124,7 +126,7 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
 
     def _apply(self, base: Any, ours: Any) -> Any:
         written: set[str] = set()
-        deadline, attempt = time.monotonic() + DEADLINE_S, 0
+        deadline_s, attempt = time.monotonic() + DEADLINE_S, 0
         unknown: UnknownOutcomeError | None = None
         while True:
             stored = self._read(self._objects)
@@ -141,7 +143,7 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
             try:
                 return self._write(merged, version_id, IfMatch(stored.info.etag) if stored is not None else IfAbsent())
             except ConflictError as error:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline_s:
                     raise unknown or ConflictError(
                         f"Feast registry {self._uri} was changed by others {attempt + 1} times in {DEADLINE_S:.0f} s while this change "
                         "was being applied; it was not applied. Try again."
@@ -149,7 +151,7 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
             except UnknownOutcomeError as error:
                 # The condition decides: whichever of this and the next attempt arrives first excludes the other.
                 unknown = error
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline_s:
                     raise
             attempt += 1
             time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))  # noqa: S311  spreads writers, guards nothing

@@ -20,8 +20,10 @@ import pyarrow.compute as pc
 
 from feature_platform.core.versions.content_hash import binary_parts
 
+# Excel and its kin run these as formulas (OWASP, "CSV injection"). The apostrophe itself is among them, so that reading is exact.
 ESCAPED_STARTS: Final = "=+-@\t\r'"
 ESCAPE: Final = "'"
+# Always six digits: writers differ in the text of a timestamp, and the file is hashed.
 TIMESTAMP_FORMAT: Final = "%Y-%m-%dT%H:%M:%S%.6fZ"
 
 _IS_ESCAPED: Final = np.isin(np.arange(256), [ord(start) for start in ESCAPED_STARTS])

@@ -21,6 +21,8 @@ def pad_parquet(path: Path, *, padding: bytes) -> None:
     Raises:
         InvalidDataError: The file does not end as a Parquet file does; it is left as it was.
     """
+    # An ETag is a digest of the bytes. After a rollback to bytes that latest/ had before, the ETag would be back too, and a writer frozen
+    # since then would meet its condition (docs/adr/0002-publication-protocol.md).
     with path.open("r+b") as file:
         size = file.seek(0, 2)
         file.seek(max(size - _TAIL_BYTES, 0))

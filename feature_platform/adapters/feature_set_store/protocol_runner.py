@@ -29,6 +29,7 @@ from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotF
 from feature_platform.ports.object_store import ObjectStore
 
 _PARALLEL_READS: Final = 16
+"""Log records read at once when a process reads the log for the first time; half of the S3 client's connections."""
 
 Handler = Callable[[Any], object]
 
@@ -100,6 +101,7 @@ class ProtocolRunner:
         if not isinstance(request.body, CopyOf):
             sha256 = request.sha256 or digest(request.body).sha256
             return self._store.put(request.uri, request.body, write_id=request.write_id, sha256=sha256, condition=request.condition)
+        # Downloaded and sent again, not copied by the server: not every store honours conditions on copies, and the bytes are checked here.
         with tempfile.TemporaryDirectory(dir=self._workdir) as directory:
             path = Path(directory) / "copy"
             sha256 = self._copy(request.body, path)

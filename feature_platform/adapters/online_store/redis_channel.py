@@ -156,7 +156,7 @@ class TransactionChannel:
         """Read ``head``, then ``results`` integers, then ``tail``; anything else ends the load.
 
         The answer of a chunk that was applied is known but for its integers, so lines are counted and no reply becomes an object:
-        15 µs of processor time a chunk of 250 commands, where ``hiredis.Reader`` takes 36 (docs/adr/0014-redis-replies.md).
+        14 µs of processor time a chunk of 250 commands, where ``hiredis.Reader`` takes 36 (docs/adr/0014-redis-replies.md).
         """
         reply, lines = b"", head.count(b"\n") + results + tail.count(b"\n")
         while reply.count(b"\n") < lines:

@@ -37,6 +37,7 @@ Connection strings are written for readers, who wait 0.2 s; a load that gives up
 """
 
 _CLUSTER_ONLY: Final = frozenset({"skip_full_coverage_check"})
+# Retries are the caller's; bytes must stay bytes, in RESP2, whose replies `redis_channel` counts.
 _OURS: Final = frozenset({"retry", "retry_on_timeout", "retry_on_error", "decode_responses", "protocol"})
 
 
@@ -94,6 +95,7 @@ def parse_address(connection_string: str) -> RedisAddress:
     Raises:
         ConfigurationError: There is no ``host:port`` in it.
     """
+    # Feast splits at commas and reads values as JSON, so this does too: one string must mean one server to both.
     parts = connection_string.split(",")
     nodes = [re.fullmatch(r"\[?([^\[\]\s]+?)\]?:(\d{1,5})", part) for part in parts if "=" not in part]
     if not nodes or not all(nodes):
@@ -102,6 +104,7 @@ def parse_address(connection_string: str) -> RedisAddress:
             ["expected host:port[,option=value…], e.g. localhost:6379,db=0; a password must not hold a comma"],
         )
     options = {name: _json(value) for name, _, value in (part.partition("=") for part in parts if "=" in part)}
+    # A password of digits is a number as JSON; redis-py wants text.
     for name in ("username", "password"):
         if options.get(name) is not None:
             options[name] = str(options[name])
@@ -117,6 +120,7 @@ def connect(address: RedisAddress) -> RedisTopology:
         ConfigurationError: An option is unknown, or the server refuses the credentials.
         StorageError: No server answers in time.
     """
+    # The server is asked, whatever the string says: without Feast's option for a cluster the first MOVED would end a load.
     host, port = address.nodes[0]
     client = _client(host, port, address)
     with redis_errors(repr(address)):

@@ -29,6 +29,8 @@ LEASE_S: Final = 15.0
 _POLL_S: Final = 0.05
 _MICROS: Final = 1_000_000
 
+# For the other nodes of a cluster: a transaction cannot span nodes, so there the comparison and the write are one script. Only upwards:
+# a load that was frozen between its lease and this call must not lower a newer load's fence.
 _RAISE_FENCE: Final = """
 local held = redis.call('GET', KEYS[1])
 if held and tonumber(string.match(held, '^%d+')) > tonumber(string.match(ARGV[1], '^%d+')) then return 0 end
@@ -53,7 +55,7 @@ class Lease:
         self._keys = _Keys(*(make(layout.project, layout.view) for make in (lease_key, fence_key, marker_key)))
         self._home = topology.place(self._keys.fence)
         self._lease_ms = int(lease_s * 1000)
-        self._renewed = 0.0
+        self._renewed_at_s = 0.0
         self.token = b""
 
     @property
@@ -91,9 +93,9 @@ class Lease:
         Raises:
             ConflictError: Another load has taken over.
         """
-        if (time.monotonic() - self._renewed) * 3000 >= self._lease_ms:
+        if (time.monotonic() - self._renewed_at_s) * 3000 >= self._lease_ms:
             self._guarded(("SET", self._keys.lease, self.token, "PX", self._lease_ms))
-            self._renewed = time.monotonic()
+            self._renewed_at_s = time.monotonic()
 
     def acquire(self, *, wait_s: float) -> None:
         """Take the lease, waiting for the load that holds it to finish or fall silent, and raise the fence on every node.
@@ -101,15 +103,15 @@ class Lease:
         Raises:
             ConflictError: Another load held the lease for ``wait_s`` seconds.
         """
-        deadline = time.monotonic() + wait_s
+        deadline_s = time.monotonic() + wait_s
         while not self._take():
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline_s:
                 raise ConflictError(
                     f"Another load of {self._view} is running (lease {self._keys.lease.decode()}). It ends by itself, or "
                     f"{self._lease_ms / 1000:.0f} s after it fell silent; then load again."
                 )
             time.sleep(_POLL_S)
-        self._renewed = time.monotonic()
+        self._renewed_at_s = time.monotonic()
         for node, fence in zip(self._topology.nodes, self.fences, strict=True):
             if node is not self._home and not self._raise(node, fence):
                 raise self._lost()
@@ -122,6 +124,7 @@ class Lease:
     def _take(self) -> bool:
         with redis_errors(self._home.address), self._home.client.pipeline(transaction=True) as pipe:
             now_us = self._now_us()
+            # WATCH before GET: whoever takes the lease between the look and EXEC makes EXEC fail instead of being overwritten.
             pipe.watch(self._keys.lease, self._keys.fence)
             if pipe.get(self._keys.lease) is not None:
                 return False
@@ -164,6 +167,7 @@ class Lease:
         """The fence's key on a node: the view's own at home, elsewhere one whose hash tag falls into a slot of that node."""
         if node is self._home:
             return self._keys.fence
+        # The n-th small number whose slot the node owns; about one in as many tries as there are nodes.
         owned = next(f"{number}" for number in count() if _owns(node, key_slot(f"{number}".encode())))
         return f"feature_platform:{{{owned}}}:fence:{self._view}".encode()
 

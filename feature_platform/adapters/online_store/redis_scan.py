@@ -16,10 +16,13 @@ from feature_platform.core.online.layout import ViewLayout
 from feature_platform.core.online.parity import OnlineRows
 
 SCAN_COUNT: Final = 2_000
+"""Hashes a SCAN step looks at. Redis serves nobody else during a step, so readers wait that long."""
+
 CANDIDATES: Final = 200_000
 """Keys held at once while they are looked up in the version, about 20 MB."""
 
 READ_ROWS: Final = 1_000
+"""Entities per pipeline: bounds what both sides buffer."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ def _having_view(node: RedisNode, layout: ViewLayout, progress: ScanProgress) ->
     with redis_errors(node.address):
         while True:
             cursor, page = node.client.scan(cursor, count=SCAN_COUNT, _type="hash")
+            # The ending first, which is cheap, then the whole key: MATCH would read some bytes of a key as a pattern.
             ours = [key for key in page if key.endswith(project) and project_of_key(key) == project]
             progress.scanned += len(ours)
             yield _with_field(node, ours, layout.timestamp_key)

@@ -24,6 +24,7 @@ _TYPES: Final = MappingProxyType(
     }
 )
 
+# Sums and products are wider than their column; DuckDB would raise on a cast without naming the column, so ranges are compared first.
 INTEGER_RANGES: Final = MappingProxyType({"int32": (-(2**31), 2**31 - 1), "int64": (-(2**63), 2**63 - 1)})
 
 
@@ -66,6 +67,7 @@ def moment_literal(moment: datetime) -> str:
     >>> moment_literal(datetime(2026, 1, 15, tzinfo=UTC))
     "TIMESTAMPTZ '2026-01-15 00:00:00.000000+00'"
     """
+    # With its offset, so that the session's time zone cannot move it.
     return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
@@ -75,5 +77,6 @@ def value_literal(value: object, *, kind: str) -> str:
     >>> value_literal("2026-01-01", kind="date")
     "CAST('2026-01-01' AS DATE)"
     """
+    # Through text and a cast, so that a value has the column's type and not the one that the parser would give a bare number.
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text_literal(text) if kind == "string" else f"CAST({text_literal(text)} AS {sql_type(kind)})"

@@ -15,6 +15,9 @@ REGISTERS: Final = 16_384
 """m: a power of two."""
 
 RANK_BITS: Final = 50
+"""Bits of the 64-bit half of MD5 beside the 14 that choose the register."""
+
+# Flajolet et al. 2007, "HyperLogLog": the bias constant for many registers, and where linear counting is better.
 ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
 LINEAR_LIMIT: Final = 2.5 * REGISTERS
 
@@ -24,6 +27,8 @@ def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> 
 
     Shape: one row per key that has a value; the events meet ``condition``.
     """
+    # MD5 because every engine has it and gives the same bytes; `hash()` is each engine's own and changes between releases.
+    # Registers are merged by `max`, so sketches of days could be merged into those of windows.
     names = identifiers(keys)
     low = f"md5_number_lower({_text(column)})"
     rank = f"CASE WHEN bits = 0 THEN {RANK_BITS + 1} ELSE bit_count(xor(bits, bits - 1)) END"
@@ -42,6 +47,7 @@ def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> 
 
 def _estimate() -> str:
     """Linear counting while registers are empty and the estimate is small, else the harmonic mean of the registers."""
+    # Σ 2^-rank as a sum of integers scaled by 2^51: added in any order it gives the same bits. Empty registers count 1 each.
     harmonic = f"(CAST(weight AS DOUBLE) / {float(2 ** (RANK_BITS + 1))!r}e0 + CAST({REGISTERS} - filled AS DOUBLE))"
     raw = f"({ALPHA * REGISTERS * REGISTERS!r}e0 / {harmonic})"
     linear = f"({REGISTERS}e0 * ln({REGISTERS}e0 / CAST({REGISTERS} - filled AS DOUBLE)))"

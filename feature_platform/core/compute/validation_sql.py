@@ -27,8 +27,11 @@ LOSERS: Final = "losers"
 """``file`` and ``row`` of the valid rows that lost to an equal event."""
 
 LARGEST_UNITS: Final = "9.2e18"
+"""Floats are summed as whole multiples of 10^-decimals in 64 bits (``features_sql``): what does not fit those is rejected here, by name."""
+
 SHOWN_CHARACTERS: Final = 80
 
+# Shapes are checked before values are cast, so that what is accepted is what is written above and not whatever a release of DuckDB reads.
 _INTEGER: Final = r"\s*[+-]?\d+(\.0*)?\s*"
 _FLOAT: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 _NON_FINITE: Final = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
@@ -88,6 +91,7 @@ def insert_parsed(
         columns: Contract column → where its cells are.
         day: Start of the partition, UTC.
     """
+    # Every condition of a cell is coalesced to false: with SQL's three values a null would slip past `WHEN`, and a row past every reason.
     cells = [_cell(column, columns[column.name]) for column in source.columns]
     texts = [f"{_raw(columns[column.name])} AS t{place}" for place, column in enumerate(source.columns)]
     inner = ", ".join(
@@ -123,6 +127,7 @@ def find_losers(source: SourceContract) -> Iterator[str]:
     keys = [f"v{places[name]}" for name in source.dedup_keys] or [f"v{place}" for place in places.values()]
     listed = ", ".join(keys)
     same = " AND ".join(f"p.{key} IS NOT DISTINCT FROM d.{key}" for key in keys)
+    # Only keys that occur twice are ranked: a window over every row of a day would sort the day.
     yield f"CREATE TABLE doubles AS SELECT {listed} FROM {PARSED} WHERE reason IS NULL GROUP BY {listed} HAVING count(*) > 1"
     yield (
         f"CREATE TABLE {LOSERS} AS SELECT file, row FROM (\n"
@@ -166,7 +171,10 @@ def _total_order(source: SourceContract) -> str:
 
 
 def _tests(source: SourceContract, day: datetime) -> Iterator[tuple[str, str, str]]:
-    """Condition, reason code and detail, in order of precedence."""
+    """Condition, reason code and detail, in order of precedence.
+
+    A row has one reason. What makes the others meaningless comes first: an unreadable row has no cells, a cell of the wrong type no value.
+    """
     columns = list(enumerate(source.columns))
     end = day + timedelta(days=1)
     time = f"v{next(place for place, column in columns if column.name == source.event_time)}"
@@ -239,6 +247,7 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
     if element:
         return _list_cell(x, element, column)
     if kind in {"int32", "int64"}:
+        # The digits before the point, as text: through a double an integer above 2^53 would change.
         fits = f"TRY_CAST(split_part(trim({x}), '.', 1) AS {sql_type(kind)})"
         return _shaped(x, [_INTEGER], fits)
     if kind in {"float32", "float64"}:

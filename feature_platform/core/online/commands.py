@@ -21,6 +21,7 @@ Framing = Literal["command", "argument"]
 
 _BINARY: Final = pa.binary()
 _DENSE_LENGTHS: Final = 4096
+"""Below this a header is made for every possible length and taken by its place; above, only for lengths that occur."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,30 +70,32 @@ def upserts(
     Raises:
         InvalidDataError: A key or event timestamp is null, or a list holds nulls.
     """
+    # HSET takes all fields of a row in one command, so that no reader sees half of it. HDEL and PEXPIREAT follow in the same chunk.
     keys = encode_keys(batch, layout)
     key_parts = _bulks(keys)
     count = 2 * len(layout.fields)
-    parts: list[Any] = [_head(b"HSET", count + 2, framing), *key_parts, bulk(layout.timestamp_key), *_bulks(_constant(batch, layout))]
+    parts: list[Any] = [_opening(b"HSET", count + 2, framing), *key_parts, bulk(layout.timestamp_key), *_bulks(_constant(batch, layout))]
     for (name, kind), field in zip(layout.features, layout.fields[1:], strict=True):
         pieces = value_pieces(batch.column(name), kind)
         parts += [bulk(field), *_framed(pieces.lengths, *pieces.parts)]
     commands, arguments = 1, count + 3
     if expire_at_ms is not None:
-        parts += [_head(b"PEXPIREAT", 3, framing), *key_parts, bulk(b"%d" % expire_at_ms)]
+        # A moment and not a duration: every chunk of a load then agrees, however long the load takes.
+        parts += [_opening(b"PEXPIREAT", 3, framing), *key_parts, bulk(b"%d" % expire_at_ms)]
         commands, arguments = commands + 1, arguments + 4
     if obsolete:
-        parts += [_head(b"HDEL", 2 + len(obsolete), framing), *key_parts, *map(bulk, obsolete)]
+        parts += [_opening(b"HDEL", 2 + len(obsolete), framing), *key_parts, *map(bulk, obsolete)]
         commands, arguments = commands + 1, arguments + 3 + len(obsolete)
     return Frames(_join(parts), keys, commands, arguments)
 
 
 def removals(keys: pa.Array, fields: tuple[bytes, ...], *, framing: Framing) -> Frames:
     """Commands that remove one view's fields of each entity; Redis drops a hash with its last field."""
-    parts = [_head(b"HDEL", 2 + len(fields), framing), *_bulks(keys), *map(bulk, fields)]
+    parts = [_opening(b"HDEL", 2 + len(fields), framing), *_bulks(keys), *map(bulk, fields)]
     return Frames(_join(parts), keys, commands=1, arguments=3 + len(fields))
 
 
-def _head(verb: bytes, arguments: int, framing: Framing) -> bytes:
+def _opening(verb: bytes, arguments: int, framing: Framing) -> bytes:
     return (b"*%d\r\n" % arguments if framing == "command" else bulk(b"%d" % arguments)) + bulk(verb)
 
 
@@ -111,6 +114,7 @@ def _bulks(values: pa.Array | bytes) -> list[Any]:
 
 
 def _framed(lengths: Lengths, *parts: pa.Array) -> list[Any]:
+    # The two ends are looked at first: where lengths differ, they nearly always differ there, and no pass is needed.
     if len(lengths) and lengths[0] == lengths[-1] and (lengths == lengths[0]).all():
         return [b"$%d\r\n" % lengths[0], *parts, b"\r\n"]
     return [_headers(lengths), *parts, b"\r\n"]

@@ -76,6 +76,7 @@ def decode_timestamp(raw: bytes) -> tuple[int, int]:
 
 def project_of_key(raw: bytes) -> bytes | None:
     """The project at the end of any entity's Redis key, whatever its join keys; None where the key is no entity key."""
+    # A scan meets keys of every kind. Walking the lengths is what tells an entity key: a project's name may end like another's.
     try:
         (count,) = struct.unpack_from("<I", raw, 0)
         at = 4
@@ -122,14 +123,14 @@ def _wrong(raw: bytes, kind: str) -> InvalidDataError:
 
 
 def _number_decoder(kind: str, convert: Callable[[int], Value]) -> Decoder:
-    tag = FEAST_TYPES[kind][1] << 3
+    tag = FEAST_TYPES[kind][1] << 3  # wire type 0; one byte, since no scalar has a field number above 15
 
     def decode(raw: bytes) -> Value:
         if not raw:
             return None
         if raw[0] != tag:
             raise _wrong(raw, kind)
-        if len(raw) == 2:
+        if len(raw) == 2:  # 0 to 127, which most counts are: no loop
             return convert(raw[1])
         number, at = _signed(raw, 1)
         if at != len(raw):
@@ -193,7 +194,7 @@ def _elements(raw: bytes, at: int, element: str) -> list[Value]:
         if element in {"string", "bytes"}:
             values.append(_text(chunk, element))
         else:
-            values += _packed(chunk, element)
+            values += _packed(chunk, element)  # a writer may cut one list into several packed runs
     return values
 
 
@@ -241,4 +242,5 @@ def _tag_number(kind: str) -> int:
 
 
 _DECODERS: Final[MappingProxyType[str, Decoder]] = MappingProxyType({kind: _build(kind) for kind in FEAST_TYPES})
+# A date and a timestamp have the same bytes; read without a contract both are moments.
 _KINDS: Final[MappingProxyType[int, str]] = MappingProxyType({_tag_number(kind): kind for kind in FEAST_TYPES if kind != "date"})

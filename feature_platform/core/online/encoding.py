@@ -27,7 +27,9 @@ NULL_TIMESTAMP: Final = np.iinfo(np.int64).min
 
 _MICROS: Final = 1_000_000
 _LENGTH_DELIMITED: Final = 2
+# Protobuf's wire types: 0 varint, 1 eight bytes, 2 length and bytes, 5 four bytes.
 _WIRE_FIXED: Final = {"float64": 1, "float32": 5}
+# Years 1 and 10000: protobuf's Timestamp, and Python's datetime on the reading side, hold no others.
 _EARLIEST_US: Final = -62_135_596_800 * _MICROS
 _LATEST_US: Final = 253_402_300_800 * _MICROS
 
@@ -68,6 +70,7 @@ def encode_timestamps(column: pa.Array) -> pa.Array:
     micros = _integers(column.cast(pa.timestamp("us", tz="UTC")))
     if micros.size and (micros.min() < _EARLIEST_US or micros.max() >= _LATEST_US):
         raise InvalidDataError("The event timestamp leaves the years 1 to 9999, which Feast cannot store.")
+    # The second counts towards the past and the nanoseconds are never negative, as Timestamp demands, before 1970 too.
     seconds = np.floor_divide(micros, _MICROS)
     nanos = (micros - seconds * _MICROS) * 1000
     parts = [_tagged_varints(number, tag=tag, present=number != 0) for number, tag in ((seconds, b"\x08"), (nanos, b"\x10"))]
@@ -80,6 +83,7 @@ def encode_keys(batch: pa.RecordBatch, layout: ViewLayout) -> pa.Array:
     Raises:
         InvalidDataError: A primary key is null.
     """
+    # Feast sorts join keys by name when it writes the entity key; a reader that did otherwise would find nobody.
     parts: list[Any] = [pa.scalar(layout.key_prefix, pa.binary())]
     for name, kind in layout.sorted_keys:
         column = batch.column(name)
@@ -109,6 +113,7 @@ def ragged(matrix: Bytes, lengths: Lengths) -> pa.Array:
     rows, width = matrix.shape
     offsets = np.zeros(rows + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
+    # Equal lengths are the rule (one day's timestamps, fixed-width floats), and then the matrix is the buffer.
     whole = offsets[-1] == rows * width
     data = matrix.reshape(-1) if whole else matrix[np.arange(width) < lengths[:, None]]
     return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])
@@ -116,6 +121,8 @@ def ragged(matrix: Bytes, lengths: Lengths) -> pa.Array:
 
 def varints(numbers: npt.NDArray[np.int64]) -> tuple[Bytes, Lengths]:
     """Protobuf varints of 64-bit integers (two's complement), as a byte matrix and lengths."""
+    # A negative number is its two's complement in ten bytes (protobuf's int64, not sint64). The matrix is as wide as the longest number
+    # here, and each of its columns is one pass over all rows: at most ten, where a loop over rows would make an object for each.
     rest = numbers.astype(np.int64).view(np.uint64)
     width = max(1, -(-int(rest.max(initial=0)).bit_length() // 7))
     matrix = np.empty((len(rest), width), np.uint8)
@@ -131,6 +138,7 @@ def varints(numbers: npt.NDArray[np.int64]) -> tuple[Bytes, Lengths]:
 
 def _tag(kind: str, *, wire: int) -> bytes:
     number = FEAST_TYPES[kind][1] << 3 | wire
+    # Field numbers from 16 on need two bytes: lists of float32, bool and timestamps have them.
     return bytes([number]) if number < 0x80 else bytes([number & 0x7F | 0x80, number >> 7])
 
 
@@ -148,6 +156,7 @@ def _tagged_varints(numbers: npt.NDArray[np.int64], *, tag: bytes, present: npt.
 
 
 def _fixed_matrix(column: pa.Array, *, tag: bytes) -> tuple[Bytes, Lengths]:
+    # Feast turns NaN into null, so one test finds both.
     values = column.fill_null(np.nan).to_numpy(zero_copy_only=False)
     width = values.dtype.itemsize
     matrix = np.empty((len(values), 1 + width), np.uint8)
@@ -171,11 +180,13 @@ def _list_pieces(column: pa.Array, kind: str, element: str) -> Pieces:
             f"A {kind} column has nulls inside its lists; Feast would serve them as zeros or empty strings.",
             [f"{flat.null_count} null elements; drop them, or make the whole list null"],
         )
+    # An empty list is a value and not a null: Feast writes a message with nothing inside, and reads it back as a list.
     present = _validity(column)
     counts = pc.list_value_length(column).fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
     inside = _concatenated(_elements(flat, element), counts)
     sizes = pc.binary_length(inside).to_numpy(zero_copy_only=False).astype(np.int64)
     parts: list[pa.Array] = [inside]
+    # Numbers of a repeated field are packed behind one tag and length; strings and bytes carry a tag each.
     if element not in {"string", "bytes"}:
         matrix, lengths = _tagged_varints(sizes, tag=b"\x0a", present=counts > 0)
         parts.insert(0, ragged(matrix, lengths))
@@ -209,6 +220,7 @@ def _concatenated(elements: pa.Array, counts: Lengths) -> pa.Array:
 
 
 def _key_parts(column: pa.Array, kind: str) -> list[Any]:
+    # Keys are no protobuf: Feast writes type and length as 32 bits little-endian, then the value, integers at their full width.
     number = key_type_number(kind)
     if kind == "string":
         data = column.cast(pa.binary())
@@ -230,6 +242,7 @@ def _integers(column: pa.Array) -> npt.NDArray[np.int64]:
     """Integers, booleans and timestamps as 64-bit integers, nulls as zero, never by way of floats."""
     if pa.types.is_timestamp(column.type):
         column = column.view(pa.int64())
+    # to_numpy() of a column with nulls gives floats, which are exact up to 2^53 only; so nulls go first.
     whole = column.cast(pa.int64())
     filled = whole.fill_null(0) if whole.null_count else whole
     return np.asarray(filled.to_numpy(zero_copy_only=False), np.int64)

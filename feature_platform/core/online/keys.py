@@ -39,6 +39,8 @@ def vanished(earlier: Iterator[KeyBatch], current: Iterator[KeyBatch]) -> Iterat
 
     Both must be sorted by the same primary key columns.
     """
+    # A merge of two sorted files: of the current version only the batches that reach into this earlier batch are held. Keys are compared by
+    # value and not as bytes, because little-endian integers do not sort as numbers.
     window: list[KeyBatch] = []
     for batch in earlier:
         while not window or window[-1].last < batch.last:
@@ -66,6 +68,7 @@ def key_slots(keys: pa.Array) -> npt.NDArray[np.uint16]:
     lengths = pc.binary_length(hashed).to_numpy(zero_copy_only=False)
     offsets = np.frombuffer(hashed.buffers()[1], np.int32)[hashed.offset : hashed.offset + len(hashed)]
     data = np.frombuffer(hashed.buffers()[2] or b"", np.uint8)
+    # One pass for each byte position over all keys; keys of one view have nearly one length.
     crc = np.zeros(len(hashed), np.uint16)
     for place in range(int(lengths.max(initial=0))):
         longer = np.flatnonzero(lengths > place)

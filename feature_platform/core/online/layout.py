@@ -20,9 +20,11 @@ from feature_platform.core.contract import types
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.errors import ConfigurationError, ContractError
 
+# Not read from Feast: importing it takes seconds, and a layout that changed has to be looked at, not followed.
 KNOWN_FEAST: Final = "0.67"
 """The Feast release line whose layout this module describes."""
 
+# Feast's ValueType numbers of the types that a contract allows for keys.
 _KEY_NUMBERS: Final = MappingProxyType({"string": 2, "int32": 3, "int64": 4})
 
 FEAST_TYPES: Final = MappingProxyType(
@@ -107,6 +109,7 @@ def feature_key(view: str, feature: str) -> bytes:
     >>> feature_key("user_features", "f_total_events_7d").hex()
     '8deb425f'
     """
+    # 32 bits: two features of one entity can share a field and would overwrite each other; `view_layout` refuses that.
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
 
 
