@@ -44,8 +44,11 @@ class Platform:
     def engine(self) -> "DuckDBEngine":
         """What validates days and computes features."""
         from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+        from feature_platform.adapters.compute.duckdb.session import EngineLimits
 
-        return DuckDBEngine(self.objects, work_uri=self.settings.work_uri, workdir=self.workdir)
+        given = self.settings.engine_memory_mib
+        limits = EngineLimits(memory_bytes=given << 20) if given else None
+        return DuckDBEngine(self.objects, work_uri=self.settings.work_uri, workdir=self.workdir, limits=limits)
 
     @cached_property
     def online(self) -> "OnlineStore":
