@@ -87,6 +87,9 @@ class Settings(BaseModel):
     contracts_dir: Path = Field(description="Directory of contracts, source contracts, SQL transforms and metadata templates")
     start_date: Annotated[date, BeforeValidator(_day)] = Field(description="First daily partition, `YYYY-MM-DD`")
     home: Path = Field(default=Path(".feature_platform"), description="Local state: embedded servers, Dagster's instance, temporary files")
+    engine_memory_mib: Annotated[int, Field(ge=64)] | None = Field(
+        default=None, description="Memory of the compute engine in MiB; where left out, about half of what the container may use"
+    )
     slack_token: str | None = Field(default=None, repr=False, description="Slack bot token for failure alerts and run summaries")
     slack_channel: str | None = Field(default=None, description="Slack channel for them; both or neither")
 

@@ -89,7 +89,7 @@ class Platform:
     @cached_property
     def engine(self) -> "ComputeEngine":
         """What validates days and computes features."""
-        return self._port("engine", lambda: _duckdb(self.objects, self.settings.work_uri, self.workdir))
+        return self._port("engine", lambda: _duckdb(self.objects, self.settings.work_uri, self.workdir, self.settings.engine_memory_mib))
 
     @cached_property
     def online(self) -> "OnlineStore":
@@ -106,7 +106,7 @@ class Platform:
         from feature_platform.adapters.object_store.recorded import RecordedObjects
 
         objects = RecordedObjects(self.objects, recorded)
-        return Bench(_raw(objects, raw_uri), _duckdb(objects, SCRATCH_URI, self.workdir))
+        return Bench(_raw(objects, raw_uri), _duckdb(objects, SCRATCH_URI, self.workdir, self.settings.engine_memory_mib))
 
     @cached_property
     def workdir(self) -> Path:
@@ -159,10 +159,12 @@ def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":
     return RawFiles(objects, uri)
 
 
-def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path) -> "ComputeEngine":
+def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path, memory_mib: int | None) -> "ComputeEngine":
     from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+    from feature_platform.adapters.compute.duckdb.session import EngineLimits
 
-    return DuckDBEngine(objects, work_uri=work_uri, workdir=workdir)
+    limits = EngineLimits(memory_bytes=memory_mib << 20) if memory_mib else None
+    return DuckDBEngine(objects, work_uri=work_uri, workdir=workdir, limits=limits)
 
 
 def feast_environment(settings: Settings) -> "Environment":

@@ -1,10 +1,12 @@
 """Contracts read from the directory that GitOps mounts: ``*.schema.json``, ``*.source.json``, ``*.sql`` and ``*.metadata.json.j2``.
 
-Their meaning does not belong here (``core.contract.feature_set``, ``core.contract.source``).
+Their meaning does not belong here (``core.contract.feature_set``, ``core.contract.source``), nor what shows only when a template is rendered or a
+transform bound (``adapters.contract_check``).
 """
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract, load_contract
@@ -12,6 +14,8 @@ from feature_platform.core.contract.source import SourceContract, cross_faults, 
 from feature_platform.errors import ContractError
 
 SHARED_TEMPLATE: Final = "metadata.json.j2"
+MAX_FILE_BYTES: Final = 1 << 20
+T = TypeVar("T")
 
 
 def load_catalog(directory: Path) -> Catalog:
@@ -20,22 +24,26 @@ def load_catalog(directory: Path) -> Catalog:
     Raises:
         ContractError: Naming every fault of every file; or that there is no contract at all.
     """
+    catalog, faults = read_catalog(directory)
+    require_no_faults(directory, faults)
+    return catalog
+
+
+def require_no_faults(directory: Path, faults: Sequence[str]) -> None:
+    """Report all faults of a directory together.
+
+    Raises:
+        ContractError: There is one.
+    """
+    if faults:
+        raise ContractError(f"Contracts in {directory} have {len(faults)} fault(s):", faults)
+
+
+def read_catalog(directory: Path) -> tuple[Catalog, list[str]]:
+    """What can be read of a directory, and every fault of every file."""
     faults: list[str] = []
-    contracts: dict[str, Contract] = {}
-    sources: dict[str, SourceContract] = {}
-    for path in sorted(directory.glob("*.schema.json")):
-        name, sql = path.name.removesuffix(".schema.json"), path.with_name(path.name.replace(".schema.json", ".sql"))
-        try:
-            text = sql.read_text(encoding="utf-8") if sql.is_file() else None
-            contracts[name] = load_contract(path.read_bytes(), file=path.name, expected_name=name, sql=text)
-        except ContractError as error:
-            faults += [f"{path.name}: {fault}" for fault in error.faults]
-    for path in sorted(directory.glob("*.source.json")):
-        name = path.name.removesuffix(".source.json")
-        try:
-            sources[name] = load_source_contract(path.read_bytes(), file=path.name, expected_name=name)
-        except ContractError as error:
-            faults += [f"{path.name}: {fault}" for fault in error.faults]
+    contracts = _read_all(directory, ".schema.json", _contract, faults)
+    sources = _read_all(directory, ".source.json", _source, faults)
     unread = {path.name.removesuffix(".source.json") for path in directory.glob("*.source.json")} - set(sources)
     for name, contract in contracts.items():
         if contract.source in sources:
@@ -44,19 +52,74 @@ def load_catalog(directory: Path) -> Catalog:
             faults.append(
                 f"{name}.schema.json: source {contract.source!r} has no contract; expected {contract.source}.source.json beside it"
             )
-    templates = {name: _template(directory, name) for name in contracts}
-    faults += [
-        f"{name}: expected {name}.{SHARED_TEMPLATE} or {SHARED_TEMPLATE}, found neither" for name, text in templates.items() if not text
-    ]
+    templates: dict[str, str] = {}
+    for name in contracts:
+        try:
+            templates[name] = _template(directory, name)
+        except ContractError as error:
+            faults += [fault for fault in error.faults if fault not in faults]
     if not contracts and not faults:
         faults.append("expected at least one <feature_set>.schema.json, found none")
-    if faults:
-        raise ContractError(f"Contracts in {directory} have {len(faults)} fault(s):", faults)
-    return Catalog(contracts=contracts, sources=sources, templates=templates)
+    return Catalog(contracts=contracts, sources=sources, templates=templates), faults
+
+
+def _read_all(directory: Path, suffix: str, load: Callable[[Path, str], T], faults: list[str]) -> dict[str, T]:
+    """Every file with a suffix, by the name before it; what is wrong with any is added to ``faults``."""
+    found = {}
+    for path in sorted(directory.glob(f"*{suffix}")):
+        name = path.name.removesuffix(suffix)
+        try:
+            found[name] = load(path, name)
+        except ContractError as error:
+            faults += [f"{path.name}: {fault}" for fault in error.faults or [error.subject]]
+    return found
+
+
+def _contract(path: Path, name: str) -> Contract:
+    sql = path.with_name(f"{name}.sql")
+    text = _text(sql) if _is_there(sql) else None
+    return load_contract(_text(path), file=path.name, expected_name=name, sql=text)
+
+
+def _source(path: Path, name: str) -> SourceContract:
+    return load_source_contract(_text(path), file=path.name, expected_name=name)
 
 
 def _template(directory: Path, feature_set: str) -> str:
-    for name in (f"{feature_set}.{SHARED_TEMPLATE}", SHARED_TEMPLATE):
-        if (directory / name).is_file():
-            return (directory / name).read_text(encoding="utf-8")
-    return ""
+    names = (f"{feature_set}.{SHARED_TEMPLATE}", SHARED_TEMPLATE)
+    found = [directory / name for name in names if _is_there(directory / name)]
+    if not found:
+        raise ContractError("No template", [f"{feature_set}: expected {names[0]} or {names[1]}, found neither"])
+    return _text(found[0])
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a name stands in its directory, whatever it leads to: a link to nothing is a fault to report, not a file left out."""
+    return path.is_symlink() or path.exists()
+
+
+def _text(path: Path) -> str:
+    """A small file of UTF-8 text.
+
+    Raises:
+        ContractError: It is no regular file, cannot be read, is too large, or is not UTF-8.
+    """
+    try:
+        found = _obstacle(path)
+        text = "" if found else path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        found = str(error)
+    if found:
+        fault = f"{path.name}: found {found}; expected a file of UTF-8 text, at most {MAX_FILE_BYTES} bytes"
+        raise ContractError(f"{path.name} cannot be read:", [fault])
+    return text
+
+
+def _obstacle(path: Path) -> str:
+    """Why a file is not even opened; empty where nothing speaks against it."""
+    if path.is_symlink() and not path.exists():
+        return "a link to nothing"
+    if not path.is_file():
+        return "a directory" if path.is_dir() else "no regular file"
+    size = path.stat().st_size
+    return f"{size} bytes" if size > MAX_FILE_BYTES else ""

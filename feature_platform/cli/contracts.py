@@ -23,10 +23,13 @@ def _directory(given: Path | None) -> Path:
 @app.command()
 @command
 def check(directory: Directory = None, as_json: AsJson = False) -> None:
-    """Read every contract, source contract and template, and list all faults. Exits 2 when there is one."""
-    from feature_platform.adapters.contract_files import load_catalog
+    """Read every contract, render every template, bind every SQL transform, and list all faults. Exits 2 when there is one.
 
-    catalog = load_catalog(_directory(directory))
+    Nothing but the directory is read: no data, no network, no other setting.
+    """
+    from feature_platform.adapters.contract_check import check_catalog
+
+    catalog = check_catalog(_directory(directory))
     rows = [
         {"contract": name, "kind": "feature set", "version": c.version, "columns": len(c.all_columns), "schema_hash": c.schema_hash}
         for name, c in catalog.contracts.items()

@@ -46,7 +46,7 @@ def test_a_query_over_events_fills_the_contracts_columns_sorted_by_key(day: RawD
     ]
 
 
-@pytest.mark.parametrize("moment", ["as_of()", "getvariable('as_of')"])
+@pytest.mark.parametrize("moment", ["as_of", "as_of()", "getvariable('as_of')"])
 def test_the_moment_is_known_to_the_query(day: RawDay, moment: str) -> None:
     sql = f"SELECT user_id, max(date_diff('hour', event_time, {moment})) AS f_events FROM events GROUP BY ALL"
     assert transform(day, sql)["f_events"].to_pylist() == [14, 12]
@@ -150,11 +150,64 @@ def test_a_row_dated_after_as_of_is_refused(day: RawDay) -> None:
     )
 
 
-def test_a_query_without_end_is_stopped(day: RawDay) -> None:
-    engine = DuckDBEngine(day.store, work_uri=WORK_URI, workdir=day.workdir, limits=EngineLimits(transform_timeout_s=0.5))
-    sql = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT (i + 1) % 9 FROM n) SELECT i AS user_id, sum(i) AS f_events FROM n GROUP BY i"
-    with pytest.raises(InvalidDataError, match=r"SQL transform of 'f' did not end within 0\.5 s"):
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT (i + 1) % 9 FROM n) SELECT i AS user_id, sum(i) AS f_events FROM n GROUP BY i",
+        "SELECT 1 AS user_id, count(*) AS f_events FROM range(100000000) AS a(i) JOIN range(100000000) AS b(i) ON a.i < b.i",
+        "SELECT 1 AS user_id, count(*) AS f_events FROM events, range(1000000000000) AS r(i) WHERE hash(i) = 7",
+    ],
+)
+def test_a_query_without_end_is_stopped(day: RawDay, sql: str) -> None:
+    engine = DuckDBEngine(day.store, work_uri=WORK_URI, workdir=day.workdir, limits=EngineLimits(transform_timeout_s=3.0))
+    with pytest.raises(InvalidDataError, match=r"SQL transform of 'f' did not end within 3 s"):
         transform(day, sql, engine=engine)
+    assert [path for path in day.workdir.iterdir() if path.name.startswith("build-")] == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "length(repeat('x', 2000000000))",
+        "length(list_aggregate(range(300000000), 'string_agg', ','))",
+        "len(list_transform(range(300000000), lambda x: x || 'yyyyyyyyyyyyyyyyyyyy'))",
+        "length(string_agg(repeat('x', 100000), ''))",
+    ],
+)
+def test_a_query_that_explodes_stays_within_its_memory(day: RawDay, value: str) -> None:
+    limits = EngineLimits(memory_bytes=64 << 20, spill_bytes=64 << 20, transform_timeout_s=60.0)
+    engine = DuckDBEngine(day.store, work_uri=WORK_URI, workdir=day.workdir, limits=limits)
+    with pytest.raises((InvalidDataError, ContractError), match=r"Out of Memory Error|needed more than its 448 MiB of memory"):
+        transform(day, f"SELECT 1 AS user_id, {value} AS f_events FROM range(1000000)", engine=engine)
+
+
+def test_what_answers_differently_on_every_run_is_refused_by_name(day: RawDay) -> None:
+    said = ["random()", "now()", "uuid()", "current_date", "CURRENT_TIMESTAMP", "localtime", "today()", "ago(INTERVAL 1 DAY)"]
+    said += ["age(event_time)", "current_setting('threads')", "(SELECT count(*) FROM events USING SAMPLE 50%)"]
+    with pytest.raises(ContractError) as caught:
+        transform(day, f"SELECT user_id, {', '.join(said)}, age(as_of, event_time) AS f_events FROM events")
+    named = ["random()", "now()", "uuid()", "current_date", "current_timestamp", "localtime", "today()", "ago()"]
+    named += ["age()", "current_setting()", "a sample without REPEATABLE"]
+    assert caught.value.faults == tuple(
+        f"{name} answers differently on every run, so that no version could be reproduced; expected as_of where the moment is meant"
+        for name in named
+    )
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH t AS (SELECT user_id, 2 AS as_of FROM events) SELECT user_id, max(as_of) AS f_events FROM t GROUP BY user_id",
+        "SELECT user_id, max(as_of) AS f_events FROM (SELECT user_id, 2 FROM events) AS t (user_id, as_of) GROUP BY user_id",
+    ],
+)
+def test_a_name_that_the_query_gives_to_something_else_is_not_the_moment(day: RawDay, sql: str) -> None:
+    assert transform(day, sql)["f_events"].to_pylist() == [2, 2]
+
+
+def test_a_query_that_misses_the_moment_is_told_how_it_is_written(day: RawDay) -> None:
+    with pytest.raises(ContractError, match=r"The moment is written as_of, or as_of\(\) where something else is called so"):
+        transform(day, "SELECT user_id, 1 AS as_of, events.as_of AS f_events FROM events")
 
 
 def test_a_query_beyond_its_memory_and_disk_fails_cleanly(day: RawDay) -> None:

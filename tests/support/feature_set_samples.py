@@ -11,6 +11,7 @@ import pyarrow as pa
 from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.versions import template as metadata_template
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.ports.object_store import ObjectStore
@@ -58,9 +59,11 @@ def rows(content: str, *, day: int = 0, count: int = 5) -> FeatureTable:
 
 
 def open_store(objects: ObjectStore, root: str, *, workdir: Path | None = None, clock: Callable[[], datetime] | None = None) -> Any:
-    """A feature set store below a bucket's root, which never really waits."""
+    """A feature set store below a bucket's root, which never really waits, and renders its own template without a process for each."""
     given = {} if clock is None else {"clock": clock}
-    return ObjectFeatureSetStore(objects, feature_base=f"{root}features", workdir=workdir, sleep=lambda _: None, **given)
+    return ObjectFeatureSetStore(
+        objects, feature_base=f"{root}features", workdir=workdir, sleep=lambda _: None, render=metadata_template.render, **given
+    )
 
 
 def publish(  # every fact of a version can be varied

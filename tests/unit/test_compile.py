@@ -203,3 +203,17 @@ def test_distinct_counts_are_within_two_percent_of_twenty_thousand() -> None:
 def test_names_and_values_with_quotes_are_only_ever_data() -> None:
     wanted = contract([column("f", "int64", "count", where={"s": "'; DROP TABLE events; --"})])
     assert compute(wanted, [event(s="'; DROP TABLE events; --"), event(s="x")])["f"].to_pylist() == [1]
+
+
+@pytest.mark.parametrize("key", ["a0", "d0", "hash", "bits", "register", "rank", "filled", "weight", "estimate", "aggregates", "events"])
+def test_a_key_called_like_a_name_of_the_compiled_query_is_just_a_key(key: str) -> None:
+    columns = [{"name": key, "type": "int64", "nullable": False}, {"name": "t", "type": "timestamp"}, {"name": "s", "type": "string"}]
+    source = load_source_contract(json.dumps({"source": "events", "event_time": "t", "columns": columns}), file="events.source.json")
+    features = [column("f_count", "int64", "count"), column("f_kinds", "int64", "approx_distinct", "s")]
+    document = {"feature_set": "f", "version": "v1", "primary_keys": [key], "columns": [{"name": key, "type": "int64"}, *features]}
+    wanted = load_contract(json.dumps(document), file="f.schema.json")
+    with duckdb.connect() as connection:
+        rows = f"(77, TIMESTAMPTZ '{AS_OF - timedelta(hours=1)}', 'x'), (77, TIMESTAMPTZ '{AS_OF - timedelta(hours=2)}', 'y')"
+        connection.execute(f'CREATE TABLE events AS SELECT *, 1 AS "#position" FROM (VALUES {rows}) AS given ("{key}", t, s)')
+        found = connection.execute(compile_features(wanted, source=source, as_of=AS_OF)).fetchall()
+    assert [row[:3] for row in found] == [(77, 2, 2)]

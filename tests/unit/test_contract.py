@@ -153,3 +153,43 @@ def test_what_is_not_one_json_object_is_refused_by_file(text: str, fault: str) -
     with pytest.raises(ContractError, match=r"^f\.schema\.json ") as caught:
         load_contract(text, file="f.schema.json")
     assert caught.value.faults == (fault,)
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        ({"timestamp_field": ["x"]}, "timestamp_field: found ['x'], expected a valid string"),
+        ({"feature_set": []}, "feature_set: found [], expected a valid string"),
+        ({"primary_keys": [["user_id"]]}, "primary_keys[0]: found ['user_id'], expected a valid string"),
+        ({"checks": {"max_null_ratio": False}}, "checks.max_null_ratio: found False, expected"),
+        ({"checks": {"max_null_ratio": [{}]}}, "checks.max_null_ratio: found [{}], expected"),
+        ({"columns": [{"name": [], "type": "int64"}]}, "columns[0].name: found [], expected a valid string"),
+        ({"columns": [{**COUNT, "aggregation": {"function": [], "window": "7d"}}]}, "columns[0] (f_n).aggregation.function: found []"),
+        ({"primary_keys": ["event_timestamp"]}, "timestamp_field: 'event_timestamp' is a primary key; expected another column"),
+        ({"ttl": "1\u0663d"}, "ttl: expected a whole number followed by d, h, m or s"),
+    ],
+)
+def test_a_wrong_kind_of_value_is_a_fault_at_its_place(fields: dict[str, Any], fault: str) -> None:
+    assert [found for found in faults_of(changed(**fields)) if found.startswith(fault)]
+
+
+def test_names_that_differ_in_case_alone_are_refused() -> None:
+    columns = [*changed()["columns"], {**COUNT, "name": "F_N"}]
+    assert "columns: 'f_n' and 'F_N' differ in case alone; expected names that differ otherwise" in faults_of(changed(columns=columns))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"checks": {"max_drift_psi": 1e400}}', "expected a JSON object, found: '1e400' is too great a number"),
+        ('{"owner": "\\ud800"}', r"owner: found '\ud800', expected text without lone surrogates"),
+        ('{"\\udfff": 1}', r"'\udfff': found '\udfff', expected text without lone surrogates"),
+        ('{"a": ' * 70 + "1" + "}" * 70, "a.a.a…: nested more than 64 deep; expected a flat document"),
+        ('{"a": ' * 100_000, "expected a JSON object, found:"),
+        (f'{{"a": {"9" * 5000}}}', "expected a JSON object, found: Exceeds the limit"),
+    ],
+)
+def test_what_no_document_can_hold_is_refused_by_place(text: str, fault: str) -> None:
+    with pytest.raises(ContractError) as caught:
+        load_contract(text, file="f.schema.json")
+    assert caught.value.faults[0].startswith(fault)

@@ -1,6 +1,7 @@
 """A directory of contracts: every fault of every file together, and each feature set checked against its source."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,27 @@ def test_a_missing_template_is_a_fault(directory: Path) -> None:
     (directory / "metadata.json.j2").unlink()
     with pytest.raises(ContractError, match=r"expected user_features\.metadata\.json\.j2 or metadata\.json\.j2, found neither"):
         load_catalog(directory)
+
+
+@pytest.mark.parametrize("name", ["user_features.schema.json", "user_features.sql", "events.source.json", "metadata.json.j2"])
+@pytest.mark.parametrize("kind", ["a directory", "a link to nothing", "no regular file", "1048577 bytes", "'utf-8' codec can't decode"])
+def test_a_file_that_is_none_is_a_fault_that_names_it(directory: Path, name: str, kind: str) -> None:
+    path = directory / name
+    path.unlink(missing_ok=True)
+    match kind:
+        case "a directory":
+            path.mkdir()
+        case "a link to nothing":
+            path.symlink_to(directory / "nothing")
+        case "no regular file":
+            os.mkfifo(path)
+        case "1048577 bytes":
+            path.write_bytes(b" " * 1_048_577)
+        case _:
+            path.write_bytes(b"SELECT '\xff'")
+    with pytest.raises(ContractError) as caught:
+        load_catalog(directory)
+    assert [fault for fault in caught.value.faults if f"{name}: found {kind}" in fault and "expected a file of UTF-8 text" in fault]
 
 
 def test_an_empty_directory_is_a_fault(tmp_path: Path) -> None:

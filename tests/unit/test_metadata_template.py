@@ -27,10 +27,21 @@ def test_an_undefined_variable_is_named_with_what_there_is():
 
 
 @pytest.mark.parametrize(
-    ("output", "said"), [("{", "does not render to JSON"), ("[1]", "does not render to a JSON object"), ("", "does not render to JSON")]
+    ("output", "said"),
+    [
+        ("{", "Expecting property name"),
+        ("[1]", "expected an object, found list"),
+        ("", "Expecting value"),
+        ('{"a": NaN}', "NaN is not JSON"),
+        ('{"a": 1e400}', "'1e400' is too great a number"),
+        ('{"a": "\\ud800"}', r"a: found '\ud800', expected text without lone surrogates"),
+        ('{"a":' * 400 + "1" + "}" * 400, "nested more than 64 deep"),
+    ],
 )
 def test_output_that_is_not_a_json_object_is_refused(output, said):
-    assert said in refused(output)
+    message = refused(output)
+    assert "does not render to a JSON object" in message
+    assert said in message
 
 
 @pytest.mark.parametrize(
@@ -50,8 +61,17 @@ def test_output_that_is_not_a_json_object_is_refused(output, said):
         ("{% for a in n %}{% for b in n %}{% for c in n %}{% endfor %}{% endfor %}{% endfor %}", "nested 3 deep"),
         ("{% for a in n recursive %}{% endfor %}", "recursive"),
         ("{% if %}", "line 1"),
+        ("{{ name | tojson(indent=1000000000) }}", "filter 'tojson' is given arguments; expected none"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ " + "+".join("1" * 5000) + " }}", "nested too deeply"),
+        ("{{ " + "1" * 5000 + " }}", "cannot be parsed: Exceeds the limit"),
         ("x" * 70_000, "70000 characters"),
     ],
 )
 def test_what_could_run_code_or_never_end_is_refused(template, said):
     assert said in refused(template, name="x", n=[1])
+
+
+@pytest.mark.parametrize("template", ["{{ '%1000000000s' % 1 }}", "{{ 'x' | center(1000000000) }}", "{{ 9 ** 9 ** 9 ** 9 }}"])
+def test_what_is_refused_is_not_evaluated_while_it_is_judged(template):
+    assert "is not allowed" in refused(template)

@@ -37,6 +37,12 @@ def faults_of(**fields: Any) -> tuple[str, ...]:
             "columns (n): epoch_unit belongs to a timestamp; found type 'int64'",
         ),
         ({"colour": 1}, "colour: unknown key; expected only documented keys"),
+        ({"dedup_keys": [[]]}, "dedup_keys[0]: found [], expected a valid string"),
+        ({"event_time": []}, "event_time: found [], expected a valid string"),
+        (
+            {"columns": [{"name": "at", "type": "timestamp"}, {"name": "At", "type": "int64"}]},
+            "columns: 'at' and 'At' differ in case alone; expected names that differ otherwise",
+        ),
     ],
 )
 def test_each_fault_names_its_place_what_was_found_and_expected(fields: dict[str, Any], fault: str) -> None:

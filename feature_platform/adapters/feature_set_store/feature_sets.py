@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from feature_platform.adapters.feature_set_store.feature_files import encode_features, read_csv, restamp
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.feature_set_store.template_rendering import render_template
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
@@ -48,6 +49,7 @@ class ObjectFeatureSetStore:
         clock: Tells the time that records carry; orders nothing.
         new_id: Yields ids that nobody else ever gets.
         sleep: Lets a grace period pass.
+        render: Renders metadata templates; by default in a bounded process of its own.
     """
 
     def __init__(
@@ -59,12 +61,14 @@ class ObjectFeatureSetStore:
         clock: Callable[[], datetime] = _utc_now,
         new_id: Callable[[], str] = _unique_id,
         sleep: Callable[[float], None] | None = None,
+        render: metadata.Renderer = render_template,
     ) -> None:
         self.objects = store
         self._base = feature_base
         self._workdir = workdir
         self._clock = clock
         self._new_id = new_id
+        self._render = render
         self._runner = ProtocolRunner(store, workdir=workdir) if sleep is None else ProtocolRunner(store, workdir=workdir, sleep=sleep)
 
     def layout(self, feature_set: str) -> FeatureSetLayout:
@@ -132,6 +136,7 @@ class ObjectFeatureSetStore:
                     generated_at=author.at,
                     provenance=provenance,
                     supersedes=newest.version if newest else None,
+                    render=self._render,
                 )
 
             done = self._runner.run(publication.commit(keys, build, author=author), handlers={Prepare: prepare})
@@ -273,6 +278,7 @@ def _prepared(
     generated_at: datetime,
     provenance: metadata.Provenance,
     supersedes: str | None,
+    render: metadata.Renderer,
 ) -> dict[str, PreparedFile]:
     """The four files of a version under one id."""
     schema = documents.canonical_json(dict(contract.document))
@@ -289,6 +295,7 @@ def _prepared(
         digests=digests,
         provenance=provenance,
         supersedes=supersedes,
+        render=render,
     )
     return {
         PARQUET: PreparedFile(encoded.parquet, digests[PARQUET]),

@@ -21,9 +21,13 @@ RANK_BITS: Final = 50
 ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
 LINEAR_LIMIT: Final = 2.5 * REGISTERS
 
+# No column of a contract can be called like these: a key named "hash" must not be taken for ours.
+ESTIMATE: Final = '"#estimate"'
+_HASH, _BITS, _REGISTER, _RANK, _FILLED, _WEIGHT = (f'"#{name}"' for name in ("hash", "bits", "register", "rank", "filled", "weight"))
+
 
 def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> str:
-    """The query for each key's estimated number of distinct values of a column, as ``estimate``.
+    """The query for each key's estimated number of distinct values of a column, as :data:`ESTIMATE`.
 
     Shape: one row per key that has a value; the events meet ``condition``.
     """
@@ -31,16 +35,16 @@ def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> 
     # Registers are merged by `max`, so sketches of days could be merged into those of windows.
     names = identifiers(keys)
     low = f"md5_number_lower({_text(column)})"
-    rank = f"CASE WHEN bits = 0 THEN {RANK_BITS + 1} ELSE bit_count(xor(bits, bits - 1)) END"
+    rank = f"CASE WHEN {_BITS} = 0 THEN {RANK_BITS + 1} ELSE bit_count(xor({_BITS}, {_BITS} - 1)) END"
     return (
-        f"SELECT {names}, CAST(round({_estimate()}) AS BIGINT) AS estimate\n"
-        f"FROM (SELECT {names}, count(*) AS filled, sum(CAST(1 AS BIGINT) << CAST({RANK_BITS + 1} - rank AS INTEGER)) AS weight\n"
-        f"  FROM (SELECT {names}, register, max(rank) AS rank\n"
-        f"    FROM (SELECT {names}, register, {rank} AS rank\n"
-        f"      FROM (SELECT {names}, CAST(hash & {REGISTERS - 1} AS INTEGER) AS register,\n"
-        f"          CAST((hash >> {int(math.log2(REGISTERS))}) & {2**RANK_BITS - 1} AS BIGINT) AS bits\n"
-        f"        FROM (SELECT {names}, {low} AS hash FROM events WHERE {condition})))\n"
-        f"    GROUP BY {names}, register)\n"
+        f"SELECT {names}, CAST(round({_estimate()}) AS BIGINT) AS {ESTIMATE}\n"
+        f"FROM (SELECT {names}, count(*) AS {_FILLED}, sum(CAST(1 AS BIGINT) << CAST({RANK_BITS + 1} - {_RANK} AS INTEGER)) AS {_WEIGHT}\n"
+        f"  FROM (SELECT {names}, {_REGISTER}, max({_RANK}) AS {_RANK}\n"
+        f"    FROM (SELECT {names}, {_REGISTER}, {rank} AS {_RANK}\n"
+        f"      FROM (SELECT {names}, CAST({_HASH} & {REGISTERS - 1} AS INTEGER) AS {_REGISTER},\n"
+        f"          CAST(({_HASH} >> {int(math.log2(REGISTERS))}) & {2**RANK_BITS - 1} AS BIGINT) AS {_BITS}\n"
+        f"        FROM (SELECT {names}, {low} AS {_HASH} FROM events WHERE {condition})))\n"
+        f"    GROUP BY {names}, {_REGISTER})\n"
         f"  GROUP BY {names})"
     )
 
@@ -48,10 +52,10 @@ def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> 
 def _estimate() -> str:
     """Linear counting while registers are empty and the estimate is small, else the harmonic mean of the registers."""
     # Σ 2^-rank as a sum of integers scaled by 2^51: added in any order it gives the same bits. Empty registers count 1 each.
-    harmonic = f"(CAST(weight AS DOUBLE) / {float(2 ** (RANK_BITS + 1))!r}e0 + CAST({REGISTERS} - filled AS DOUBLE))"
+    harmonic = f"(CAST({_WEIGHT} AS DOUBLE) / {float(2 ** (RANK_BITS + 1))!r}e0 + CAST({REGISTERS} - {_FILLED} AS DOUBLE))"
     raw = f"({ALPHA * REGISTERS * REGISTERS!r}e0 / {harmonic})"
-    linear = f"({REGISTERS}e0 * ln({REGISTERS}e0 / CAST({REGISTERS} - filled AS DOUBLE)))"
-    return f"CASE WHEN {raw} <= {LINEAR_LIMIT!r}e0 AND filled < {REGISTERS} THEN {linear} ELSE {raw} END"
+    linear = f"({REGISTERS}e0 * ln({REGISTERS}e0 / CAST({REGISTERS} - {_FILLED} AS DOUBLE)))"
+    return f"CASE WHEN {raw} <= {LINEAR_LIMIT!r}e0 AND {_FILLED} < {REGISTERS} THEN {linear} ELSE {raw} END"
 
 
 def _text(column: SourceColumn) -> str:

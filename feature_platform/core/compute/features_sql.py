@@ -25,7 +25,7 @@ from feature_platform.core.compute.dialect import (
     text_literal,
     value_literal,
 )
-from feature_platform.core.compute.distinct_sql import distinct_query
+from feature_platform.core.compute.distinct_sql import ESTIMATE, distinct_query
 from feature_platform.core.contract.feature_set import Aggregation, Column, Comparison, Contract
 from feature_platform.core.contract.source import SourceColumn, SourceContract
 
@@ -129,14 +129,14 @@ class _Compiler:
         query = distinct_query(
             column=taken, keys=self._contract.primary_keys, condition=self._condition(aggregation, present=identifier(taken.name))
         )
-        alias = self._sketches.setdefault(query, f"d{len(self._sketches)}")
-        return f"coalesce({alias}.estimate, 0)"
+        alias = self._sketches.setdefault(query, f'"#d{len(self._sketches)}"')
+        return f"coalesce({alias}.{ESTIMATE}, 0)"
 
     def _aggregate(self, expression: str, aggregation: Aggregation, *, present: str | None = None) -> str:
         """The name of an aggregate over the aggregation's window and rules, computed once however often it is used."""
         condition = self._condition(aggregation, present=present)
         filtered = f"{expression} FILTER (WHERE {condition})" if condition else expression
-        return self._aggregates.setdefault(filtered, f"a{len(self._aggregates)}")
+        return self._aggregates.setdefault(filtered, f'"#a{len(self._aggregates)}"')
 
     def _condition(self, aggregation: Aggregation, *, present: str | None = None) -> str:
         parts = [] if present is None else [f"{present} IS NOT NULL"]

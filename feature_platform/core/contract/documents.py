@@ -5,14 +5,17 @@ What a contract *means* does not belong here.
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Final
 
 from feature_platform.errors import ContractError
+
+if TYPE_CHECKING:  # templates are rendered in processes of their own, which this import would make three times as slow to start
+    from pydantic import ValidationError
 
 SAFE_NAME: Final = r"[a-z][a-z0-9_]{0,62}"
 COLUMN_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]{0,62}"
@@ -20,7 +23,9 @@ _PATTERNS: Final = {
     rf"\A{SAFE_NAME}\z": "a name of lower-case letters, digits and underscores that starts with a letter, at most 63 characters",
     rf"\A{COLUMN_NAME}\z": "a name of letters, digits and underscores that does not start with a digit, at most 63 characters",
 }
-_DURATION: Final = re.compile(r"([1-9]\d{0,4})([dhms])")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,4})([dhms])")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+MAX_DEPTH: Final = 64
 _UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 
 
@@ -43,7 +48,9 @@ def schema_hash(document: Mapping[str, Any]) -> str:
 
 
 def parse_object(text: str | bytes, *, file: str) -> dict[str, Any]:
-    """Parse one JSON object, refusing duplicate keys, NaN and anything that is not an object.
+    """Parse one JSON object, refusing what canonical JSON cannot hold and anything that is not an object.
+
+    Refused are duplicate keys, NaN, numbers too great for a float, lone surrogates (they are in no UTF-8 text) and deep nesting.
 
     Raises:
         ContractError: The text is not such an object; the message names ``file`` and the place.
@@ -51,22 +58,48 @@ def parse_object(text: str | bytes, *, file: str) -> dict[str, Any]:
     duplicates: list[str] = []
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        duplicates.extend(sorted({key for key in keys if keys.count(key) > 1}))
+        duplicates.extend(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
         return dict(pairs)
 
-    def refuse_constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
     try:
-        document = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant)
+        document = json.loads(text, object_pairs_hook=unique, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise ContractError(f"{file} is not JSON", [f"expected a JSON object, found: {error}"]) from error
     if not isinstance(document, dict):
         raise ContractError(f"{file} is not a JSON object", [f"expected an object, found {type(document).__name__}"])
-    if duplicates:
-        raise ContractError(f"{file} repeats keys", [f"key {key!r} stands twice in one object; expected once" for key in duplicates])
+    faults = [f"key {_short(key)} stands twice in one object; expected once" for key in sorted(set(duplicates))]
+    faults += _form_faults(document)
+    if faults:
+        raise ContractError(f"{file} is not a document that can be signed", faults)
     return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{_short(text)} is too great a number")
+    return value
+
+
+def _form_faults(document: Mapping[str, Any]) -> list[str]:
+    """Texts that no UTF-8 file can hold, and nesting that no document needs; without recursion, whatever the depth."""
+    faults: list[str] = []
+    waiting: list[tuple[tuple[int | str, ...], Any]] = [((), document)]
+    while waiting:
+        path, value = waiting.pop()
+        if len(path) > MAX_DEPTH:
+            return [*faults, f"{place(path[:3], document)}…: nested more than {MAX_DEPTH} deep; expected a flat document"]
+        items: Iterable[tuple[int | str, Any]] = value.items() if isinstance(value, dict) else ()
+        for key, item in enumerate(value) if isinstance(value, list) else items:
+            broken = [text for text in (key, item) if isinstance(text, str) and _SURROGATE.search(text)]
+            faults += [f"{place((*path, key), document)}: found {_short(text)}, expected text without lone surrogates" for text in broken]
+            if isinstance(item, dict | list):
+                waiting.append(((*path, key), item))
+    return faults
 
 
 def duration(text: str) -> timedelta:
@@ -90,7 +123,7 @@ def days(text: str) -> int:
     Raises:
         ValueError: The text is not a whole number of days.
     """
-    if not re.fullmatch(r"[1-9]\d{0,3}d", text) or int(text[:-1]) > 3660:
+    if not re.fullmatch(r"[1-9][0-9]{0,3}d", text) or int(text[:-1]) > 3660:
         raise ValueError(f"expected whole days from '1d' to '3660d', found {text!r}")
     return int(text[:-1])
 
@@ -106,14 +139,14 @@ def place(location: Sequence[int | str], document: Mapping[str, Any]) -> str:
         if isinstance(part, int):
             current = current[part] if isinstance(current, list) and part < len(current) else {}
             name = current.get("name") if isinstance(current, dict) else None
-            spelled += f"[{part}]" + (f" ({name})" if isinstance(name, str) else "")
+            spelled += f"[{part}]" + (f" ({_spelled(name)})" if isinstance(name, str) else "")
         else:
             current = current.get(part, {}) if isinstance(current, dict) else {}
-            spelled += f".{part}" if spelled else part
+            spelled += f".{_spelled(part)}" if spelled else _spelled(part)
     return spelled or "the document"
 
 
-def faults_of(error: ValidationError, document: Mapping[str, Any]) -> list[str]:
+def faults_of(error: "ValidationError", document: Mapping[str, Any]) -> list[str]:
     """One sentence for each fault that a model found in a document: place, what was found, what was expected."""
     return [_fault(dict(item), document) for item in error.errors(include_url=False)]
 
@@ -131,6 +164,11 @@ def _fault(item: dict[str, Any], document: Mapping[str, Any]) -> str:
         return f"{where}: found {_short(item['input'])}, expected {_PATTERNS.get(item['ctx']['pattern'], item['ctx']['pattern'])}"
     expected = item["msg"].removeprefix("Input should be ").removeprefix("Input should ")
     return f"{where}: found {_short(item['input'])}, expected {expected}"
+
+
+def _spelled(name: str) -> str:
+    """A name as it stands, or as a literal where it would break the message that holds it."""
+    return name if name.isprintable() and len(name) <= 80 else _short(name)
 
 
 def _short(value: object, *, limit: int = 80) -> str:

@@ -6,7 +6,7 @@ Reading files does not belong here (``adapters.contract_files``), nor compiling 
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
@@ -216,20 +216,36 @@ def load_contract(text: str | bytes, *, file: str, expected_name: str | None = N
     return contract
 
 
+def named(listed: object) -> list[dict[str, Any]]:
+    """The items of a list that are objects with a text as name: what can be judged whatever else is wrong with the document."""
+    items = listed if isinstance(listed, list) else []
+    return [item for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
+
+
+def name_faults(names: Sequence[str]) -> list[str]:
+    """Column names that stand twice, or differ in case alone: SQL, which computes the columns, does not tell those apart."""
+    faults = [f"columns: {name!r} stands {count} times; expected each name once" for name, count in Counter(names).items() if count > 1]
+    spellings: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        spellings.setdefault(name.casefold(), []).append(name)
+    return faults + [
+        f"columns: {' and '.join(map(repr, same))} differ in case alone; expected names that differ otherwise"
+        for same in spellings.values()
+        if len(same) > 1
+    ]
+
+
 def _semantic_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]:
     """Faults between parts of a document, found even where single parts are wrong too."""
-    listed = document.get("columns")
-    columns = [column for column in listed if isinstance(column, dict)] if isinstance(listed, list) else []
-    names = [column["name"] for column in columns if isinstance(column.get("name"), str)]
-    kinds = {column.get("name"): column.get("type") for column in columns if isinstance(column.get("name"), str)}
+    columns = named(document.get("columns"))
+    kinds = {column["name"]: column.get("type") for column in columns}
     timestamp = document.get("timestamp_field", "event_timestamp")
-    keys = document.get("primary_keys")
-    keys = [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
-    faults = [f"columns: {name!r} stands {count} times; expected each name once" for name, count in Counter(names).items() if count > 1]
+    timestamp = timestamp if isinstance(timestamp, str) else ""
+    listed = document.get("primary_keys")
+    keys = [key for key in listed if isinstance(key, str)] if isinstance(listed, list) else []
+    faults = name_faults([column["name"] for column in columns])
     faults += [f"primary_keys: {key!r} stands {count} times; expected once" for key, count in Counter(keys).items() if count > 1]
-    faults += [
-        f"primary_keys: {key!r} is not a column; expected one of {', '.join(dict.fromkeys(names))}" for key in keys if key not in kinds
-    ]
+    faults += [f"primary_keys: {key!r} is not a column; expected one of {', '.join(kinds)}" for key in keys if key not in kinds]
     faults += [
         f"primary_keys: {key!r} has type {kinds[key]!r}; expected one of {', '.join(types.KEY_TYPES)}"
         for key in keys
@@ -237,13 +253,18 @@ def _semantic_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]
     ]
     if kinds.get(timestamp, "timestamp") != "timestamp":
         faults.append(f"timestamp_field: {timestamp!r} has type {kinds[timestamp]!r}; expected 'timestamp'")
-    if document.get("feature_set") in RESERVED_NAMES:
-        faults.append(f"feature_set: {document['feature_set']!r} is reserved; expected another name")
-    nulls = document.get("checks", {}).get("max_null_ratio", {}) if isinstance(document.get("checks"), dict) else {}
+    faults += [f"timestamp_field: {timestamp!r} is a primary key; expected another column" for key in keys if key == timestamp]
+    name = document.get("feature_set")
+    if isinstance(name, str) and name in RESERVED_NAMES:
+        faults.append(f"feature_set: {name!r} is reserved; expected another name")
+    checks = document.get("checks")
+    nulls = checks.get("max_null_ratio") if isinstance(checks, dict) else None
     faults += [
-        f"checks.max_null_ratio: {name!r} is not a column; expected one of {', '.join(names)}" for name in nulls if name not in kinds
+        f"checks.max_null_ratio: {name!r} is not a column; expected one of {', '.join(kinds)}"
+        for name in (nulls if isinstance(nulls, dict) else ())
+        if name not in kinds
     ]
-    computed = [column for column in columns if column.get("name") not in {*keys, timestamp}]
+    computed = [column for column in columns if column["name"] not in {*keys, timestamp}]
     return faults + _computation_faults(computed, has_sql=has_sql) + _key_faults(columns, {*keys, timestamp})
 
 
@@ -251,14 +272,14 @@ def _key_faults(columns: list[dict[str, Any]], fixed: set[str]) -> list[str]:
     return [
         f"columns ({column['name']}): a key or the event timestamp is not aggregated; expected no 'aggregation'"
         for column in columns
-        if column.get("name") in fixed and "aggregation" in column
+        if column["name"] in fixed and "aggregation" in column
     ]
 
 
 def _computation_faults(columns: list[dict[str, Any]], *, has_sql: bool) -> list[str]:
     faults = []
     for column in columns:
-        where = f"columns ({column.get('name')})"
+        where = f"columns ({column['name']})"
         aggregation = column.get("aggregation")
         if has_sql and aggregation is not None:
             faults.append(f"{where}: has an aggregation although a SQL transform is delivered; expected one or the other")
@@ -273,11 +294,13 @@ def _computation_faults(columns: list[dict[str, Any]], *, has_sql: bool) -> list
 
 def _aggregation_faults(where: str, kind: object, aggregation: dict[str, Any]) -> list[str]:
     function, faults = aggregation.get("function"), []
+    if not isinstance(function, str):
+        return []  # said where the document's form is judged
     if function in _WITHOUT_COLUMN and "column" in aggregation:
         faults.append(f"{where}.aggregation: {function} takes no column; expected none, found {aggregation['column']!r}")
-    if isinstance(function, str) and function not in _WITHOUT_COLUMN and "column" not in aggregation:
+    if function not in _WITHOUT_COLUMN and "column" not in aggregation:
         faults.append(f"{where}.aggregation: {function} needs the event column it is taken over; expected 'column'")
-    allowed = _RESULT_TYPES.get(function) if isinstance(function, str) else None
+    allowed = _RESULT_TYPES.get(function)
     if allowed and isinstance(kind, str) and types.is_known(kind) and kind not in allowed:
         faults.append(f"{where}: {function} cannot fill type {kind!r}; expected one of {', '.join(sorted(allowed))}")
     for name, rule in aggregation.get("where", {}).items() if isinstance(aggregation.get("where"), dict) else ():

@@ -3,7 +3,7 @@
 Applying it to files does not belong here (``core.compute.features_sql`` and the compute engine do).
 """
 
-from collections import Counter
+import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from types import MappingProxyType
@@ -12,7 +12,18 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, PrivateAttr, ValidationError
 
 from feature_platform.core.contract import documents, types
-from feature_platform.core.contract.feature_set import Column, ColumnName, Comparison, Contract, Document, Ratio, SafeName, TypeName
+from feature_platform.core.contract.feature_set import (
+    Column,
+    ColumnName,
+    Comparison,
+    Contract,
+    Document,
+    Ratio,
+    SafeName,
+    TypeName,
+    name_faults,
+    named,
+)
 from feature_platform.errors import ContractError
 
 REASONS: Final = (
@@ -39,6 +50,10 @@ _VALUE_FORMS: Final = MappingProxyType(
         "timestamp": "a moment with its offset, such as '2026-01-15T00:00:00Z'",
     }
 )
+
+
+_GREATEST: Final = MappingProxyType({"float32": 3.4028234e38, "float64": 1.7976931348623157e308})
+_CALENDAR: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\Z|[T ][0-9]{2}:[0-9]{2})")
 
 
 class SourceColumn(Document):
@@ -110,17 +125,15 @@ def load_source_contract(text: str | bytes, *, file: str, expected_name: str | N
 
 
 def _semantic_faults(document: Mapping[str, Any]) -> list[str]:
-    listed = document.get("columns")
-    columns = [column for column in listed if isinstance(column, dict)] if isinstance(listed, list) else []
-    kinds = {column["name"]: column.get("type") for column in columns if isinstance(column.get("name"), str)}
-    counts = Counter(column["name"] for column in columns if isinstance(column.get("name"), str))
-    faults = [f"columns: {name!r} stands {count} times; expected each name once" for name, count in counts.items() if count > 1]
+    columns = named(document.get("columns"))
+    kinds = {column["name"]: column.get("type") for column in columns}
+    faults = name_faults([column["name"] for column in columns])
     time = document.get("event_time")
     if isinstance(time, str) and kinds.get(time) != "timestamp":
         found = f"type {kinds[time]!r}" if time in kinds else "no such column"
         faults.append(f"event_time: {time!r} has {found}; expected a column of type 'timestamp'")
     faults += [
-        f"columns ({column.get('name')}): epoch_unit belongs to a timestamp; found type {column.get('type')!r}"
+        f"columns ({column['name']}): epoch_unit belongs to a timestamp; found type {column.get('type')!r}"
         for column in columns
         if column.get("epoch_unit") is not None and column.get("type") != "timestamp"
     ]
@@ -128,7 +141,7 @@ def _semantic_faults(document: Mapping[str, Any]) -> list[str]:
     faults += [
         f"dedup_keys: {key!r} is not a column; expected one of {', '.join(kinds)}"
         for key in (keys if isinstance(keys, list) else [])
-        if key not in kinds
+        if isinstance(key, str) and key not in kinds
     ]
     return faults
 
@@ -201,16 +214,18 @@ def _fits(value: object, kind: str) -> bool:
         return isinstance(value, bool)
     if kind in {"int32", "int64"}:
         return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2 ** (31 if kind == "int32" else 63)
-    if kind in {"float32", "float64"}:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind in _GREATEST:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _GREATEST[kind]
     return isinstance(value, str) and kind in {"string", "date", "timestamp"} and _is_moment(value, kind)
 
 
 def _is_moment(text: str, kind: str) -> bool:
     """Whether a text spells a value of a calendar type; of type string any text does."""
+    if kind == "string":
+        return True
+    if not _CALENDAR.match(text):
+        return False  # Python also reads weeks and dates without hyphens, which SQL does not
     try:
-        if kind == "date":
-            date.fromisoformat(text)
-        return kind != "timestamp" or datetime.fromisoformat(text).tzinfo is not None
+        return bool(date.fromisoformat(text)) if kind == "date" else datetime.fromisoformat(text).tzinfo is not None
     except ValueError:
         return False

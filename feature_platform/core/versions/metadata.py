@@ -1,14 +1,14 @@
 """``metadata.json``: what a version says of itself, from the delivered template and from the facts of the build.
 
-The facts always win: a template may add and arrange, it cannot claim. Rendering does not belong here (``core.versions.template``), nor
-writing, nor reading it back (``core.versions.version_metadata``).
+The facts always win: a template may add and arrange, it cannot claim. Rendering does not belong here (``core.versions.template``, and
+``adapters.feature_set_store.template_rendering`` where it is bounded), nor writing, nor reading it back (``version_metadata``).
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from feature_platform.core import layout
 from feature_platform.core.contract.feature_set import Contract
@@ -20,6 +20,17 @@ FORMAT: Final = 1
 """Version of the fields below; readers accept every format up to this one."""
 REQUIRED: Final = ("feature_set", "version", "generated_at", "source", "pipeline", "schema_hash", "feature_uri")
 CSV_NOTE: Final = "string cells that begin with = + - @ tab or carriage return carry a leading apostrophe; remove it to read the value"
+
+
+class Renderer(Protocol):
+    """Renders a template into a JSON object; see :func:`metadata_template.render`."""
+
+    def __call__(self, template: str, values: Mapping[str, Any], *, file: str) -> dict[str, Any]:
+        """The object.
+
+        Raises:
+            ContractError: The template is wrong, or needs more than it may.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +73,9 @@ def render_metadata(
     digests: Mapping[str, FileDigest],
     provenance: Provenance,
     supersedes: str | None,
+    render: Renderer = metadata_template.render,
 ) -> bytes:
-    """The bytes of ``metadata.json``.
+    """The bytes of ``metadata.json``; ``render`` is what renders the template.
 
     Raises:
         ContractError: The template is wrong, or lacks a required key, or contradicts the facts.
@@ -94,7 +106,7 @@ def render_metadata(
         "statistics": {name: dict(values) for name, values in encoded.statistics.items()},
     }
     values = {**facts, "owner": contract.owner, "description": contract.description, "entity": contract.entity}
-    rendered = metadata_template.render(template, values, file=file)
+    rendered = render(template, values, file=file)
     faults = [f"{key}: missing from the output; expected it to be rendered" for key in REQUIRED if key not in rendered]
     faults += [
         f"{key}: rendered as {rendered[key]!r}, expected {facts[key]!r}"

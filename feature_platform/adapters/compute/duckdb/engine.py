@@ -4,24 +4,22 @@ What is computed does not belong here: ``core.compute.features_sql`` and ``core.
 """
 
 import json
-import shutil
 import tempfile
-import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import duckdb
-import pyarrow as pa
 
-from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
-from feature_platform.adapters.compute.duckdb.transform import select_transform
+from feature_platform.adapters.compute.duckdb.events import create_events
+from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, failure, fetch_batches, open_session, pinned_path
+from feature_platform.adapters.compute.duckdb.transform_process import run_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
-from feature_platform.core.compute.dialect import identifier, sql_type, text_literal
-from feature_platform.core.compute.features_sql import EVENTS, POSITION, compile_features
+from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
+from feature_platform.adapters.machine.container_memory import engine_memory_bytes
+from feature_platform.core.compute.features_sql import compile_features
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
@@ -32,7 +30,6 @@ from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
 FETCHED_ROWS: Final = 131_072
-DEFAULT_LIMITS: Final = EngineLimits()
 DEFAULT_READ_LIMITS: Final = ReadLimits()
 
 
@@ -43,7 +40,7 @@ class DuckDBEngine:
         store: Where raw objects, validated events and quarantine are.
         work_uri: Base of ``validated/`` and ``quarantine/``.
         workdir: Local directory for temporary files; the system's where left out.
-        limits: Memory, threads and disk of one computation.
+        limits: Memory, threads and disk of one computation; where left out, memory follows what the container has.
         read_limits: What one day of raw objects may hold.
     """
 
@@ -53,11 +50,12 @@ class DuckDBEngine:
         *,
         work_uri: str,
         workdir: Path | None = None,
-        limits: EngineLimits = DEFAULT_LIMITS,
+        limits: EngineLimits | None = None,
         read_limits: ReadLimits = DEFAULT_READ_LIMITS,
     ) -> None:
         self._store, self._work_uri, self._workdir = store, work_uri, workdir
-        self._limits, self._read_limits = limits, read_limits
+        self._limits = limits or EngineLimits(memory_bytes=engine_memory_bytes())
+        self._read_limits = read_limits
 
     def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """See :meth:`ComputeEngine.validate`."""
@@ -82,7 +80,7 @@ class DuckDBEngine:
         """See :meth:`ComputeEngine.build`."""
         _require_days(contract, as_of, days)
         with ExitStack() as undo:
-            spool = _Spool(self._workdir)
+            spool = RowSpool(self._workdir)
             undo.callback(spool.discard)
             rows = self._compute(contract, source, as_of, days, spool)
             if not rows and contract.checks.min_rows:
@@ -94,75 +92,18 @@ class DuckDBEngine:
             undo.pop_all()
         return FeatureTable(schema=contract.arrow_schema, batches=spool.batches)
 
-    def _compute(self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], spool: "_Spool") -> int:
+    def _compute(self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], spool: RowSpool) -> int:
         files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
+        if contract.sql is not None:
+            return run_transform(self._store, contract, source, as_of=as_of, files=files, spool=spool, limits=self._limits)
         objects = {f"{place}.parquet": PinnedObject(file.uri, file.etag, file.size_bytes) for place, file in enumerate(files)}
-        # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
-        limits = self._limits if contract.sql is None else replace(self._limits, threads=1)
         try:
-            with open_session(store=self._store, objects=objects, directory=spool.directory, limits=limits) as connection:
-                _create_events(connection, list(objects), source, positioned=contract.sql is None)
-                if contract.sql is not None:
-                    query = select_transform(connection, contract, as_of=as_of, timeout_s=self._limits.transform_timeout_s)
-                else:
-                    query = compile_features(contract, source=source, as_of=as_of)
-                return spool.fill(_batches(connection, query, contract.arrow_schema), contract.arrow_schema)
+            with open_session(store=self._store, objects=objects, directory=spool.directory, limits=self._limits) as connection:
+                create_events(connection, [pinned_path(name) for name in objects], source, positioned=True)
+                query = connection.sql(compile_features(contract, source=source, as_of=as_of))
+                return write_rows(spool.file, fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
         except duckdb.Error as error:
-            raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {_message(error)}") from error
-
-
-class _Spool:
-    """Rows in a file of their own, removed when the last reader of them is gone."""
-
-    def __init__(self, parent: Path | None) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="build-", dir=parent))
-        self._file = self.directory / "rows.arrow"
-        self.discard = weakref.finalize(self, shutil.rmtree, self.directory, ignore_errors=True)
-
-    def fill(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> int:
-        rows = 0
-        with pa.OSFile(str(self._file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                rows += batch.num_rows
-        return rows
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        with pa.OSFile(str(self._file)) as source, pa.ipc.open_file(source) as reader:
-            for place in range(reader.num_record_batches):
-                yield reader.get_batch(place)
-
-
-def _batches(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    for batch in connection.sql(query).to_arrow_reader(FETCHED_ROWS):
-        yield batch.cast(schema)
-
-
-def _create_events(connection: duckdb.DuckDBPyConnection, names: Sequence[str], source: SourceContract, *, positioned: bool) -> None:
-    """The view of the window's events: the columns of the source contract, and the position where it is asked for.
-
-    Days and their files are given in order, and rows lie in a file in the order of validated events.
-    """
-    if names:
-        listed = ", ".join(text_literal(pinned_path(name)) for name in names)
-        columns = ", ".join(identifier(column.name) for column in source.columns)
-        position = f", (CAST(file_index AS BIGINT) << 40) + file_row_number AS {identifier(POSITION)}" if positioned else ""
-        query = f"SELECT {columns}{position} FROM read_parquet([{listed}], hive_partitioning = false, file_row_number = {positioned})"
-    else:
-        columns = ", ".join(f"CAST(NULL AS {sql_type(column.type)}) AS {identifier(column.name)}" for column in source.columns)
-        position = f", CAST(NULL AS BIGINT) AS {identifier(POSITION)}" if positioned else ""
-        query = f"SELECT {columns}{position} WHERE false"
-    connection.execute(f"CREATE VIEW {EVENTS} AS {query}")
-    found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
-    faults = [
-        f"column {column.name!r} has type {found[column.name]}; expected {sql_type(column.type)}"
-        for column in source.columns
-        if found[column.name] != sql_type(column.type)
-    ]
-    if faults:
-        raise InvalidDataError(
-            f"Validated events of source {source.source!r} were written under another source contract; validate the days again:", faults
-        )
+            raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
 
 
 def _require_days(contract: Contract, as_of: datetime, days: Sequence[ValidatedDay]) -> None:
@@ -181,7 +122,3 @@ def _require_days(contract: Contract, as_of: datetime, days: Sequence[ValidatedD
 
 def _subject(contract: Contract, as_of: datetime) -> str:
     return f"Feature set {contract.feature_set!r} as of {as_of.isoformat()}"
-
-
-def _message(error: duckdb.Error) -> str:
-    return str(error).split("\n\n", 1)[0].removeprefix("Invalid Input Error: ")

@@ -4,19 +4,22 @@ Objects are read through :class:`ObjectStore` as ``pinned://`` files, each pinne
 """
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import duckdb
+import pyarrow as pa
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
 
 from feature_platform.core.compute.dialect import text_literal
-from feature_platform.errors import InvalidDataError
-from feature_platform.ports.object_store import ObjectStore
+from feature_platform.settings import variable
+
+if TYPE_CHECKING:  # a third of what a process that runs a transform takes to start
+    from feature_platform.ports.object_store import ObjectStore
 
 PROTOCOL: Final = "pinned"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +46,7 @@ class PinnedObject:
 
 @contextmanager
 def open_session(
-    *, store: ObjectStore, objects: Mapping[str, PinnedObject], directory: Path, limits: EngineLimits
+    *, store: "ObjectStore", objects: Mapping[str, PinnedObject], directory: Path, limits: EngineLimits
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that can read the given objects, by :func:`pinned_path` of their names, and nothing else.
 
@@ -54,23 +57,10 @@ def open_session(
         limits: Memory, threads, disk.
     """
     files = _PinnedFiles(store, objects)
-    connection = duckdb.connect(
-        config={
-            "memory_limit": f"{limits.memory_bytes}B",
-            "threads": limits.threads,
-            "temp_directory": str(directory / "spill"),
-            "max_temp_directory_size": f"{limits.spill_bytes}B",
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "python_enable_replacements": False,
-        }
-    )
+    connection = _connect(directory, limits)
     try:
-        connection.execute("SET TimeZone = 'UTC'")
         connection.register_filesystem(files)
-        connection.execute(f"SET allowed_directories = [{text_literal(f'{PROTOCOL}://')}, {text_literal(str(directory / 'spill'))}]")
-        connection.execute("SET enable_external_access = false")
-        connection.execute("SET lock_configuration = true")
+        _lock(connection, f"allowed_directories = [{text_literal(f'{PROTOCOL}://')}, {_spill(directory)}]")
         try:
             yield connection
         except duckdb.Error as error:
@@ -82,23 +72,68 @@ def open_session(
 
 
 @contextmanager
-def bounded_time(connection: duckdb.DuckDBPyConnection, *, seconds: float, subject: str) -> Iterator[None]:
-    """Interrupt what the connection does when it takes too long.
+def open_local_session(*, files: Sequence[Path], directory: Path, limits: EngineLimits) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that can read the given local files and nothing else; otherwise as :func:`open_session`."""
+    connection = _connect(directory, limits)
+    try:
+        if files:
+            connection.execute(f"SET allowed_paths = [{', '.join(text_literal(str(file)) for file in files)}]")
+        _lock(connection, f"allowed_directories = [{_spill(directory)}]")
+        yield connection
+    finally:
+        connection.close()
+
+
+def fetch_batches(relation: duckdb.DuckDBPyRelation, *, rows: int) -> Iterator[pa.RecordBatch]:
+    """A query's rows, at most so many in each batch.
 
     Raises:
-        InvalidDataError: It was interrupted.
+        duckdb.Error: The query failed; Arrow, which hands the rows over, would call that an error of the operating system.
     """
-    timer = threading.Timer(seconds, connection.interrupt)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except duckdb.InterruptException as error:
-        raise InvalidDataError(
-            f"{subject} did not end within {seconds:g} s; expected it to. Make it cheaper or raise the limit."
-        ) from error
-    finally:
-        timer.cancel()
+    reader = relation.to_arrow_reader(rows)
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as error:
+            raise duckdb.Error(str(error)) from error
+        yield batch
+
+
+def _connect(directory: Path, limits: EngineLimits) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(
+        config={
+            "memory_limit": f"{limits.memory_bytes}B",
+            "threads": limits.threads,
+            "temp_directory": str(directory / "spill"),
+            "max_temp_directory_size": f"{limits.spill_bytes}B",
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "python_enable_replacements": False,
+        }
+    )
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, reachable: str) -> None:
+    connection.execute(f"SET {reachable}")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def _spill(directory: Path) -> str:
+    return text_literal(str(directory / "spill"))
+
+
+def failure(error: duckdb.Error, limits: EngineLimits) -> str:
+    """What the engine says went wrong, in one sentence, and what to do where it lacked memory or disk."""
+    said = str(error).split("\n\n", 1)[0].removeprefix("Invalid Input Error: ")
+    if not said.startswith("Out of Memory Error"):
+        return said
+    has = f"It had {limits.memory_bytes >> 20} MiB of memory and {limits.spill_bytes >> 20} MiB of disk"
+    return f"{said}. {has}; read less, or give it more ({variable('engine_memory_mib')}, or the container's limit)."
 
 
 def pinned_path(name: str) -> str:
@@ -116,7 +151,7 @@ class _PinnedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no
     protocol = PROTOCOL
     cachable = False
 
-    def __init__(self, store: ObjectStore, objects: Mapping[str, PinnedObject]) -> None:
+    def __init__(self, store: "ObjectStore", objects: Mapping[str, PinnedObject]) -> None:
         super().__init__()
         self._store, self._objects = store, dict(objects)
         self._opened: list[_ReaderPerThread] = []
@@ -161,7 +196,7 @@ class _ReaderPerThread:
     DuckDB seeks and reads one Python file from several threads without a lock in between: with one shared position it reads wrong bytes.
     """
 
-    def __init__(self, store: ObjectStore, pinned: PinnedObject, failures: list[Exception]) -> None:
+    def __init__(self, store: "ObjectStore", pinned: PinnedObject, failures: list[Exception]) -> None:
         self._store, self._pinned, self._failures = store, pinned, failures
         self._readers: dict[int, BinaryIO] = {}
         self.closed = False

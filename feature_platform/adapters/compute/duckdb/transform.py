@@ -1,17 +1,20 @@
 """SQL transforms that authors deliver beside a contract: one SELECT over ``events``, and its rows checked against the contract.
 
-An author's SQL sees the view ``events`` (the window's validated events) and the moment ``getvariable('as_of')``, also spelled ``as_of()``;
-nothing else: no files, no network, no settings. Compiled aggregations do not belong here (``core.compute.features_sql``).
+An author's SQL sees the view ``events`` (the window's validated events) and the moment ``as_of``; nothing else: no files, no network, no
+settings. All of this happens in a process of its own (``adapters.compute.duckdb.transform_process``), which holds it to its time and memory. What a
+statement may say does not belong here (``core.compute.transform_sql``), nor do compiled aggregations (``core.compute.features_sql``).
 """
 
+import json
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import duckdb
 
-from feature_platform.adapters.compute.duckdb.session import bounded_time
 from feature_platform.core.compute.dialect import identifier, identifiers, moment_literal, sql_type
+from feature_platform.core.compute.transform_sql import MOMENT, place_moment, transform_faults
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
 from feature_platform.errors import ContractError, InvalidDataError
 
 RESULT: Final = "transform_result"
@@ -31,25 +34,59 @@ _ACCEPTED: Final = {
 }
 
 
-def select_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, *, as_of: datetime, timeout_s: float) -> str:
-    """Run a contract's SQL transform and return the query for its checked rows.
+def prepare_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, source: SourceContract, *, as_of: datetime) -> str:
+    """A contract's statement as it is run: judged, with the moment put where it names it. The connection has the view ``events``.
+
+    Raises:
+        ContractError: It is not one SELECT, says what no transform may say, or names what is not there.
+    """
+    statement, faults = _judged(connection, contract, source, as_of)
+    if faults:
+        raise ContractError(f"SQL transform {contract.feature_set}.sql says what no transform may; correct it:", faults)
+    _describe(connection, contract, _as_relation(statement))
+    return statement
+
+
+def bound_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, source: SourceContract, *, as_of: datetime) -> list[str]:
+    """Every fault of a contract's statement that shows without running it."""
+    faults: list[str] = []
+    try:
+        statement, faults = _judged(connection, contract, source, as_of)
+        return faults + _column_faults(contract, _describe(connection, contract, _as_relation(statement)))
+    except ContractError as error:
+        return [*faults, *(error.faults or [error.subject])]
+
+
+def _judged(connection: duckdb.DuckDBPyConnection, contract: Contract, source: SourceContract, as_of: datetime) -> tuple[str, list[str]]:
+    text, tree = _one_select(connection, contract)
+    columns = [column.name for column in source.columns]
+    listed = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
+    _create_window(connection, as_of, contract)
+    faults = transform_faults(tree, inconstant=[name for (name,) in listed], columns=columns)
+    return place_moment(text, tree, columns=columns), faults
+
+
+def _as_relation(statement: str) -> str:
+    return f"SELECT * FROM (\n{statement}\n) AS transform"
+
+
+def select_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, statement: str, *, as_of: datetime) -> str:
+    """Run a prepared statement and return the query for its checked rows.
 
     Shape: as :func:`compile_features`; the event timestamp is ``as_of`` where the transform does not give it.
 
     Raises:
-        ContractError: The SQL is not one SELECT that can be run over ``events``.
+        ContractError: The statement cannot be run.
         InvalidDataError: Its rows do not fit the contract; every fault together.
+        duckdb.OutOfMemoryException: It needs more memory and disk than there is.
     """
-    text = _one_select(connection, contract)
-    _create_window(connection, as_of, contract)
     try:
-        with bounded_time(connection, seconds=timeout_s, subject=f"SQL transform of {contract.feature_set!r}"):
-            connection.execute(f"CREATE TEMP TABLE {RESULT} AS SELECT * FROM (\n{text}\n) AS transform")
+        connection.execute(f"CREATE TEMP TABLE {RESULT} AS {_as_relation(statement)}")
+    except duckdb.OutOfMemoryException:
+        raise
     except duckdb.Error as error:
-        raise ContractError(
-            f"SQL transform {contract.feature_set}.sql cannot be run; correct it:", [str(error).split("\n\nLINE", 1)[0]]
-        ) from error
-    found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {RESULT}").fetchall()}
+        raise _cannot_run(contract, error) from error
+    found = _describe(connection, contract, RESULT)
     faults = _column_faults(contract, found)
     faults += _key_faults(connection, contract, found)
     faults += _value_faults(connection, contract, found, as_of)
@@ -64,7 +101,23 @@ def select_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, 
     return f"SELECT {columns} FROM {RESULT} ORDER BY {identifiers(contract.primary_keys)}"
 
 
-def _one_select(connection: duckdb.DuckDBPyConnection, contract: Contract) -> str:
+def _describe(connection: duckdb.DuckDBPyConnection, contract: Contract, relation: str) -> dict[str, str]:
+    """Column → type of a table or query."""
+    try:
+        return {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {relation}").fetchall()}
+    except duckdb.Error as error:
+        raise _cannot_run(contract, error) from error
+
+
+def _cannot_run(contract: Contract, error: duckdb.Error) -> ContractError:
+    said = str(error).split("\n\nLINE", 1)[0]
+    if MOMENT in said:
+        said += f"\nThe moment is written {MOMENT}, or {MOMENT}() where something else is called so."
+    return ContractError(f"SQL transform {contract.feature_set}.sql cannot be run; correct it:", [said])
+
+
+def _one_select(connection: duckdb.DuckDBPyConnection, contract: Contract) -> tuple[str, dict[str, Any]]:
+    """The statement and its syntax tree."""
     try:
         statements = connection.extract_statements(contract.sql or "")
     except duckdb.Error as error:
@@ -77,7 +130,12 @@ def _one_select(connection: duckdb.DuckDBPyConnection, contract: Contract) -> st
             f"SQL transform {contract.feature_set}.sql: expected one SELECT statement, found {', '.join(kinds) or 'none'}. "
             "Write it as one query."
         )
-    return str(statements[0].query).strip().removesuffix(";")
+    text = str(statements[0].query).strip().removesuffix(";")
+    ((serialized,),) = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
+    tree = json.loads(serialized)
+    if tree["error"]:
+        raise ContractError(f"SQL transform {contract.feature_set}.sql is not one plain SELECT; rewrite it:", [tree["error_message"]])
+    return text, tree
 
 
 def _create_window(connection: duckdb.DuckDBPyConnection, as_of: datetime, contract: Contract) -> None:
