@@ -51,8 +51,8 @@ def feature_set_status(platform: Platform, name: str, *, now: datetime) -> dict[
         "online_since": since,
         "age": str(now - head.as_of).split(".")[0] if head else None,
         "rows": facts.get("row_count"),
-        "schema_hash": contract.schema_hash[:12],
-        "content_hash": head.content_hash[:12] if head else None,
+        "schema_hash": contract.schema_hash,
+        "content_hash": head.content_hash if head else None,
         "agreement": "; ".join(drifts) or "ok",
     }
 
@@ -122,6 +122,8 @@ def verify_feature_set(platform: Platform, name: str, *, version: str | None) ->
     history = store.history(name)
     if version is None and history.head is None:
         raise NotFoundError(f"{name} has no latest yet; materialize {name}_latest first.")
+    if version is not None:
+        store.readable(name, version)
     proved = version or (history.head.version if history.head else "")
     is_current = history.versions[proved].schema_hash == contract.schema_hash if proved in history.versions else False
     probes: list[tuple[str, Callable[[], Sequence[dict[str, Any]]]]] = [

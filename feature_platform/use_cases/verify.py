@@ -5,7 +5,6 @@ What must hold is said in ``core.versions.proof``. Whether what is *online* is w
 
 import hashlib
 import mmap
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from feature_platform.adapters.feature_set_store.feature_files import read_csv
 from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
 from feature_platform.adapters.feature_set_store.protocol_runner import digest
+from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.publishing.publication import rollback_padding, rolled_back_metadata
@@ -54,12 +54,11 @@ def verify_version(store: ObjectFeatureSetStore, feature_set: str, version: str,
 
     Raises:
         NotFoundError: The version was never committed, or has expired.
-        StorageError: The store could not be read; nothing is proved either way.
+        StorageError: The store could not be read, or the local disk is full; nothing is proved either way.
     """
     known = store.readable(feature_set, version)
     layout = store.layout(feature_set)
-    with tempfile.TemporaryDirectory(prefix="verify-") as name:
-        directory = Path(name)
+    with spool("verify-", parent=store.workdir) as directory:
         present = _fetch(store, layout.version(version), directory=directory)
         findings = verification.compare_files(present, expected=known.files)
         whole = {name for name, found in present.items() if found == known.files.get(name)}
@@ -95,11 +94,11 @@ def verify_latest(store: ObjectFeatureSetStore, feature_set: str) -> Verificatio
 
 def _look_at_latest(store: ObjectFeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> Verification:
     expected = dict(version.files)
-    with tempfile.TemporaryDirectory(prefix="verify-") as name:
-        present = _fetch(store, layout.latest, directory=Path(name))
+    with spool("verify-", parent=store.workdir) as directory:
+        present = _fetch(store, layout.latest, directory=directory)
         if head.operation == "rollback" and PARQUET in present:
             padding = rollback_padding(layout, sequence=head.sequence)
-            padded, present[PARQUET] = present[PARQUET], _without(Path(name) / PARQUET, padding)
+            padded, present[PARQUET] = present[PARQUET], _without(directory / PARQUET, padding)
             expected[METADATA] = _rolled_back(store, head, padded=padded, layout=layout)
     stale = _stale(store, head, layout=layout)
     findings = verification.compare_files(present, expected=expected, remedy=verification.REPROJECT)

@@ -4,7 +4,6 @@ Which steps are taken, in which order, is decided by the protocols in ``core.pub
 belong here.
 """
 
-import tempfile
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from feature_platform.adapters.feature_set_store.feature_files import encode_features, restamp
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, METADATA, PARQUET, SCHEMA, FeatureSetLayout
@@ -60,7 +60,7 @@ class ObjectFeatureSetStore:
     ) -> None:
         self.objects = store
         self._base = feature_base
-        self._workdir = workdir
+        self.workdir = workdir
         self._clock = clock
         self._new_id = new_id
         self._runner = ProtocolRunner(store, workdir=workdir) if sleep is None else ProtocolRunner(store, workdir=workdir, sleep=sleep)
@@ -101,9 +101,10 @@ class ObjectFeatureSetStore:
             InvalidDataError: The rows break the contract's shape.
             ContractError: The template is wrong.
             UnknownOutcomeError: The store did not say whether a write happened; publish the same again.
+            FullDiskError: The local disk is full.
         """
         keys, author = self.layout(contract.feature_set), self._author(actor, reason)
-        with tempfile.TemporaryDirectory(dir=self._workdir, prefix="publish-") as directory:
+        with spool("publish-", parent=self.workdir) as directory:
             version = decisions.next_version_id(self.history(contract.feature_set), moment=as_of)
             write_id = self._new_id()
             identity = {
@@ -113,7 +114,7 @@ class ObjectFeatureSetStore:
                 "as_of": as_of.isoformat(),
                 "write_id": write_id,
             }
-            encoded = encode_features(table, contract=contract, directory=Path(directory), identity=identity)
+            encoded = encode_features(table, contract=contract, directory=directory, identity=identity)
             build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash)
 
             def prepare(request: Prepare) -> Mapping[str, PreparedFile]:

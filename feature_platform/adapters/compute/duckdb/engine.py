@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import pyarrow as pa
 from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
 from feature_platform.adapters.compute.duckdb.transform import select_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
+from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
 from feature_platform.core.compute.dialect import identifier, sql_type, text_literal
 from feature_platform.core.compute.features_sql import EVENTS, POSITION, compile_features
 from feature_platform.core.contract.feature_set import Contract
@@ -32,6 +33,9 @@ from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
 FETCHED_ROWS: Final = 131_072
+_NO_ROOM: Final = ("No space left on device", "Disk quota exceeded", "failed to offload data block")
+"""What DuckDB says when it cannot spill: the system's words, or its own where the disk left no room for one more block."""
+
 DEFAULT_LIMITS: Final = EngineLimits()
 DEFAULT_READ_LIMITS: Final = ReadLimits()
 
@@ -61,12 +65,12 @@ class DuckDBEngine:
 
     def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """See :meth:`ComputeEngine.validate`."""
-        with tempfile.TemporaryDirectory(prefix="validate-", dir=self._workdir) as directory:
+        with spool("validate-", parent=self._workdir) as directory, _spill_errors(directory):
             validation = DayValidation(
                 self._store,
                 work_uri=self._work_uri,
                 source=source,
-                directory=Path(directory),
+                directory=directory,
                 limits=self._limits,
                 read_limits=self._read_limits,
             )
@@ -81,10 +85,11 @@ class DuckDBEngine:
     def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
         _require_days(contract, as_of, days)
-        with ExitStack() as undo:
-            spool = _Spool(self._workdir)
-            undo.callback(spool.discard)
-            rows = self._compute(contract, source, as_of, days, spool)
+        with disk_errors(self._workdir), ExitStack() as undo:
+            table = _SpooledTable(self._workdir)
+            undo.callback(table.discard)
+            with _spill_errors(table.directory):
+                rows = self._compute(contract, source, as_of, days, table)
             if not rows and contract.checks.min_rows:
                 found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
                 raise InvalidDataError(
@@ -92,26 +97,28 @@ class DuckDBEngine:
                     f"The window has {found}."
                 )
             undo.pop_all()
-        return FeatureTable(schema=contract.arrow_schema, batches=spool.batches)
+        return FeatureTable(schema=contract.arrow_schema, batches=table.batches)
 
-    def _compute(self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], spool: "_Spool") -> int:
+    def _compute(
+        self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], table: "_SpooledTable"
+    ) -> int:
         files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
         objects = {f"{place}.parquet": PinnedObject(file.uri, file.etag, file.size_bytes) for place, file in enumerate(files)}
         # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
         limits = self._limits if contract.sql is None else replace(self._limits, threads=1)
         try:
-            with open_session(store=self._store, objects=objects, directory=spool.directory, limits=limits) as connection:
+            with open_session(store=self._store, objects=objects, directory=table.directory, limits=limits) as connection:
                 _create_events(connection, list(objects), source, positioned=contract.sql is None)
                 if contract.sql is not None:
                     query = select_transform(connection, contract, as_of=as_of, timeout_s=self._limits.transform_timeout_s)
                 else:
                     query = compile_features(contract, source=source, as_of=as_of)
-                return spool.fill(_batches(connection, query, contract.arrow_schema), contract.arrow_schema)
+                return table.fill(_batches(connection, query, contract.arrow_schema), contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {_message(error)}") from error
 
 
-class _Spool:
+class _SpooledTable:
     """Rows in a file of their own, removed when the last reader of them is gone."""
 
     def __init__(self, parent: Path | None) -> None:
@@ -131,6 +138,18 @@ class _Spool:
         with pa.OSFile(str(self._file)) as source, pa.ipc.open_file(source) as reader:
             for place in range(reader.num_record_batches):
                 yield reader.get_batch(place)
+
+
+@contextmanager
+def _spill_errors(directory: Path) -> Iterator[None]:
+    """Tell a disk without room for DuckDB's temporary files from data that is wrong; DuckDB has no error class of its own for it."""
+    try:
+        yield
+    except (duckdb.Error, InvalidDataError) as error:
+        cause = error if isinstance(error, duckdb.Error) else error.__cause__
+        if isinstance(cause, duckdb.Error) and any(sign in str(cause) for sign in _NO_ROOM):
+            raise full_disk(directory.parent, reason=_message(cause).split("\n", 1)[0]) from error
+        raise
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
