@@ -5,8 +5,10 @@
     ├── ContractError            a contract is wrong; its author fixes it; never retried
     ├── InvalidDataError         the data is wrong; never retried
     ├── NotFoundError            the named thing does not exist
+    │   └── UnknownNameError     the name itself was wrong: whoever gave it gives another
     ├── ConflictError            someone else was first; read again, then retry
     └── StorageError             the world hiccuped; retry with backoff
+        ├── FullDiskError        this machine's own disk is full; no store was asked
         └── UnknownOutcomeError  a write whose fate could not be learned
 
 A message says what, which one, expected, found and what to do, in one or two sentences, and never a secret. All faults of one input
@@ -51,12 +53,20 @@ class NotFoundError(FeaturePlatformError):
     """The named object, version or entity does not exist."""
 
 
+class UnknownNameError(NotFoundError):
+    """A name that somebody gave (a feature set, a version, a pin) names nothing; the message lists those there are."""
+
+
 class ConflictError(FeaturePlatformError):
     """A precondition failed: someone else was first. Read again, decide again."""
 
 
 class StorageError(FeaturePlatformError):
     """A store did not do what was asked, after the client's own retries. Retry later with backoff."""
+
+
+class FullDiskError(StorageError):
+    """This machine's own disk is full. No store was asked, so nothing about a write is unknown."""
 
 
 class UnknownOutcomeError(StorageError):

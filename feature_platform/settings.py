@@ -46,9 +46,23 @@ def aws_environment(*, endpoint_url: str, region: str, access_key_id: str, secre
     }
 
 
+def redacted(value: str) -> str:
+    """The beginning of a wrong value, enough to find it by: what stands in the wrong variable may be a secret.
+
+    >>> redacted("s3://me:secret@bucket/raw"), redacted("staging")
+    ("'s3://me:…' (25 characters)", "'st…' (7 characters)")
+    """
+    return f"{value[: min(8, len(value) // 3)] + '…'!r} ({len(value)} characters)"
+
+
+def _path(value: str) -> str:
+    """A path as it is, unless it is rather a URL."""
+    return redacted(value) if re.search(r":/|@", value) else repr(value)
+
+
 def _s3_uri(value: str) -> str:
     if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{2,62}(/[^\s?#]*)?", value):
-        raise ValueError(f"expected s3://bucket/prefix with a bucket name of 3 to 63 characters, found {value!r}")
+        raise ValueError(f"expected s3://bucket/prefix with a bucket name of 3 to 63 characters, found {redacted(value)}")
     return value.rstrip("/")
 
 
@@ -62,7 +76,7 @@ def _redis(value: str) -> str:
 def _day(value: object) -> object:
     # pydantic would also take a moment, or a number of seconds since 1970.
     if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-        raise ValueError(f"expected a day as YYYY-MM-DD, found {value!r}")
+        raise ValueError(f"expected a day as YYYY-MM-DD, found {redacted(value)}")
     return value
 
 
@@ -97,7 +111,7 @@ class Settings(BaseModel):
     @classmethod
     def _existing_directory(cls, value: Path) -> Path:
         if not value.is_dir():
-            raise ValueError(f"expected an existing directory, found {str(value)!r}")
+            raise ValueError(f"expected an existing directory, found {_path(str(value))}")
         return value
 
     @property
@@ -131,7 +145,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ConfigurationError: With one sentence for each missing, wrong or unknown ``FEATURE_PLATFORM_*`` variable.
     """
     environ = os.environ if environ is None else environ
-    given: dict[str, Any] = {
+    given: dict[str, str] = {
         name.removeprefix(PREFIX).lower(): value
         for name, value in environ.items()
         if name.startswith(PREFIX) and value != "" and not _SERVICE_LINK.fullmatch(name)
@@ -162,7 +176,7 @@ def _fault(item: Any) -> str:
         return f"{name}: not set; expected: {description}"
     if item["type"] == "value_error":
         return f"{name}: {item['ctx']['error']}"
-    return f"{name}: found {item['input']!r}, {item['msg'].replace('Input should be', 'expected', 1)}"
+    return f"{name}: found {redacted(str(item['input']))}, {item['msg'].replace('Input should be', 'expected', 1)}"
 
 
 def contracts_dir(environ: Mapping[str, str] | None = None) -> Path:
@@ -175,5 +189,5 @@ def contracts_dir(environ: Mapping[str, str] | None = None) -> Path:
     name = variable("contracts_dir")
     directory = environ.get(name, "")
     if not directory or not Path(directory).is_dir():
-        raise ConfigurationError(f"{name} names no directory:", [f"found {directory!r}, expected a directory of contracts"])
+        raise ConfigurationError(f"{name} names no directory:", [f"found {_path(directory)}, expected a directory of contracts"])
     return Path(directory)

@@ -110,9 +110,16 @@ class Platform:
 
     @cached_property
     def workdir(self) -> Path:
-        """Where files are spooled; below the platform's home, which is sized for it."""
+        """Where files are spooled; below the platform's home, which is sized for it.
+
+        Raises:
+            ConfigurationError: The home is a file or cannot be written.
+        """
+        from feature_platform.adapters.machine.spool import disk_errors
+
         directory = self.settings.home / "tmp"
-        directory.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.settings.home):
+            directory.mkdir(parents=True, exist_ok=True)
         return directory
 
     def _port(self, name: str, construct: Callable[[], T]) -> T:

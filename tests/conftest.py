@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_platform.local.loopback_ports import HOST
+from feature_platform.local import processes
 from feature_platform.local.seaweedfs import endpoint_url
 from feature_platform.local.server import EmbeddedServer
 from feature_platform.local.services import SHIPPED_CONTRACTS, LocalServices
@@ -19,6 +19,7 @@ from feature_platform.settings import AWS_VARIABLES, PREFIX, variable
 from tests.support.fault_proxy import FaultProxy
 from tests.support.fault_proxy import fault_proxy as serve_fault_proxy
 from tests.support.services import S3Bucket, S3Endpoint, ValkeyDatabase
+from tests.support.survivors import adopt_orphans, survivors
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,9 +36,18 @@ def _no_inherited_settings() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_survives() -> Iterator[None]:
+    """Fail at the end of a test process that leaves another one behind, or a handle of one that nobody waited for."""
+    adopt_orphans()
+    yield
+    still_held = [handle.pid for handle in processes._outliving]
+    assert (survivors(), still_held) == ([], [])
+
+
 @pytest.fixture(scope="session")
-def local_services() -> Iterator[LocalServices]:
-    """The servers of this test process, none of them started; they end with it, even if it is killed."""
+def local_services(_nothing_survives: None) -> Iterator[LocalServices]:
+    """The servers of this test process, none of them started; they end before the look for survivors, even if it is killed."""
     with tempfile.TemporaryDirectory(prefix="feature-platform-", ignore_cleanup_errors=True) as home:
         services = LocalServices(Path(home), detached=False)
         yield services
@@ -81,7 +91,7 @@ def valkey(valkey_server: EmbeddedServer) -> ValkeyDatabase:
     """An empty Redis-compatible server: ``host``, ``port``, ``connection_string``, ``client``."""
     if valkey_server.record() is None:
         valkey_server.start()
-    database = ValkeyDatabase(HOST, valkey_server.port)
+    database = ValkeyDatabase.of(valkey_server)
     database.empty()
     return database
 

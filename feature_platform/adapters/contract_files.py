@@ -1,7 +1,7 @@
 """Contracts read from the directory that GitOps mounts: ``*.schema.json``, ``*.source.json``, ``*.sql`` and ``*.metadata.json.j2``.
 
-Their meaning does not belong here (``core.contract.feature_set``, ``core.contract.source``), nor what shows only when a template is rendered or a
-transform bound (``adapters.contract_check``).
+Their meaning does not belong here (``core.contract``), nor what shows only when a template is rendered or a transform
+bound (``adapters.contract_check``).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,16 +1,35 @@
 """The command tree. Each group of commands has a module of its own."""
 
+from typing import Annotated
+
 import typer
 
 from feature_platform.cli import contracts, local, online, operations, versions
 
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        print(f"feature-platform {version('feature-platform')}")  # noqa: T201  the answer
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="feature-platform",
-    help="Versioned feature sets: see what is published and served, prove it, and move it on purpose.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def main(
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+) -> None:
+    """Versioned feature sets: see what is published and served, prove it, and move it on purpose."""
+
+
 local.register(app)
 operations.register(app)
 app.add_typer(versions.app, name="versions")

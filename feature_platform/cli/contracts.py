@@ -53,7 +53,8 @@ def show_hash(
 
     catalog = load_catalog(_directory(directory))
     chosen = [catalog.contract(feature_set)] if feature_set else list(catalog.contracts.values())
-    if feature_set and not as_json:
-        print(chosen[0].schema_hash)  # noqa: T201
+    if as_json:
+        show([{"feature_set": c.feature_set, "schema_hash": c.schema_hash} for c in chosen], as_json=True)
         return
-    show([{"feature_set": c.feature_set, "schema_hash": c.schema_hash} for c in chosen], as_json=as_json)
+    for contract in chosen:
+        print(contract.schema_hash if feature_set else f"{contract.schema_hash}  {contract.feature_set}")  # noqa: T201  as sha256sum does

@@ -24,7 +24,8 @@ from feature_platform.defs.automation import JOB_NAME
 from feature_platform.defs.summary import summaries
 from feature_platform.errors import ConflictError, FeaturePlatformError
 from feature_platform.local import demo_events
-from feature_platform.settings import load_settings
+from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.settings import load_settings, variable
 from feature_platform.wiring import Platform, open_platform
 
 FEATURE_SET: Final = "user_features"
@@ -48,7 +49,7 @@ def run_demo(home: Path, *, days: int) -> None:
     terminal = console()
     first = _first_day(home, days=days)
     with _step(terminal, "Starting S3 and Redis"):
-        os.environ.update(local_environment(home, start=first, contracts=None))
+        os.environ.update(local_environment(home, start=first, contracts=None) | {variable("contracts_dir"): str(SHIPPED_CONTRACTS)})
     platform = open_platform(load_settings())
     all_days = [first + timedelta(days=number) for number in range(days)]
     with _step(terminal, f"Writing raw events of {days} days to {platform.settings.raw_uri}/events/"):

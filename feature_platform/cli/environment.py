@@ -1,4 +1,4 @@
-"""The environment of one machine: the embedded servers, the first partition, and a Dagster instance beside their state.
+"""The environment of one machine: the embedded servers, what `up` was told before, and a Dagster instance beside their state.
 
 Commands do not belong here, nor anything that dev or prod reads.
 """
@@ -7,7 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from feature_platform.errors import ConfigurationError
+
 START_FILE: Final = "start_date"
+CONTRACTS_FILE: Final = "contracts_dir"
 
 INSTANCE: Final = """\
 # One run of the daily job at a time; missed ticks are not caught up.
@@ -33,13 +36,39 @@ nux:
 
 
 def prepare_instance(home: Path) -> Path:
-    """The directory to set as ``DAGSTER_HOME``; its ``dagster.yaml`` is written where there is none."""
+    """The directory to set as ``DAGSTER_HOME``: with a ``dagster.yaml`` where there is none, and with its databases.
+
+    Dagster creates its SQLite databases in the first process that opens them, and several first processes break them for good ("more than
+    one head"). So they are made here, once, under a lock. The sign that they are whole lies beside them and goes when they go.
+
+    Raises:
+        StorageError: Another process prepares it and does not end.
+        ConfigurationError: The home cannot be written.
+    """
+    from feature_platform.adapters.machine.spool import disk_errors
+    from feature_platform.local.locks import held
+
     directory = (home / "dagster").absolute()
-    directory.mkdir(parents=True, exist_ok=True)
-    settings = directory / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(INSTANCE)
+    with disk_errors(home):
+        directory.mkdir(parents=True, exist_ok=True)
+        with held(directory / "instance.lock"):
+            settings, whole = directory / "dagster.yaml", directory / "history" / ".whole"
+            if not settings.exists():
+                settings.write_text(INSTANCE)
+            if not whole.exists():
+                _create_databases(directory)
+                whole.touch()
     return directory
+
+
+def _create_databases(directory: Path) -> None:
+    import dagster as dg
+
+    with dg.DagsterInstance.from_config(str(directory)) as instance:
+        # Each of the three is opened by its first question.
+        instance.get_runs_count()
+        instance.get_asset_keys()
+        instance.all_instigator_state()
 
 
 def has_data(home: Path) -> bool:
@@ -48,25 +77,69 @@ def has_data(home: Path) -> bool:
 
 
 def start_date(home: Path, *, chosen: date | None) -> date:
-    """The first daily partition of a local environment: chosen once, then kept beside the servers' state."""
-    file = home / START_FILE
-    if chosen is None and file.is_file():
-        return date.fromisoformat(file.read_text().strip())
-    day = chosen or datetime.now(UTC).date() - timedelta(days=30)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"{day.isoformat()}\n")
-    return day
+    """The first daily partition of a local environment: chosen once, then kept beside the servers' state.
+
+    Raises:
+        ConfigurationError: What was kept is no day, or the home cannot be written.
+    """
+    kept = _kept(home / START_FILE, chosen.isoformat() if chosen else None)
+    try:
+        if kept is not None:
+            return date.fromisoformat(kept)
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{home / START_FILE} holds no day as YYYY-MM-DD. Choose the first partition again: feature-platform up --start-date …"
+        ) from error
+    return start_date(home, chosen=datetime.now(UTC).date() - timedelta(days=30))
 
 
-def local_environment(home: Path, *, start: date | None, contracts: Path | None) -> dict[str, str]:
+def contracts_dir(home: Path, *, chosen: Path | None) -> Path | None:
+    """The directory of contracts of a local environment: chosen once, then kept; None where the source tree's are meant.
+
+    Raises:
+        ConfigurationError: There is no such directory (any more), or the home cannot be written.
+    """
+    if chosen is not None and not chosen.is_dir():
+        raise ConfigurationError(f"--contracts {chosen} is no directory; expected one with contracts in it.")
+    kept = _kept(home / CONTRACTS_FILE, str(chosen.absolute()) if chosen else None)
+    if kept is not None and not Path(kept).is_dir():
+        raise ConfigurationError(
+            f"{kept} is no directory any more, and {home / CONTRACTS_FILE} names it as that of the contracts. Choose another one: "
+            "feature-platform up --contracts …"
+        )
+    return Path(kept) if kept else None
+
+
+def _kept(file: Path, chosen: str | None) -> str | None:
+    """What a file of the home remembers: what is chosen now, or else what was chosen before, if anything was."""
+    from feature_platform.adapters.machine.spool import disk_errors
+
+    with disk_errors(file.parent):
+        if chosen is None:
+            return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{chosen}\n", encoding="utf-8")
+        return chosen
+
+
+def local_environment(home: Path, *, start: date | None, contracts: Path | None, redis_read_only: bool = False) -> dict[str, str]:
     """Start the embedded servers and answer every variable that points the platform, Feast and Dagster at them.
+
+    Args:
+        home: Where everything of this machine is kept; made readable by its owner only.
+        start: First daily partition; what it was, or 30 days ago, where left out.
+        contracts: Directory of contracts; what it was, or the source tree's, where left out.
+        redis_read_only: Name the Redis user who can only read.
 
     Raises:
         StorageError: A server does not come up.
+        ConfigurationError: The home cannot be used, or what it remembers is wrong.
     """
-    from feature_platform.local.services import LocalServices
+    from feature_platform.local.services import LocalServices, prepare_home
 
+    prepare_home(home)
+    first, directory = start_date(home, chosen=start), contracts_dir(home, chosen=contracts)
     services = LocalServices(home)
     services.up()
-    environment = services.environment(start_date=start_date(home, chosen=start), contracts_dir=contracts)
+    environment = services.environment(start_date=first, contracts_dir=directory, redis_read_only=redis_read_only)
     return {**environment, "DAGSTER_HOME": str(prepare_instance(home))}

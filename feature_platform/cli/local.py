@@ -29,14 +29,17 @@ def up(
     start: Annotated[
         datetime | None, typer.Option("--start-date", formats=["%Y-%m-%d"], help="First daily partition; 30 days ago, or what it was.")
     ] = None,
-    contracts: Annotated[Path | None, typer.Option("--contracts", help="Directory of contracts; the project's where left out.")] = None,
+    contracts: Annotated[
+        Path | None, typer.Option("--contracts", help="Directory of contracts; what it was, or the project's, where left out.")
+    ] = None,
+    redis_reader: Annotated[bool, typer.Option("--redis-reader", help="Name a Redis user who can only read, for `feast serve`.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the embedded S3 and Redis servers and print the environment to export.
 
     Use it as: eval "$(feature-platform up)"
     """
-    environment = local_environment(home, start=start.date() if start else None, contracts=contracts)
+    environment = local_environment(home, start=start.date() if start else None, contracts=contracts, redis_read_only=redis_reader)
     if as_json:
         show_one(environment, as_json=True)
         return

@@ -48,8 +48,8 @@ def _status_row(status: "Status") -> dict[str, Any]:
         "online_since": online.since if online else None,
         "age": str(status.age).split(".")[0] if status.age is not None else None,
         "rows": status.metadata.row_count if status.metadata else None,
-        "schema_hash": status.contract.schema_hash[:12],
-        "content_hash": latest.content_hash[:12] if latest else None,
+        "schema_hash": status.contract.schema_hash,
+        "content_hash": latest.content_hash if latest else None,
         "agreement": "; ".join(finding.sentence for finding in status.findings) or "ok",
     }
 

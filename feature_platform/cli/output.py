@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, TypeVar
 
 import typer
 
-from feature_platform.errors import ConfigurationError, ContractError, FeaturePlatformError
+from feature_platform.errors import ConfigurationError, ContractError, FeaturePlatformError, UnknownNameError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 FINDING: Final = 1
 MISUSE: Final = 2
-PIPED_WIDTH: Final = 160
+PIPED_WIDTH: Final = 80
+_UNBOUNDED: Final = 10_000
+_SHORT_HASH: Final = 12
 
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 FeatureSet = Annotated[str, typer.Argument(help="The feature set's name, e.g. user_features.", show_default=False)]
@@ -25,7 +28,10 @@ R = TypeVar("R")
 
 
 def command(function: Callable[P, R]) -> Callable[P, R]:
-    """Turn the platform's errors into a sentence on stderr and an exit code: 2 for settings and contracts, 1 for everything else."""
+    """Turn the platform's errors into a sentence on stderr and an exit code.
+
+    2 for settings, contracts and names that do not exist, which whoever calls corrects; 1 for everything else.
+    """
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -33,36 +39,64 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
         except FeaturePlatformError as error:
             print(f"feature-platform: {error}", file=sys.stderr)  # noqa: T201 the answer of a command line
-            raise typer.Exit(MISUSE if isinstance(error, ConfigurationError | ContractError) else FINDING) from error
+            raise typer.Exit(MISUSE if isinstance(error, ConfigurationError | ContractError | UnknownNameError) else FINDING) from error
 
     return guarded
 
 
 def console() -> "Console":
-    """The terminal; wide enough for tables where output is piped and the width is unknown."""
+    """The terminal; as wide as the narrowest usual one where output is piped and the width is unknown."""
     from rich.console import Console
 
     terminal = Console()
     return terminal if terminal.is_terminal else Console(width=PIPED_WIDTH)
 
 
-def show(rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "Nothing to show.") -> None:
-    """Print rows as a table or as a JSON list."""
+def show(
+    rows: Sequence[Mapping[str, Any]], *, as_json: bool, title: str = "", empty: str = "Nothing to show.", columns: Sequence[str] = ()
+) -> None:
+    """Print rows as a table, or as a JSON list.
+
+    Args:
+        rows: Of equal keys.
+        as_json: JSON with every key and whole values; a table shows the beginnings of hashes.
+        title: Above the table.
+        empty: What people read where there are no rows.
+        columns: What the table shows; everything where left out. Rows too wide for the terminal are shown one below another.
+    """
     if as_json:
         print(json.dumps(list(rows), indent=2, ensure_ascii=False, default=str))  # noqa: T201
         return
-    from rich.table import Table
-
     terminal = console()
     if not rows:
         terminal.print(empty)
         return
+    shown = [{name: _cell(name, value) for name, value in row.items() if not columns or name in columns} for row in rows]
+    table = _table(shown, title=title)
+    if terminal.measure(table, options=terminal.options.update(max_width=_UNBOUNDED)).maximum <= terminal.width:
+        terminal.print(table)
+        return
+    for number, row in enumerate(shown):
+        pairs = [{"field": name, "value": value} for name, value in row.items() if value]
+        terminal.print(_table(pairs, title="" if number else title))
+
+
+def _table(rows: Sequence[Mapping[str, str]], *, title: str) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title or None, title_justify="left")
     for name in rows[0]:
         table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
-    terminal.print(table)
+        table.add_row(*row.values())
+    return table
+
+
+def _cell(name: str, value: object) -> str:
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else str(value)
+    return text[:_SHORT_HASH] if name.endswith("_hash") else text
 
 
 def show_document(document: Mapping[str, Any], *, as_json: bool) -> None:
@@ -78,11 +112,7 @@ def show_one(row: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
     if as_json:
         print(json.dumps(dict(row), indent=2, ensure_ascii=False, default=str))  # noqa: T201
         return
-    show([{"field": name, "value": _text(value)} for name, value in row.items()], as_json=False, title=title)
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, dict | list | tuple) else str(value)
+    show([{"field": name, "value": _cell(name, value)} for name, value in row.items()], as_json=False, title=title)
 
 
 def say(text: str) -> None:

@@ -6,6 +6,8 @@ import typer
 
 from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_document
 
+_IN_A_TABLE = ("version", "latest", "committed_at", "content_hash", "pins")
+
 app = typer.Typer(help="What was published.", no_args_is_help=True)
 
 
@@ -32,13 +34,14 @@ def list_versions(
             "latest": "latest" if v.version == head else "",
             "committed_at": v.committed_at.isoformat(timespec="seconds"),
             "actor": v.actor,
-            "schema_hash": v.schema_hash[:12],
-            "content_hash": v.content_hash[:12],
+            "schema_hash": v.schema_hash,
+            "content_hash": v.content_hash,
             "pins": ", ".join(pins.get(v.version, ())),
         }
         for v in list(reversed(history.live))[:newest]
     ]
-    show(rows, as_json=as_json, title=f"Versions of {feature_set}", empty=f"{feature_set} has no versions yet.")
+    empty = f"{feature_set} has no versions yet."
+    show(rows, as_json=as_json, title=f"Versions of {feature_set}", empty=empty, columns=_IN_A_TABLE)
 
 
 @command

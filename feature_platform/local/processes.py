@@ -123,6 +123,7 @@ def stop(mark: ProcessMark, *, within_s: float, owned: Owned | None = None) -> N
         _wait_for_end(mark, within_s=within_s)
     if owned is not None:
         stop_owned(owned, within_s=within_s)
+    _reap(mark.pid, within_s=within_s)
     if is_running(mark):
         raise StorageError(f"Process {mark.pid} did not end within {2 * within_s:.0f} s, although it was killed. Restart the machine.")
 
@@ -155,6 +156,17 @@ def _watch(pid: int) -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def _reap(pid: int, *, within_s: float) -> None:
+    """Let go of an ended server that this process itself had started to outlive it; nobody else can wait for it.
+
+    Its first thread is gone before its last one, so asking once would sometimes be too early.
+    """
+    for process in [one for one in _outliving if one.pid == pid]:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=within_s)
+            _outliving.remove(process)
 
 
 def _wait_for_end(mark: ProcessMark, *, within_s: float) -> None:

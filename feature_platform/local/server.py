@@ -3,7 +3,6 @@
 What is particular to one program (its ports, command line and readiness) does not belong here: ``seaweedfs`` and ``valkey`` say that.
 """
 
-import fcntl
 import json
 import os
 import signal
@@ -13,7 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
+from feature_platform.adapters.machine.spool import disk_errors
 from feature_platform.errors import ConfigurationError, StorageError
+from feature_platform.local.locks import held
 from feature_platform.local.loopback_ports import choose_ports
 from feature_platform.local.private_files import write_private
 from feature_platform.local.processes import Owned, ProcessMark, is_running, launch, stop, stop_owned, wait_until
@@ -43,6 +44,9 @@ class Program(Protocol):
 
     def environment(self, directory: Path) -> dict[str, str]:
         """Its whole environment: nothing of ours can change how it runs."""
+
+    def files(self) -> Mapping[str, str]:
+        """Files of its directory that it reads when it starts, by name; only their owner can read them."""
 
     def is_ready(self, ports: Mapping[str, int], mark: ProcessMark) -> bool:
         """Whether this very process answers on its port."""
@@ -102,7 +106,8 @@ class EmbeddedServer:
         """Start the server, or find it running; returns once it answers. Ports of the last run are used again where they are free.
 
         Raises:
-            StorageError: It does not come up; the message shows the end of its log.
+            StorageError: It does not come up (the message shows the end of its log), or another process starts it and does not end.
+            ConfigurationError: Its directory cannot be written.
         """
         with self._locked():
             last = self._read()
@@ -134,6 +139,8 @@ class EmbeddedServer:
     def _start(self, *, preferred: dict[str, int]) -> ServerRecord:
         program, data = self.program, self._directory / "data"
         data.mkdir(parents=True, exist_ok=True)
+        for name, text in program.files().items():
+            write_private(self._directory / name, text)
         for attempt in range(1, _STARTS + 1):
             ports = choose_ports(program.port_names, preferred=preferred, offsets=program.port_offsets)
             mark, self._owned = launch(
@@ -144,10 +151,13 @@ class EmbeddedServer:
                 detached=self._detached,
             )
             record = ServerRecord(mark, ports)
-            # Before it is ready: whoever comes after a crash of this process must find the server.
-            write_private(self._directory / "server.json", asdict(record))
             try:
+                # Before it is ready: whoever comes after a crash of this process must find the server.
+                write_private(self._directory / "server.json", json.dumps(asdict(record)))
                 self._wait(record)
+            except OSError:
+                stop(mark, within_s=STOP_WITHIN_S, owned=self._owned)
+                raise
             except StorageError:
                 # A server that ended may have lost a port to somebody else since it was chosen; one that hangs would hang again.
                 hangs = is_running(mark)
@@ -186,7 +196,7 @@ class EmbeddedServer:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Keep other processes from starting or stopping the same server meanwhile."""
-        self._directory.mkdir(parents=True, exist_ok=True)
-        with (self._directory / "server.lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        with disk_errors(self._directory):
+            self._directory.mkdir(parents=True, exist_ok=True)
+            with held(self._directory / "server.lock"):
+                yield

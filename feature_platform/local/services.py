@@ -3,6 +3,7 @@
 One code path: with this environment the platform runs as it does in production. Nothing here is imported there.
 """
 
+import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from feature_platform.adapters.machine.spool import disk_errors
 from feature_platform.local.seaweedfs import SeaweedFS
 from feature_platform.local.server import EmbeddedServer
-from feature_platform.local.valkey import Valkey, connection_string
+from feature_platform.local.valkey import Valkey
 from feature_platform.settings import variable
 
 BUCKET: Final = "feature-platform-local"
@@ -47,15 +49,17 @@ class LocalServices:
         self.home = home.absolute()
         self.s3_program = SeaweedFS(credentials_file=self.home / "s3" / "credentials.json")
         self.s3 = EmbeddedServer(self.s3_program, directory=self.home / "s3", detached=detached)
-        self.redis = EmbeddedServer(Valkey(), directory=self.home / "redis", detached=detached)
+        self.redis_program = Valkey(passwords_file=self.home / "redis" / "passwords.json")
+        self.redis = EmbeddedServer(self.redis_program, directory=self.home / "redis", detached=detached)
 
     def up(self) -> None:
         """Have both servers running and the bucket there; finds what runs already, and restarts what does not on its data.
 
         Raises:
             StorageError: A server does not come up; the message shows the end of its log.
-            ConfigurationError: A server's program is not installed.
+            ConfigurationError: A server's program is not installed, or the home cannot be used.
         """
+        prepare_home(self.home)
         self.redis.start()
         self.s3.start()
         self.s3_program.ensure_bucket(BUCKET, port=self.s3.port)
@@ -70,12 +74,13 @@ class LocalServices:
         """What runs, and whether it answers."""
         return (_status(self.s3, scheme="http://"), _status(self.redis, scheme=""))
 
-    def environment(self, *, start_date: date, contracts_dir: Path | None = None) -> dict[str, str]:
+    def environment(self, *, start_date: date, contracts_dir: Path | None = None, redis_read_only: bool = False) -> dict[str, str]:
         """Every variable that points the platform, Feast and any AWS client at these servers.
 
         Args:
             start_date: First daily partition.
             contracts_dir: Directory of contracts; those of the source tree where left out.
+            redis_read_only: Name the Redis user who can only read, for servers that must not write.
 
         Raises:
             ConfigurationError: The servers do not run.
@@ -86,7 +91,7 @@ class LocalServices:
             "work_uri": f"s3://{BUCKET}/work",
             "feature_base": f"s3://{BUCKET}/features",
             "registry_uri": f"s3://{BUCKET}/feast",
-            "redis": connection_string(self.redis.port),
+            "redis": self.redis_program.connection_string(port=self.redis.port, read_only=redis_read_only),
             "contracts_dir": (contracts_dir or SHIPPED_CONTRACTS).absolute(),
             "start_date": start_date.isoformat(),
             "home": self.home,
@@ -100,6 +105,20 @@ class LocalServices:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.down()
+
+
+def prepare_home(home: Path) -> None:
+    """Make the directory where there is none, and let its owner alone read it: passwords and data lie below.
+
+    Raises:
+        ConfigurationError: It is a file, or this user may not write it.
+        StorageError: The disk is full.
+    """
+    with disk_errors(home):
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        home.chmod(0o700)
+        with tempfile.TemporaryFile(dir=home):
+            pass
 
 
 def _status(server: EmbeddedServer, *, scheme: str) -> ServiceStatus:

@@ -1,28 +1,54 @@
 """Valkey as the embedded Redis: a real server that keeps every write in an append-only file, from its wheel."""
 
 import os
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from feature_platform.errors import ConfigurationError
 from feature_platform.local.loopback_ports import HOST
+from feature_platform.local.private_files import kept_secrets
 from feature_platform.local.processes import ProcessMark
+
+READER: Final = "reader"
+_CONFIGURATION: Final = "valkey.conf"
+_READER_MAY: Final = "~* +@read +@connection -@dangerous +info"
+
+
+@dataclass(frozen=True, slots=True)
+class Passwords:
+    """Of the user ``default``, who may do everything, and of the user ``reader``, who may only read."""
+
+    default: str
+    reader: str
 
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """One server without password, which only this machine can reach."""
+    """One server, which only this machine can reach and only who knows a password can use.
+
+    Args:
+        passwords_file: Where its passwords are kept; they are drawn when first needed and never leave the machine.
+    """
+
+    passwords_file: Path
 
     name: ClassVar[str] = "Valkey"
     port_names: ClassVar[tuple[str, ...]] = ("redis",)
     port_offsets: ClassVar[dict[str, tuple[str, int]]] = {}
 
+    @property
+    def passwords(self) -> Passwords:
+        """The passwords, the same for every process however many ask first."""
+        return Passwords(**kept_secrets(self.passwords_file, _new_passwords))
+
     def command(self, ports: Mapping[str, int], data: Path) -> list[str]:
         """See :class:`Program`."""
         return [
             _binary(),
+            _CONFIGURATION,
             *("--port", str(ports["redis"])),
             *("--bind", HOST),
             *("--dir", str(data)),
@@ -32,6 +58,11 @@ class Valkey:
             *("--maxmemory-policy", "noeviction"),
             *("--daemonize", "no"),
         ]
+
+    def files(self) -> dict[str, str]:
+        """See :class:`Program`: the passwords, which the command line would show to everybody."""
+        passwords = self.passwords
+        return {_CONFIGURATION: f"requirepass {passwords.default}\nuser {READER} on >{passwords.reader} {_READER_MAY}\n"}
 
     def environment(self, directory: Path) -> dict[str, str]:
         """See :class:`Program`."""
@@ -44,17 +75,32 @@ class Valkey:
         from redis.exceptions import RedisError
         from redis.retry import Retry
 
-        retry = Retry(NoBackoff(), 0)
+        retry, password = Retry(NoBackoff(), 0), self.passwords.default
         try:
-            with Redis(host=HOST, port=ports["redis"], socket_connect_timeout=1, socket_timeout=2, retry=retry) as client:
+            with Redis(
+                host=HOST, port=ports["redis"], password=password, socket_connect_timeout=1, socket_timeout=2, retry=retry
+            ) as client:
                 return bool(client.ping()) and client.info("server")["process_id"] == mark.pid
         except RedisError:
             return False
 
+    def connection_string(self, *, port: int, read_only: bool = False) -> str:
+        """Feast's connection string of one of its users."""
+        passwords = self.passwords
+        if read_only:
+            return connection_string(port, username=READER, password=passwords.reader)
+        return connection_string(port, password=passwords.default)
 
-def connection_string(port: int) -> str:
+
+def connection_string(port: int, **credentials: str) -> str:
     """Feast's connection string, with bounds that keep a server that hangs from hanging its readers."""
-    return f"{HOST}:{port},db=0,socket_timeout=0.2,socket_connect_timeout=0.2,retry=null"
+    given = "".join(f",{name}={value}" for name, value in credentials.items())
+    return f"{HOST}:{port},db=0{given},socket_timeout=0.2,socket_connect_timeout=0.2,retry=null"
+
+
+def _new_passwords() -> dict[str, str]:
+    # They begin with a letter: Feast reads the value of an option as JSON where it is JSON, and would make a number of digits.
+    return asdict(Passwords(default=f"w{secrets.token_hex(20)}", reader=f"r{secrets.token_hex(20)}"))
 
 
 def _binary() -> str:

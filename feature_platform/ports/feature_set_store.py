@@ -111,8 +111,11 @@ class FeatureSetStore(Protocol):
             ContractError: It is no contract that this release understands.
         """
 
-    def fetch(self, prefix: str, directory: Path) -> dict[str, FileDigest]:
-        """Download the files of a version or of ``latest/``, by name; other objects there are only described (no digest)."""
+    def fetched(self, prefix: str) -> AbstractContextManager[tuple[Path, dict[str, FileDigest]]]:
+        """The four files below a prefix, downloaded to a local directory that goes when the context is left, and what each is.
+
+        Other objects there are described by their size alone and not downloaded.
+        """
 
     def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
         """The rows of a downloaded ``features.csv``, as its contract types them.

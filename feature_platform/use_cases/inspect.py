@@ -106,6 +106,8 @@ def prove(platform: Platform, contract: Contract, *, version: str | None) -> Pro
     history = store.history(name)
     if version is None and history.head is None:
         raise NotFoundError(f"{name} has no latest yet; materialize {name} and {name}_latest first.")
+    if version is not None:
+        store.readable(name, version)
     proved = version or (history.head.version if history.head else "")
     is_current = proved in history.versions and history.versions[proved].schema_hash == contract.schema_hash
     looks: list[tuple[str, Callable[[], Sequence[Finding]]]] = [

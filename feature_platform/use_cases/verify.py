@@ -5,7 +5,6 @@ What must hold is said in ``core.versions.proof``. Whether what is *online* is w
 
 import hashlib
 import mmap
-import tempfile
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,13 +52,11 @@ def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, co
 
     Raises:
         NotFoundError: The version was never committed, or has expired.
-        StorageError: The store could not be read; nothing is proved either way.
+        StorageError: The store could not be read, or the local disk is full; nothing is proved either way.
     """
     known = store.readable(feature_set, version)
     layout = store.layout(feature_set)
-    with tempfile.TemporaryDirectory(prefix="verify-") as name:
-        directory = Path(name)
-        present = store.fetch(layout.version(version), directory)
+    with store.fetched(layout.version(version)) as (directory, present):
         findings = proof.compare_files(present, expected=known.files)
         whole = {name for name, found in present.items() if found == known.files.get(name)}
         findings += _described(directory, whole, version=known, layout=layout, contract=contract)
@@ -94,11 +91,10 @@ def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
 
 def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> Verification:
     expected = dict(version.files)
-    with tempfile.TemporaryDirectory(prefix="verify-") as name:
-        present = store.fetch(layout.latest, Path(name))
+    with store.fetched(layout.latest) as (directory, present):
         if head.operation == "rollback" and PARQUET in present:
             padding = rollback_padding(layout, sequence=head.sequence)
-            padded, present[PARQUET] = present[PARQUET], _without(Path(name) / PARQUET, padding, whole=present[PARQUET])
+            padded, present[PARQUET] = present[PARQUET], _without(directory / PARQUET, padding, whole=present[PARQUET])
             expected[METADATA] = _rolled_back(store, head, padded=padded, layout=layout)
     stale = _stale(store, head, layout=layout)
     findings = proof.compare_files(present, expected=expected, remedy=REPROJECT)

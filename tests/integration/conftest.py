@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
-from feature_platform.local.loopback_ports import HOST
 from feature_platform.local.server import EmbeddedServer
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.settings import variable
@@ -30,7 +29,7 @@ def module_env(
     """Every variable of that environment, set in this process while the module runs."""
     if valkey_server.record() is None:
         valkey_server.start()
-    database = ValkeyDatabase(HOST, valkey_server.port)
+    database = ValkeyDatabase.of(valkey_server)
     database.empty()
     uris = {"raw_uri": "raw", "work_uri": "work", "feature_base": "features", "registry_uri": "feast"}
     platform = {

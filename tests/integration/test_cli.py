@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 
 from feature_platform.cli.app import app
 from feature_platform.core.layout import as_of, version_id
-from feature_platform.local.loopback_ports import HOST
 from feature_platform.local.server import EmbeddedServer
 from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform
@@ -129,6 +128,7 @@ class TestReading:
             result = cli(*arguments)
             assert result.exit_code == 0, result.output
             assert "┃" in result.stdout
+            assert max(map(len, result.stdout.splitlines())) <= 80
         assert "is what was published" in cli("verify", "user_features").stdout
 
 
@@ -180,7 +180,7 @@ def test_verify_finds_what_was_tampered_with(served: MainJob) -> None:
 
 
 def test_verify_finds_an_entity_that_is_gone_online_and_serving_again_mends_it(served: MainJob, valkey_server: EmbeddedServer) -> None:
-    client = ValkeyDatabase(HOST, valkey_server.port).client
+    client = ValkeyDatabase.of(valkey_server).client
     entities = [key for key in client.scan_iter() if client.type(key) == b"hash" and b"user_id" in key]
     assert len(entities) == 3
     client.delete(entities[0])
@@ -194,11 +194,11 @@ def test_verify_finds_an_entity_that_is_gone_online_and_serving_again_mends_it(s
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (["versions", "list", "nobody"], 1, "No contract for feature set 'nobody'; there are: user_features."),
-        (["versions", "show", "user_features", "v_20200101T000000"], 1, "was never committed; the newest are:"),
-        (["verify", "user_features", "--version", "v_20200101T000000"], 1, "v_20200101T000000"),
-        (["rollback", "user_features", "v_20200101T000000", "-m", "x"], 1, "was never committed"),
-        (["pin", "user_features", "v_20200101T000000", "x"], 1, "was never committed"),
+        (["versions", "list", "nobody"], 2, "No contract for feature set 'nobody'; there are: user_features."),
+        (["versions", "show", "user_features", "v_20200101T000000"], 2, "was never committed; the newest are:"),
+        (["verify", "user_features", "--version", "v_20200101T000000"], 2, "v_20200101T000000"),
+        (["rollback", "user_features", "v_20200101T000000", "-m", "x"], 2, "was never committed"),
+        (["pin", "user_features", "v_20200101T000000", "x"], 2, "was never committed"),
         (["online", "get", "user_features", "--key", "user_id=abc"], 2, "expected a value of type int64"),
         (["online", "get", "user_features", "--key", "name=1"], 2, "expected column=value with a column of user_id"),
         (["rollback", "user_features", "v_20200101T000000"], 2, "Missing option '--reason'"),

@@ -3,6 +3,8 @@
 import json
 import os
 import shlex
+import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +13,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.cli.app import app
-from feature_platform.local.services import LocalServices
+from feature_platform.errors import ConfigurationError
+from feature_platform.local.services import SHIPPED_CONTRACTS, LocalServices
 from feature_platform.settings import load_settings
+from tests.support.online import Publications, users
 
 COMMAND = Path(sys.executable).with_name("feature-platform")
 
@@ -39,6 +44,7 @@ def test_up_and_down_twice_are_once(home: Path) -> None:
     environment = exported(first.stdout)
     settings = load_settings(environment)
     assert (settings.env, settings.start_date.isoformat(), settings.home) == ("local", "2026-01-10", home)
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
     assert Path(environment["DAGSTER_HOME"], "dagster.yaml").is_file()
     pids = [status.pid for status in LocalServices(home).status()]
 
@@ -51,6 +57,21 @@ def test_up_and_down_twice_are_once(home: Path) -> None:
         down = runner.invoke(app, ["down", "--home", str(home)])
         assert (down.exit_code, down.stdout) == (0, "")
         assert [status.running for status in LocalServices(home).status()] == [False, False]
+
+
+def test_up_remembers_its_contracts_and_offers_a_reader(home: Path, tmp_path: Path) -> None:
+    contracts = tmp_path / "my contracts"
+    shutil.copytree(SHIPPED_CONTRACTS, contracts)
+    runner = CliRunner()
+    assert runner.invoke(app, ["up", "--home", str(home), "--contracts", str(contracts)]).exit_code == 0
+    again = exported(runner.invoke(app, ["up", "--home", str(home)]).stdout)
+    assert load_settings(again).contracts_dir == contracts
+    reading = exported(runner.invoke(app, ["up", "--home", str(home), "--redis-reader"]).stdout)
+    assert {name for name in again if again[name] != reading[name]} == {"FEATURE_PLATFORM_REDIS"}
+    store = RedisOnlineStore(load_settings(reading).redis)
+    assert store.marker(project="feature_store_local", view="user_features") is None
+    with pytest.raises(ConfigurationError, match="refuses this user"):
+        store.load(Publications().publish("v_20260115T000000", users(range(3))))
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from redis import Redis
 
 from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.core.online.layout import feature_key
@@ -16,7 +17,7 @@ A, A2, B = "v_20260115T000000", "v_20260115T000001", "v_20260116T000000"
 
 
 def _store(valkey: ValkeyDatabase, *, db: int = 0) -> RedisOnlineStore:
-    return RedisOnlineStore(f"{valkey.host}:{valkey.port},db={db}")
+    return RedisOnlineStore(valkey.address(db=db))
 
 
 def _fresh(valkey: ValkeyDatabase, *requests: OnlineLoad) -> dict[bytes, dict[bytes, bytes]]:
@@ -33,10 +34,8 @@ def _online(valkey: ValkeyDatabase) -> dict[bytes, dict[bytes, bytes]]:
         return features_only(contents(client))
 
 
-def _client(valkey: ValkeyDatabase, db: int):  # type: ignore[no-untyped-def]
-    import redis
-
-    return redis.Redis(host=valkey.host, port=valkey.port, db=db)
+def _client(valkey: ValkeyDatabase, db: int) -> Redis:
+    return valkey.client_of(db)
 
 
 def test_every_step_of_a_long_story_is_exact(valkey: ValkeyDatabase) -> None:

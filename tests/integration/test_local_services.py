@@ -37,13 +37,13 @@ if sys.argv[2] == "owned":
 
 @pytest.fixture
 def valkey_of_its_own(tmp_path: Path) -> Iterator[EmbeddedServer]:
-    server = EmbeddedServer(Valkey(), directory=tmp_path / "redis", detached=False)
+    server = EmbeddedServer(Valkey(tmp_path / "redis" / "passwords.json"), directory=tmp_path / "redis", detached=False)
     yield server
     server.stop()
 
 
 def database(server: EmbeddedServer) -> ValkeyDatabase:
-    return ValkeyDatabase(HOST, server.port)
+    return ValkeyDatabase.of(server)
 
 
 def endpoint(services: LocalServices) -> S3Endpoint:
@@ -132,7 +132,9 @@ def test_the_environment_is_whole_and_documented(tmp_path: Path) -> None:
         assert settings.work_uri == "s3://feature-platform-local/work"
         assert settings.feature_base == "s3://feature-platform-local/features"
         assert settings.registry_uri == "s3://feature-platform-local/feast"
-        assert settings.redis == f"127.0.0.1:{services.redis.port},db=0,socket_timeout=0.2,socket_connect_timeout=0.2,retry=null"
+        password = services.redis_program.passwords.default
+        bounds = "socket_timeout=0.2,socket_connect_timeout=0.2,retry=null"
+        assert settings.redis == f"127.0.0.1:{services.redis.port},db=0,password={password},{bounds}"
         assert (settings.env, settings.start_date, settings.home) == ("local", date(2026, 1, 10), tmp_path / "home")
         assert (settings.contracts_dir / "user_features.schema.json").is_file()
         assert {name for name in environment if not name.startswith(PREFIX)} <= set(AWS_VARIABLES)

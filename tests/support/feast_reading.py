@@ -34,7 +34,7 @@ def open_readers(valkey: ValkeyDatabase, *contracts: Contract, redis_type: str =
     """Both stores, with these contracts applied."""
     objects, options = (
         MemoryObjectStore(),
-        {"connection_string": f"{valkey.host}:{valkey.port}", "redis_type": redis_type, "skip_dedup": True},
+        {"connection_string": valkey.address(), "redis_type": redis_type, "skip_dedup": True},
     )
     ours = open_registry(objects, online_store={"type": ONLINE_STORE, **options})
     ours.apply(feast_objects(contracts, feature_base="s3://bucket/features").all)

@@ -8,7 +8,9 @@ from typing import Any
 from redis import Redis
 
 from feature_platform.adapters.object_store.s3 import S3ObjectStore
-from feature_platform.local.valkey import connection_string
+from feature_platform.local.loopback_ports import HOST
+from feature_platform.local.server import EmbeddedServer
+from feature_platform.local.valkey import Valkey, connection_string
 from feature_platform.settings import aws_environment
 
 
@@ -99,16 +101,35 @@ class ValkeyDatabase:
 
     host: str
     port: int
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def of(cls, server: EmbeddedServer) -> "ValkeyDatabase":
+        """The database of a running embedded server."""
+        assert isinstance(server.program, Valkey)
+        return cls(HOST, server.port, server.program.passwords.default)
 
     @property
     def connection_string(self) -> str:
         """Feast's form, with the client timeouts that the platform uses."""
-        return connection_string(self.port)
+        return connection_string(self.port, **self._credentials)
+
+    def address(self, **options: object) -> str:
+        """Feast's form with these options alone, no timeouts among them."""
+        return ",".join([f"{self.host}:{self.port}", *(f"{name}={value}" for name, value in {**self._credentials, **options}.items())])
+
+    @property
+    def _credentials(self) -> dict[str, str]:
+        return {"password": self.password} if self.password else {}
 
     @cached_property
     def client(self) -> Redis:
         """A plain client of it, for what the platform does not offer."""
-        return Redis(host=self.host, port=self.port, socket_timeout=30)
+        return self.client_of(0)
+
+    def client_of(self, db: int) -> Redis:
+        """A plain client of one of its databases; the caller closes it."""
+        return Redis(host=self.host, port=self.port, db=db, password=self.password, socket_timeout=30)
 
     def empty(self) -> None:
         """Remove every key and every limit that an earlier test set."""

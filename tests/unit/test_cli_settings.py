@@ -82,7 +82,7 @@ def test_missing_settings_are_all_listed_and_exit_2(arguments: list[str]) -> Non
         "CONTRACTS_DIR",
         "START_DATE",
     ]
-    assert "found 'staging', expected 'local', 'dev' or 'prod'" in result.stderr
+    assert "found 'st…' (7 characters), expected 'local', 'dev' or 'prod'" in result.stderr
     assert "expected s3://bucket/prefix" in result.stderr
 
 

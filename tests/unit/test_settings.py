@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from feature_platform.errors import ConfigurationError
-from feature_platform.settings import AWS_VARIABLES, PREFIX, Settings, aws_environment, load_settings, variable
+from feature_platform.settings import AWS_VARIABLES, PREFIX, Settings, aws_environment, load_settings, redacted, variable
 from tests.support.settings_table import BEGIN, END, settings_table
 
 EXPECTED_URI = "expected s3://bucket/prefix with a bucket name of 3 to 63 characters"
@@ -82,12 +82,12 @@ def test_an_empty_value_is_a_missing_one(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "fault"),
     [
-        ("env", "staging", "FEATURE_PLATFORM_ENV: found 'staging', expected 'local', 'dev' or 'prod'"),
-        ("raw_uri", "/data/raw", f"FEATURE_PLATFORM_RAW_URI: {EXPECTED_URI}, found '/data/raw'"),
-        ("raw_uri", "s3://ab/raw", f"FEATURE_PLATFORM_RAW_URI: {EXPECTED_URI}, found 's3://ab/raw'"),
-        ("registry_uri", "s3://Bucket/raw", f"FEATURE_PLATFORM_REGISTRY_URI: {EXPECTED_URI}, found 's3://Bucket/raw'"),
-        ("work_uri", "s3://bucket/a b", f"FEATURE_PLATFORM_WORK_URI: {EXPECTED_URI}, found 's3://bucket/a b'"),
-        ("feature_base", "s3://bucket/a\n", f"FEATURE_PLATFORM_FEATURE_BASE: {EXPECTED_URI}, found 's3://bucket/a\\n'"),
+        ("env", "staging", "FEATURE_PLATFORM_ENV: found 'st…' (7 characters), expected 'local', 'dev' or 'prod'"),
+        ("raw_uri", "/data/raw", f"FEATURE_PLATFORM_RAW_URI: {EXPECTED_URI}, found '/da…' (9 characters)"),
+        ("raw_uri", "s3://ab/raw", f"FEATURE_PLATFORM_RAW_URI: {EXPECTED_URI}, found 's3:…' (11 characters)"),
+        ("registry_uri", "s3://Bucket/raw", f"FEATURE_PLATFORM_REGISTRY_URI: {EXPECTED_URI}, found 's3://…' (15 characters)"),
+        ("work_uri", "s3://bucket/a b", f"FEATURE_PLATFORM_WORK_URI: {EXPECTED_URI}, found 's3://…' (15 characters)"),
+        ("feature_base", "s3://bucket/a\n", f"FEATURE_PLATFORM_FEATURE_BASE: {EXPECTED_URI}, found 's3:/…' (14 characters)"),
         ("contracts_dir", "/no/such/place", "FEATURE_PLATFORM_CONTRACTS_DIR: expected an existing directory, found '/no/such/place'"),
     ],
 )
@@ -98,13 +98,13 @@ def test_a_wrong_value_is_named_with_what_was_expected(field: str, value: str, f
 @pytest.mark.parametrize("value", ["10.01.2026", "yesterday", "2026-01-10T00:00:00", "1768003200", "2026-01-10\n"])
 def test_a_start_date_is_a_day(value: str, environ: dict[str, str]) -> None:
     assert faults(environ | {"FEATURE_PLATFORM_START_DATE": value}) == (
-        f"FEATURE_PLATFORM_START_DATE: expected a day as YYYY-MM-DD, found {value!r}",
+        f"FEATURE_PLATFORM_START_DATE: expected a day as YYYY-MM-DD, found {redacted(value)}",
     )
 
 
 def test_a_start_date_is_a_day_that_exists(environ: dict[str, str]) -> None:
     (fault,) = faults(environ | {"FEATURE_PLATFORM_START_DATE": "2026-13-01"})
-    assert fault.startswith("FEATURE_PLATFORM_START_DATE: found '2026-13-01', expected")
+    assert fault.startswith("FEATURE_PLATFORM_START_DATE: found '202…' (10 characters), expected")
 
 
 @pytest.mark.parametrize("value", ["redis://:hunter2@host:6379/0", "host", "host:port,password=hunter2", ":6379"])
@@ -112,6 +112,15 @@ def test_a_wrong_connection_string_is_refused_without_repeating_its_password(val
     (fault,) = faults(environ | {"FEATURE_PLATFORM_REDIS": value})
     assert fault.startswith("FEATURE_PLATFORM_REDIS: expected Feast's form host:port[,option=value…]")
     assert "hunter2" not in fault
+
+
+@pytest.mark.parametrize("field", ["env", "raw_uri", "work_uri", "feature_base", "registry_uri", "redis", "contracts_dir", "start_date"])
+@pytest.mark.parametrize("value", ["s3://AKIAEXAMPLE:hunter2-hunter2@bucket/raw", "hunter2", "wJalrXUtnFEMI/hunter2/bPxRfiCYEXAMPLEKEY"])
+def test_a_secret_in_the_wrong_variable_is_not_repeated(field: str, value: str, environ: dict[str, str]) -> None:
+    """All of them but a directory's name: a path that is not there must be readable."""
+    (fault,) = faults(environ | {variable(field): value})
+    assert fault.startswith(f"{variable(field)}: ")
+    assert ("hunter2" in fault) == (field == "contracts_dir" and "@" not in value)
 
 
 def test_an_unknown_setting_is_an_error_unless_kubernetes_made_it(environ: dict[str, str]) -> None:

@@ -4,7 +4,6 @@ Which steps are taken, in which order, is decided by the protocols in ``core.pub
 belong here.
 """
 
-import tempfile
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 from feature_platform.adapters.feature_set_store.feature_files import encode_features, read_csv, restamp
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
 from feature_platform.adapters.feature_set_store.template_rendering import render_template
+from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
@@ -107,9 +107,10 @@ class ObjectFeatureSetStore:
             InvalidDataError: The rows break the contract's shape.
             ContractError: The template is wrong.
             UnknownOutcomeError: The store did not say whether a write happened; publish the same again.
+            FullDiskError: The local disk is full.
         """
         keys, author = self.layout(contract.feature_set), self._author(actor, reason)
-        with tempfile.TemporaryDirectory(dir=self._workdir, prefix="publish-") as directory:
+        with spool("publish-", parent=self._workdir) as directory:
             version = decisions.next_version_id(self.history(contract.feature_set), moment=as_of)
             write_id = self._new_id()
             identity = {
@@ -119,7 +120,7 @@ class ObjectFeatureSetStore:
                 "as_of": as_of.isoformat(),
                 "write_id": write_id,
             }
-            encoded = encode_features(table, contract=contract, directory=Path(directory), identity=identity)
+            encoded = encode_features(table, contract=contract, directory=directory, identity=identity)
             build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash)
 
             def prepare(request: Prepare) -> Mapping[str, PreparedFile]:
@@ -186,17 +187,17 @@ class ObjectFeatureSetStore:
             raise NotFoundError(f"{uri} is gone although the log names {version}; roll back to another version.")
         return proof.contract_of(stored.body, feature_set=feature_set)
 
-    def fetch(self, prefix: str, directory: Path) -> dict[str, FileDigest]:
-        """See :meth:`FeatureSetStore.fetch`."""
-        present = {}
-        for info in self.objects.scan(prefix):
-            name = info.uri.removeprefix(prefix)
-            if name not in FILES:
-                present[name] = FileDigest("", info.size_bytes)
-                continue
-            self.objects.download(info.uri, directory / name)
-            present[name] = digest(directory / name)
-        return present
+    @contextmanager
+    def fetched(self, prefix: str) -> Iterator[tuple[Path, dict[str, FileDigest]]]:
+        """See :meth:`FeatureSetStore.fetched`."""
+        with spool("verify-", parent=self._workdir) as directory:
+            present = {}
+            for info in self.objects.scan(prefix):
+                name = info.uri.removeprefix(prefix)
+                if name in FILES:
+                    self.objects.download(info.uri, directory / name)
+                present[name] = digest(directory / name) if name in FILES else FileDigest("", info.size_bytes)
+            yield directory, present
 
     def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
         """See :meth:`FeatureSetStore.read_csv`."""
@@ -219,8 +220,8 @@ class ObjectFeatureSetStore:
     def local_features(self, feature_set: str, version: Version) -> Iterator[Callable[[], BinaryIO]]:
         """See :meth:`FeatureSetStore.local_features`."""
         uri = self.layout(feature_set).version_file(version.version, PARQUET)
-        with tempfile.TemporaryDirectory(dir=self._workdir, prefix="features-") as directory:
-            path = Path(directory) / PARQUET
+        with spool("features-", parent=self._workdir) as directory:
+            path = directory / PARQUET
 
             def opened() -> BinaryIO:
                 if not path.exists():

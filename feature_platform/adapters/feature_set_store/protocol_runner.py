@@ -4,7 +4,6 @@ What is asked, and what follows from an answer, is decided in ``core``; nothing 
 """
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from feature_platform.adapters.feature_set_store.parquet_padding import pad_parquet
+from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.publishing.requests import (
     CopyOf,
     Delete,
@@ -102,8 +102,8 @@ class ProtocolRunner:
             sha256 = request.sha256 or digest(request.body).sha256
             return self._store.put(request.uri, request.body, write_id=request.write_id, sha256=sha256, condition=request.condition)
         # Downloaded and sent again, not copied by the server: not every store honours conditions on copies, and the bytes are checked here.
-        with tempfile.TemporaryDirectory(dir=self._workdir) as directory:
-            path = Path(directory) / "copy"
+        with spool("copy-", parent=self._workdir) as directory:
+            path = directory / "copy"
             sha256 = self._copy(request.body, path)
             return self._store.put(request.uri, path, write_id=request.write_id, sha256=sha256, condition=request.condition)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,10 +20,17 @@ from urllib.request import getproxies
 
 from feature_platform.adapters.object_store.ranged_reader import READ_AHEAD_BYTES, buffered_reader
 from feature_platform.adapters.object_store.s3_attempts import Attempts, AttemptsDeadlineError
-from feature_platform.adapters.object_store.s3_errors import Effect, absent_bucket, is_absent_object, translate, without_secrets
+from feature_platform.adapters.object_store.s3_errors import (
+    NOT_RESOLVED,
+    Effect,
+    absent_bucket,
+    is_absent_object,
+    translate,
+    without_secrets,
+)
 from feature_platform.core.layout import split_uri
 from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo, StoredObject
-from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError
+from feature_platform.errors import ConfigurationError, ConflictError, InvalidDataError, NotFoundError, StorageError
 
 MAX_PUT_BYTES: Final = 5 * 2**30
 """S3's limit for one PUT."""
@@ -276,7 +283,7 @@ class S3ObjectStore:
         """The client for one call, whose failures leave as this project's errors."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        endpoint = self._arguments["endpoint_url"] or "AWS"
+        endpoint = self._arguments["endpoint_url"] or NOT_RESOLVED
         try:
             s3 = self._client()
             endpoint = s3.meta.endpoint_url
@@ -284,7 +291,8 @@ class S3ObjectStore:
                 yield s3
         except (BotoCoreError, ClientError, AttemptsDeadlineError) as error:
             reached = self._attempts.reached_server
-            raise translate(error, uri=uri, endpoint=endpoint, effect=effect, reached_server=reached) from error
+            now = datetime.now(UTC)
+            raise translate(error, uri=uri, endpoint=endpoint, effect=effect, reached_server=reached, now=now) from error
 
     def _client(self) -> Any:
         """This process's client. A forked child builds its own: two processes must not share a connection."""
@@ -305,12 +313,25 @@ class S3ObjectStore:
         )
         # A session of its own: boto3's default one is not safe to build clients on from several threads.
         session = Session()
-        client = session.client("s3", config=config, **self._arguments)
+        client = self._new_client(session, config)
         if getproxies() and urlsplit(client.meta.endpoint_url).hostname in _LOOPBACK:
             # A proxy for the outside world cannot reach a server on this machine; which one it is, boto3 has just resolved.
-            client = session.client("s3", config=config.merge(Config(proxies={})), **self._arguments)
+            client = self._new_client(session, config.merge(Config(proxies={})))
         self._attempts.watch(client)
         return client
+
+    def _new_client(self, session: Any, config: Any) -> Any:
+        from botocore.exceptions import BotoCoreError
+
+        try:
+            return session.client("s3", config=config, **self._arguments)
+        except BotoCoreError:  # some are ValueErrors too
+            raise
+        except ValueError:
+            # Not chained: botocore's message repeats the URL whole, and it may hold a password.
+            raise ConfigurationError(
+                "The S3 endpoint is no URL: expected http(s)://host[:port] in AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL. Correct it."
+            ) from None
 
     def _forget_connections(self) -> None:
         self._attempts = Attempts()

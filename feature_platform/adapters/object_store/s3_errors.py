@@ -1,6 +1,8 @@
 """What an error of the S3 client means to this project, and the sentence that says so. No request is made here."""
 
-from typing import Final, Literal
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from feature_platform.adapters.object_store.s3_attempts import AttemptsDeadlineError
@@ -17,8 +19,7 @@ from feature_platform.errors import (
 Effect = Literal["read", "write"]
 
 _CREDENTIALS: Final = frozenset({
-    "AccessDenied", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "RequestTimeTooSkewed",
-    "SignatureDoesNotMatch", "401", "403",
+    "AccessDenied", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "401", "403",
 })  # fmt: skip
 _CONFLICT: Final = frozenset({"ConditionalRequestConflict", "OperationAborted", "PreconditionFailed"})
 _REGION: Final = frozenset({"AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "PermanentRedirect", "301"})
@@ -28,6 +29,12 @@ _SETTINGS: Final = frozenset({
     "UnknownRegionError",
 })  # fmt: skip
 """botocore's exceptions that an operator repairs; by name, so that this module stays cheap to import."""
+NOT_RESOLVED: Final = "AWS"
+"""The endpoint before the SDK has found one."""
+_MALFORMED: Final = "(a malformed URL)"
+_SKEWED: Final = "RequestTimeTooSkewed"
+_ALLOWED_SKEW: Final = timedelta(minutes=15)
+"""Source: Amazon S3's list of error codes, RequestTimeTooSkewed."""
 
 
 def error_code(error: Exception) -> str:
@@ -44,7 +51,7 @@ def is_absent_object(error: Exception) -> bool:
     return _status(error) == 404 and error_code(error) != "NoSuchBucket"
 
 
-def translate(error: Exception, *, uri: str, endpoint: str, effect: Effect, reached_server: bool) -> FeaturePlatformError:
+def translate(error: Exception, *, uri: str, endpoint: str, effect: Effect, reached_server: bool, now: datetime) -> FeaturePlatformError:
     """The typed error for one failed call.
 
     Args:
@@ -53,10 +60,12 @@ def translate(error: Exception, *, uri: str, endpoint: str, effect: Effect, reac
         endpoint: Where the request went.
         effect: Whether the call would have changed the store.
         reached_server: False where no attempt got as far as the server.
+        now: This machine's time, UTC, to compare with the server's.
     """
     where = f"S3 at {without_secrets(endpoint)}"
     return (
         _lost_race(error, uri=uri, where=where, effect=effect)
+        or _clock_off(error, uri=uri, where=where, now=now)
         or _misconfigured(error, uri=uri, endpoint=endpoint, where=where)
         or _failed(error, uri=uri, where=where, effect=effect, reached_server=reached_server)
     )
@@ -77,7 +86,14 @@ def without_secrets(endpoint: str) -> str:
     >>> without_secrets("https://me:secret@s3.example:9000/path?key=1")
     'https://s3.example:9000/path'
     """
-    parts = urlsplit(endpoint)
+    if endpoint in {"", NOT_RESOLVED}:
+        return endpoint
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        return _MALFORMED
+    if parts.scheme not in {"http", "https"}:
+        return _MALFORMED
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
@@ -88,6 +104,36 @@ def _lost_race(error: Exception, *, uri: str, where: str, effect: Effect) -> Con
     if effect == "write" and is_absent_object(error):
         return ConflictError(f"{uri} was not written: {where} expected the object of the given ETag and found none. Read it again.")
     return None
+
+
+def _clock_off(error: Exception, *, uri: str, where: str, now: datetime) -> ConfigurationError | None:
+    """A refusal whose reason is that the two clocks differ: an answer to HEAD has no code, but every answer has the server's date."""
+    code, there = error_code(error), _server_time(error)
+    ahead = now - there if there else None
+    if code != _SKEWED and not (_status(error) in (401, 403) and ahead is not None and abs(ahead) > _ALLOWED_SKEW):
+        return None
+    facts = "this machine's clock and the server's differ too much"
+    if ahead is not None and there is not None:
+        amount = timedelta(seconds=round(abs(ahead).total_seconds()))
+        way = "ahead of" if ahead > timedelta(0) else "behind"
+        facts = f"this machine's clock is {amount} {way} the server's ({now:%Y-%m-%dT%H:%M:%SZ} here, {there:%Y-%m-%dT%H:%M:%SZ} there)"
+    return ConfigurationError(
+        f"{where} refused the request for {uri}: {facts}; expected at most {_ALLOWED_SKEW}. The credentials are not the reason: set the "
+        "clock (e.g. by NTP), then run again."
+    )
+
+
+def _server_time(error: Exception) -> datetime | None:
+    """When the server answered, by its own clock: from the error's body, which AWS fills, or from the answer's Date header."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    told = response.get("Error", {}).get("ServerTime")
+    dated = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    try:
+        if told:
+            return datetime.fromisoformat(told).astimezone(UTC)
+        return parsedate_to_datetime(dated).astimezone(UTC) if dated else None
+    except ValueError:
+        return None
 
 
 def _misconfigured(error: Exception, *, uri: str, endpoint: str, where: str) -> ConfigurationError | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
-from feature_platform.errors import NotFoundError
+from feature_platform.errors import UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +20,11 @@ class Catalog:
         """The contract of one feature set.
 
         Raises:
-            NotFoundError: No such contract; the message lists those there are.
+            UnknownNameError: No such contract; the message lists those there are.
         """
         if feature_set not in self.contracts:
             known = ", ".join(sorted(self.contracts)) or "none"
-            raise NotFoundError(f"No contract for feature set {feature_set!r}; there are: {known}.")
+            raise UnknownNameError(f"No contract for feature set {feature_set!r}; there are: {known}.")
         return self.contracts[feature_set]
 
     def source_of(self, contract: Contract) -> SourceContract:

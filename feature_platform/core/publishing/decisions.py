@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from feature_platform.core.layout import version_id
 from feature_platform.core.versions.log import History, Version
-from feature_platform.errors import ConflictError, NotFoundError
+from feature_platform.errors import ConflictError, UnknownNameError
 
 
 def existing_version(history: History, *, moment: datetime, idempotency_key: str, schema_hash: str, content_hash: str) -> Version | None:
@@ -39,14 +39,14 @@ def committed(history: History, version: str) -> Version:
     """A committed version that has not expired.
 
     Raises:
-        NotFoundError: It was never committed, or has expired.
+        UnknownNameError: It was never committed, or has expired.
     """
     found = history.versions.get(version)
     if found is None:
         known = ", ".join(v.version for v in history.live[-5:]) or "none"
-        raise NotFoundError(f"Version {version!r} was never committed; the newest are: {known}.")
+        raise UnknownNameError(f"Version {version!r} was never committed; the newest are: {known}.")
     if found.is_expired:
-        raise NotFoundError(f"Version {version!r} has expired and its files may be gone; choose one that `versions list` shows.")
+        raise UnknownNameError(f"Version {version!r} has expired and its files may be gone; choose one that `versions list` shows.")
     return found
 
 
@@ -61,7 +61,7 @@ def readable(history: History, version: str, *, pins: Collection[str]) -> Versio
         pins: The version's pins.
 
     Raises:
-        NotFoundError: It was never committed, or has expired unpinned.
+        UnknownNameError: It was never committed, or has expired unpinned.
     """
     found = history.versions.get(version)
     return found if found is not None and found.is_expired and pins else committed(history, version)

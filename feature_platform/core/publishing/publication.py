@@ -20,7 +20,7 @@ from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import History, Operation, Record, Version, fold, parse_record
 from feature_platform.core.versions.version_metadata import VersionMetadata
-from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
+from feature_platform.errors import ConflictError, FullDiskError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
 
 SETTLE_ATTEMPTS: Final = 3
 """How often a conditional write whose fate is open is looked at and sent again, beyond the client's own retries."""
@@ -119,11 +119,14 @@ def settle(put: Put) -> PublishingProtocol[bool]:
 
     Raises:
         UnknownOutcomeError: It could not be learned. A later attempt under the same idempotency key will find out.
+        FullDiskError: What was to be written could not be spooled on this machine.
     """
     problem: Exception | None = None
     for _ in range(SETTLE_ATTEMPTS):
         try:
             yield put
+        except FullDiskError:
+            raise
         except (ConflictError, StorageError) as error:
             problem = error
         else:

@@ -17,7 +17,7 @@ from feature_platform.core.publishing import decisions
 from feature_platform.core.publishing.publication import Author, append, read_history, settle
 from feature_platform.core.publishing.requests import Delete, PublishingProtocol, Put, Scan, Wait
 from feature_platform.core.versions.log import History
-from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, UnknownNameError
 
 DELETE_ORDER: Final = (METADATA, SCHEMA, CSV, PARQUET)
 """Metadata first: a directory without it is no version to anybody."""
@@ -77,12 +77,12 @@ def unpin(layout: FeatureSetLayout, version: str, *, name: str) -> PublishingPro
     """Remove a pin.
 
     Raises:
-        NotFoundError: There is no such pin.
+        UnknownNameError: There is no such pin.
     """
     pins = yield from list_pins(layout, version=version)
     if name not in pins.get(version, ()):
         known = ", ".join(pins.get(version, ())) or "none"
-        raise NotFoundError(f"Version {version} has no pin {name!r}; it has: {known}.")
+        raise UnknownNameError(f"Version {version} has no pin {name!r}; it has: {known}.")
     yield Delete(layout.pin(version, name))
 
 

@@ -3,7 +3,8 @@
 Jinja's sandbox stops access to Python's internals but neither endless loops nor huge strings, so a template is held to a subset: no
 calls, assignments, macros, arithmetic that repeats text, or filters outside a short list. The subset keeps templates honest, not short:
 loops over long lists still take what they take, and whoever renders what others wrote does so in a bounded process
-(``adapters.feature_set_store.template_rendering``). What the metadata must contain beyond being a JSON object does not belong here (``core.versions.metadata``).
+(``adapters.feature_set_store.template_rendering``). What the metadata must contain beyond being a JSON object does not belong here
+(``core.versions.metadata``).
 
 Source: https://jinja.palletsprojects.com/en/stable/sandbox/ (security considerations).
 """

@@ -4,9 +4,8 @@ What is computed does not belong here: ``core.compute.features_sql`` and ``core.
 """
 
 import json
-import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from feature_platform.adapters.compute.duckdb.transform_process import run_trans
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
 from feature_platform.adapters.machine.container_memory import engine_memory_bytes
+from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
 from feature_platform.core.compute.features_sql import compile_features
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
@@ -30,6 +30,9 @@ from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
 FETCHED_ROWS: Final = 131_072
+_NO_ROOM: Final = ("No space left on device", "Disk quota exceeded", "failed to offload data block")
+"""What DuckDB says when it cannot spill: the system's words, or its own where the disk left no room for one more block."""
+
 DEFAULT_READ_LIMITS: Final = ReadLimits()
 
 
@@ -59,12 +62,12 @@ class DuckDBEngine:
 
     def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """See :meth:`ComputeEngine.validate`."""
-        with tempfile.TemporaryDirectory(prefix="validate-", dir=self._workdir) as directory:
+        with spool("validate-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
             validation = DayValidation(
                 self._store,
                 work_uri=self._work_uri,
                 source=source,
-                directory=Path(directory),
+                directory=directory,
                 limits=self._limits,
                 read_limits=self._read_limits,
             )
@@ -79,10 +82,11 @@ class DuckDBEngine:
     def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
         _require_days(contract, as_of, days)
-        with ExitStack() as undo:
-            spool = RowSpool(self._workdir)
-            undo.callback(spool.discard)
-            rows = self._compute(contract, source, as_of, days, spool)
+        with disk_errors(self._workdir), ExitStack() as undo:
+            rows_spool = RowSpool(self._workdir)
+            undo.callback(rows_spool.discard)
+            with _spill_errors(rows_spool.directory, self._limits):
+                rows = self._compute(contract, source, as_of, days, rows_spool)
             if not rows and contract.checks.min_rows:
                 found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
                 raise InvalidDataError(
@@ -90,7 +94,7 @@ class DuckDBEngine:
                     f"The window has {found}."
                 )
             undo.pop_all()
-        return FeatureTable(schema=contract.arrow_schema, batches=spool.batches)
+        return FeatureTable(schema=contract.arrow_schema, batches=rows_spool.batches)
 
     def _compute(self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], spool: RowSpool) -> int:
         files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
@@ -104,6 +108,18 @@ class DuckDBEngine:
                 return write_rows(spool.file, fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
+
+
+@contextmanager
+def _spill_errors(directory: Path, limits: EngineLimits) -> Iterator[None]:
+    """Tell a disk without room for DuckDB's temporary files from data that is wrong; DuckDB has no error class of its own for it."""
+    try:
+        yield
+    except (duckdb.Error, InvalidDataError) as error:
+        cause = error if isinstance(error, duckdb.Error) else error.__cause__
+        if isinstance(cause, duckdb.Error) and any(sign in str(cause) for sign in _NO_ROOM):
+            raise full_disk(directory.parent, reason=failure(cause, limits).split("\n", 1)[0]) from error
+        raise
 
 
 def _require_days(contract: Contract, as_of: datetime, days: Sequence[ValidatedDay]) -> None:

@@ -1,7 +1,7 @@
 """SQL transforms that authors deliver beside a contract: one SELECT over ``events``, and its rows checked against the contract.
 
 An author's SQL sees the view ``events`` (the window's validated events) and the moment ``as_of``; nothing else: no files, no network, no
-settings. All of this happens in a process of its own (``adapters.compute.duckdb.transform_process``), which holds it to its time and memory. What a
+settings. All of this happens in a process of its own (``transform_process``), which holds it to its time and memory. What a
 statement may say does not belong here (``core.compute.transform_sql``), nor do compiled aggregations (``core.compute.features_sql``).
 """
 
