@@ -6,16 +6,29 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_platform.adapters.events.raw_text import LONGEST_QUOTED_LINES, Record, records
+from feature_platform.adapters.events import csv_records
+from feature_platform.adapters.events.csv_records import LONGEST_QUOTED_LINES
+from feature_platform.adapters.events.raw_records import Record, TypedBatch
+from feature_platform.adapters.events.raw_text import open_records
+from feature_platform.adapters.events.text_blocks import BLOCK_BYTES
+from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.core.events.raw import Format, RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError
 
 NAMES = ["a", "b"]
+
+
+def source(*kinds: str) -> SourceContract:
+    columns = [{"name": name, "type": kind} for name, kind in zip(NAMES, kinds or ("string", "string"), strict=True)]
+    document = {"source": "x", "event_time": "at", "columns": [*columns, {"name": "at", "type": "timestamp"}]}
+    loaded = load_source_contract(json.dumps(document), file="x.source.json")
+    return loaded.model_copy(update={"columns": loaded.columns[:2]})
 
 
 def item(kind: Format, *, gzipped: bool = False) -> RawObject:
@@ -23,9 +36,21 @@ def item(kind: Format, *, gzipped: bool = False) -> RawObject:
     return RawObject(uri=uri, etag="e", size_bytes=9, modified_at=datetime(2026, 1, 15, tzinfo=UTC), format=kind, gzipped=gzipped, rows=0)
 
 
-def read(body: bytes | str, kind: Format = "csv", *, gzipped: bool = False, limits: ReadLimits = ReadLimits()) -> list[Record]:  # noqa: B008
+def opened(body: bytes | str, kind: Format = "csv", *, gzipped: bool = False, limits: ReadLimits = ReadLimits()) -> Any:  # noqa: B008
     data = body.encode() if isinstance(body, str) else body
-    return list(records(io.BytesIO(data), item=item(kind, gzipped=gzipped), names=NAMES, limits=limits))
+    return open_records(io.BytesIO(data), item=item(kind, gzipped=gzipped), source=source(), limits=limits)
+
+
+def read(body: bytes | str, kind: Format = "csv", **options: Any) -> list[Record]:
+    """The records in the order of the file; their number is that which counting finds."""
+    found = []
+    for batch in opened(body, kind, **options).batches():
+        text = batch.as_text(batch.rows["row"].to_numpy()) if isinstance(batch, TypedBatch) else batch
+        for row in text.rows.to_pylist():
+            unreadable = row["fault"] is not None
+            found.append(Record(row["row"], row["original"].rstrip("\r\n"), () if unreadable else [row["c0"], row["c1"]], row["fault"]))
+    assert opened(body, kind, **options).count() == len(found)
+    return sorted(found)
 
 
 def cells(found: Sequence[Record]) -> list[list[str | None]]:
@@ -133,3 +158,65 @@ def test_a_gzip_that_decodes_beyond_the_limit_is_refused() -> None:
     bomb = gzip.compress(b"a,b\n" + b"1,2\n" * 1_000_000)
     with pytest.raises(InvalidDataError, match=r"decodes to more than 100000 bytes; expected at most that many \(max_object_bytes\)"):
         read(bomb, gzipped=True, limits=ReadLimits(max_object_bytes=100_000))
+
+
+oddities = st.sampled_from(["1", "x", "", " ", '"', '""', ",", "\n", "\r\n", "\r", "é", "\x00", '"q"', '"q,r"', '"q\n"', "#", "\xa0"])
+
+
+@given(text=st.lists(oddities, max_size=30).map("".join), damage=st.sampled_from([b"", b"\xff", b"\xc3"]))
+@settings(max_examples=300)
+def test_blocks_cut_by_arrow_hold_the_same_records_as_those_read_one_by_one(text: str, damage: bytes) -> None:
+    body = b"a,b\n" + text.encode() + damage
+    found = read(body)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(csv_records, "is_plain", lambda block: False)
+        assert read(body) == found
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_quoted_cell_goes_on_across_blocks_whatever_their_size(end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = end.join(["a,b", *(f'{n},"x{end}""y{end}z,"' if n % 3 else f"{n},w" for n in range(40))])
+    expected = cells(read(body))
+    assert expected[1] == ["1", 'x\n"y\nz,']
+    for size in (1, 7, 64):
+        monkeypatch.setattr("feature_platform.adapters.events.text_blocks.BLOCK_BYTES", size)
+        assert cells(read(body)) == expected
+
+
+def test_a_literal_quote_within_a_cell_swallows_no_line() -> None:
+    assert cells(read('a,b\n5" disk,1\n3" disk,2\n')) == [['5" disk', "1"], ['3" disk', "2"]]
+    assert cells(read('a,b\n"x\ny",5" disk\n3,4\n')) == [["x\ny", '5" disk'], ["3", "4"]]
+
+
+def test_broken_bytes_in_a_quoted_cell_are_not_kept_as_text() -> None:
+    [record] = read(b'a,b\n"x\n\xff",2\n')
+    assert record == Record(2, '"x\n\\xff",2', fault="byte 4 is 0xff, which is no UTF-8")
+
+
+def test_a_header_cell_longer_than_any_limit_of_a_library_is_a_column() -> None:
+    assert cells(read(f"a,{'x' * 200_000},b\n1,2,3\n")) == [["1", "3"]]
+    assert cells(read(f'a,b\n"{"x" * 200_000}",2\n')) == [["x" * 200_000, "2"]]
+
+
+@pytest.mark.parametrize(("kind", "body"), [("csv", b"a,b\r1,2\r3,4\r"), ("jsonl", b'{"a":1}\r{"a":2}\r')])
+def test_bare_carriage_returns_as_line_ends_are_refused_by_name(kind: Format, body: bytes) -> None:
+    with pytest.raises(InvalidDataError, match=r"its lines end in bare carriage returns; expected \\n or \\r\\n"):
+        read(body, kind)
+
+
+def test_more_lines_than_the_limit_are_refused_although_they_are_blank() -> None:
+    bomb = gzip.compress(b"a,b\n" + b"\n" * 5_000_000)
+    with pytest.raises(InvalidDataError, match=r"has more than 1000000 lines, blank ones included; .* \(max_lines\)"):
+        read(bomb, gzipped=True, limits=ReadLimits(max_lines=1_000_000))
+
+
+def test_blank_lines_before_a_header_and_between_records_are_passed_over() -> None:
+    body = b"\n" * BLOCK_BYTES + b"a,b\n" + b"\n" * BLOCK_BYTES + b"1,2\n"
+    assert [(record.line, list(record.cells)) for record in read(body)] == [(2 * BLOCK_BYTES + 2, ["1", "2"])]
+
+
+def test_every_line_of_a_day_may_be_bad_without_one_being_looked_at_twice() -> None:
+    """Each opens a quote that is never closed: looking ahead from each for its end must not read the rest again and again."""
+    found = read("a,b\n" + '"x,1\n' * 20_000)
+    assert len(found) == 20_000
+    assert {record.fault for record in found} == {"not CSV: text stands behind a closing quote", "not CSV: a quoted cell is not closed"}

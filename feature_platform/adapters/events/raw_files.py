@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from feature_platform.adapters.events.raw_text import extra_columns, records
+from feature_platform.adapters.events.csv_records import CsvRecords
+from feature_platform.adapters.events.parquet_records import parquet_columns, parquet_footer
+from feature_platform.adapters.events.raw_text import open_records
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, RawObject, ReadLimits, data_objects, format_of
 from feature_platform.core.layout import raw_partition
@@ -87,27 +86,13 @@ def ignored_columns(
     for item in manifest.objects:
         with store.open(item.uri, etag=item.etag) as file:
             if item.format == "parquet":
-                names = [name for name in parquet_footer(file, item).schema.to_arrow_schema().names if name not in _names(source)]
+                found = parquet_columns(parquet_footer(file, item), item, names=_names(source), limits=limits)
             else:
-                names = list(extra_columns(file, item=item, source=source, limits=limits))
-        if names:
+                records = open_records(file, item=item, source=source, limits=limits)
+                found = records.header if isinstance(records, CsvRecords) else []
+        if names := [name for name in found if name not in _names(source)]:
             ignored[item.uri] = names
     return ignored
-
-
-def parquet_footer(file: object, item: RawObject) -> pq.FileMetaData:
-    """The footer of a raw Parquet object.
-
-    Raises:
-        InvalidDataError: It is truncated or no Parquet file.
-    """
-    try:
-        return pq.read_metadata(file)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InvalidDataError(
-            f"{item.uri} ({item.size_bytes} bytes) is not a whole Parquet file: {error}. Have upstream deliver it again."
-            " Nothing of the day was written."
-        ) from error
 
 
 def _names(source: SourceContract) -> list[str]:
@@ -122,18 +107,7 @@ def _counted(store: ObjectStore, info: ObjectInfo, source: SourceContract, limit
     )
     with store.open(item.uri, etag=item.etag) as file:
         if item.format == "parquet":
-            return replace(item, rows=_parquet_rows(parquet_footer(file, item), item, source, limits))
-        return replace(item, rows=sum(1 for _ in records(file, item=item, names=_names(source), limits=limits)))
-
-
-def _parquet_rows(footer: pq.FileMetaData, item: RawObject, source: SourceContract, limits: ReadLimits) -> int:
-    found = footer.schema.to_arrow_schema().names
-    missing = [name for name in _names(source) if name not in found]
-    if missing:
-        raise InvalidDataError(
-            f"{item.uri}: its columns do not fit the source contract; expected {', '.join(_names(source))}; found {', '.join(found)}",
-            [f"column {name!r} is missing" for name in missing],
-        )
-    if footer.num_columns > limits.max_columns:
-        raise InvalidDataError(f"{item.uri} has {footer.num_columns} columns; expected at most {limits.max_columns} (max_columns).")
-    return int(footer.num_rows)
+            footer = parquet_footer(file, item)
+            parquet_columns(footer, item, names=_names(source), limits=limits)
+            return replace(item, rows=int(footer.num_rows))
+        return replace(item, rows=open_records(file, item=item, source=source, limits=limits).count())

@@ -22,10 +22,12 @@ SUFFIXES: Final = ".parquet, .csv[.gz], .jsonl[.gz], .ndjson[.gz] or .json[.gz]"
 class ReadLimits:
     """How much one day of raw objects may hold; whatever claims more is refused, because small files can decode to anything.
 
-    ``max_row_bytes`` bounds a line of text, and the cells of a Parquet row together; ``max_object_bytes`` what one object decodes to.
+    ``max_row_bytes`` bounds a line of text, and the cells of a Parquet row together; ``max_object_bytes`` what one object decodes to;
+    ``max_lines`` the lines of one text object, blank ones included.
     """
 
     max_rows: int = 500_000_000
+    max_lines: int = 1_000_000_000
     max_row_bytes: int = 1 << 20
     max_object_bytes: int = 64 << 30
     max_columns: int = 2_000

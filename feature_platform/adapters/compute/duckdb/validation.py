@@ -13,9 +13,11 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
+from feature_platform.adapters.compute.duckdb.rows import DayRows
 from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
+from feature_platform.adapters.events.parquet_records import parquet_batches, parquet_columns, parquet_footer
 from feature_platform.adapters.events.partition_files import write_parts
-from feature_platform.adapters.events.raw_text import record_batches
+from feature_platform.adapters.events.raw_text import open_records
 from feature_platform.core.compute import validation_sql as sql
 from feature_platform.core.compute.dialect import identifier, text_literal
 from feature_platform.core.contract.source import REASONS, SourceContract
@@ -56,9 +58,9 @@ class DayValidation:
         names = {_name(place): item for place, item in enumerate(raw.objects) if item.format == "parquet"}
         objects = {name: PinnedObject(item.uri, item.etag, item.size_bytes) for name, item in names.items()}
         with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
-            connection.execute(sql.create_parsed(self._source))
+            rows = DayRows(connection, self._source, day=as_of(raw.partition) - timedelta(days=1))
             for place, item in enumerate(raw.objects):
-                self._insert(connection, raw, place, item)
+                self._insert(connection, rows, raw, place, item)
             for statement in sql.find_losers(self._source):
                 connection.execute(statement)
             counts = dict(connection.execute(sql.count_by_reason()).fetchall())
@@ -95,66 +97,44 @@ class DayValidation:
     def _put_manifest(self, prefix: str, day: ValidatedDay) -> None:
         self._store.put(f"{prefix}{MANIFEST}", day.manifest(), write_id=uuid4().hex, sha256=None, condition=None)
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, place: int, item: RawObject) -> None:
+    def _insert(self, connection: duckdb.DuckDBPyConnection, rows: DayRows, raw: RawManifest, place: int, item: RawObject) -> None:
         try:
             if item.format == "parquet":
-                self._insert_parquet(connection, raw, place, item)
+                inserted = self._insert_parquet(connection, rows, place, item)
             else:
-                self._insert_text(connection, raw, place, item)
+                with self._store.open(item.uri, etag=item.etag) as file:
+                    records = open_records(file, item=item, source=self._source, limits=self._read_limits)
+                    inserted = rows.add(place, records.batches())
         except duckdb.Error as error:
             reason = str(error).split("\n", 1)[0]
             raise InvalidDataError(
                 f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {reason}. Nothing of {raw.partition} was written."
             ) from error
-        inserted = connection.execute(f"SELECT count(*) FROM {sql.PARSED} WHERE file = {place}").fetchall()[0][0]
         if inserted != item.rows:
             raise InvalidDataError(
                 f"{item.uri} holds {inserted} rows; expected the {item.rows} it announced. Nothing of {raw.partition} was written; "
                 "have upstream deliver the file again."
             )
 
-    def _insert_text(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, place: int, item: RawObject) -> None:
-        statement = sql.insert_parsed(
-            self._source,
-            relation="raw_batch",
-            file=place,
-            row="row",
-            fault="fault",
-            original="original",
-            columns={column.name: sql.RawColumn(column.name) for column in self._source.columns},
-            day=as_of(raw.partition) - timedelta(days=1),
-        )
+    def _insert_parquet(self, connection: duckdb.DuckDBPyConnection, rows: DayRows, place: int, item: RawObject) -> int:
+        wanted = [column.name for column in self._source.columns]
         with self._store.open(item.uri, etag=item.etag) as file:
-            for batch in record_batches(file, item=item, source=self._source, limits=self._read_limits):
-                connection.register("raw_batch", pa.Table.from_batches([batch]))
-                connection.execute(statement)
-                connection.unregister("raw_batch")
+            names = parquet_columns(parquet_footer(file, item), item, names=wanted, limits=self._read_limits)
+            self._require_bounded(connection, place, item)
+            file.seek(0)
+            return rows.add_parquet(place, parquet_batches(file, item), item=item, names=names)
 
-    def _insert_parquet(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, place: int, item: RawObject) -> None:
-        scan = f"read_parquet({text_literal(pinned_path(_name(place)))}, file_row_number = true, hive_partitioning = false)"
-        found = {
-            name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall() if name != "file_row_number"
-        }
-        self._require_bounded(connection, scan, found, item)
-        whole = ", ".join(f"{text_literal(name)}: {identifier(name)}" for name in found)
-        statement = sql.insert_parsed(
-            self._source,
-            relation=scan,
-            file=place,
-            row="file_row_number + 1",
-            fault="CAST(NULL AS VARCHAR)",
-            original=f"CAST(to_json({{{whole}}}) AS VARCHAR)",
-            columns={column.name: sql.RawColumn(column.name, found[column.name]) for column in self._source.columns},
-            day=as_of(raw.partition) - timedelta(days=1),
-        )
-        connection.execute(statement)
-
-    def _require_bounded(self, connection: duckdb.DuckDBPyConnection, scan: str, found: dict[str, str], item: RawObject) -> None:
+    def _require_bounded(self, connection: duckdb.DuckDBPyConnection, place: int, item: RawObject) -> None:
         """Refuse a file that decodes to more than the limits: a footer can claim anything, so the cells themselves are measured.
 
         DuckDB streams them by vectors that point into a page's dictionary, so measuring takes little memory whatever they would expand to.
+        Arrow, which reads them afterwards because it verifies checksums, expands them.
         """
-        width = " + ".join(_cell_bytes(name, kind) for name, kind in found.items())
+        scan = f"read_parquet({text_literal(pinned_path(_name(place)))}, hive_partitioning = false)"
+        found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
+        measured = [name for name, kind in found.items() if _is_wide(kind)]
+        fixed = 8 * (len(found) - len(measured))
+        width = " + ".join([str(fixed), *(_cell_bytes(name, found[name]) for name in measured)])
         widest, total = connection.execute(f"SELECT max(width), sum(width) FROM (SELECT {width} AS width FROM {scan})").fetchall()[0]
         limits = self._read_limits
         if (widest or 0) > limits.max_row_bytes or (total or 0) > limits.max_object_bytes:
@@ -181,9 +161,14 @@ def _name(place: int) -> str:
     return f"{place}.parquet"
 
 
+def _is_wide(kind: str) -> bool:
+    """Whether a cell of this type can hold any number of bytes."""
+    return kind in {"VARCHAR", "BLOB"} or kind.endswith("[]")
+
+
 def _cell_bytes(name: str, kind: str) -> str:
     if kind == "VARCHAR":
         return f"coalesce(strlen({identifier(name)}), 0)"
     if kind == "BLOB":
         return f"coalesce(octet_length({identifier(name)}), 0)"
-    return f"coalesce(len({identifier(name)}), 0) * 16" if kind.endswith("[]") else "8"
+    return f"coalesce(len({identifier(name)}), 0) * 16"

@@ -1,0 +1,168 @@
+"""Raw rows of every format judged by DuckDB and put into its table of a day's rows.
+
+The rules do not belong here (``core.compute.validation_sql``), nor does reading files.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from feature_platform.adapters.events.parquet_records import column_name
+from feature_platform.adapters.events.raw_records import FAULT, ORIGINAL, ROW, Batch, TextBatch, TypedBatch, cell_name
+from feature_platform.core.compute import validation_sql as sql
+from feature_platform.core.compute.dialect import text_literal
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawObject
+from feature_platform.errors import InvalidDataError
+
+STATEMENT_ROWS: Final = 131_072
+STATEMENT_BYTES: Final = 16 << 20
+SLICE_ROWS: Final = 16_384
+"""DuckDB gives each thread one Arrow batch at a time, so a statement's rows come in several."""
+
+_RAW: Final = "raw_rows"
+
+
+class DayRows:
+    """The table of one day's judged rows.
+
+    Args:
+        connection: Where the table is made.
+        source: Whose rules hold.
+        day: Start of the partition, UTC.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: SourceContract, *, day: datetime) -> None:
+        self._connection, self._source, self._day = connection, source, day
+        self._importable_types: dict[pa.DataType, bool] = {}
+        connection.execute(sql.create_parsed(source))
+
+    def add(self, file: int, batches: Iterator[Batch]) -> int:
+        """Judge and keep the rows of a text file; returns how many there are."""
+        return sum(
+            self._add_typed(file, group) if isinstance(group[0], TypedBatch) else self._add_text(file, group) for group in _groups(batches)
+        )
+
+    def add_parquet(self, file: int, batches: Iterator[pa.RecordBatch], *, item: RawObject, names: Sequence[str]) -> int:
+        """Judge and keep the rows of a Parquet file, whose columns are called ``names``; returns how many there are."""
+        rows = 0
+        statement = ""
+        for batch in batches:
+            readable = self._readable(batch, item=item, names=names)
+            with self._registered([readable]):
+                statement = statement or self._parquet_statement(file, names)
+                self._connection.execute(statement)
+            rows += batch.num_rows
+        return rows
+
+    def _add_text(self, file: int, batches: Sequence[Batch]) -> int:
+        cells = [sql.RawCells(cell_name(place)) for place in range(len(self._source.columns))]
+        original = f"rtrim({ORIGINAL}, chr(13) || chr(10))"
+        statement = sql.insert_parsed(self._source, relation=_RAW, file=file, original=original, cells=cells, day=self._day)
+        with self._registered([batch.rows for batch in batches]):
+            return int(self._connection.execute(statement).fetchall()[0][0])
+
+    def _add_typed(self, file: int, batches: Sequence[Batch]) -> int:
+        with self._registered([batch.rows for batch in batches]):
+            kinds = self._sql_types()
+            cells = [sql.RawCells(name, kinds[name]) for name in map(cell_name, range(len(self._source.columns)))]
+            clean = sql.insert_clean(self._source, relation=_RAW, file=file, cells=cells, day=self._day)
+            inserted = int(self._connection.execute(clean).fetchall()[0][0])
+            if inserted == sum(batch.rows.num_rows for batch in batches):
+                return inserted
+            unclean = sql.select_unclean(self._source, relation=_RAW, cells=cells, day=self._day)
+            left = np.sort(self._connection.execute(unclean).fetchnumpy()[ROW])
+        return inserted + self._add_text(file, [text for batch in batches if (text := _as_text(batch, left))])
+
+    def _parquet_statement(self, file: int, names: Sequence[str]) -> str:
+        kinds = self._sql_types()
+        places = [column_name(names.index(column.name)) for column in self._source.columns]
+        cells = [sql.RawCells(place, kinds[place]) for place in places]
+        # An object made of pairs: a struct's field names would have to differ in more than case.
+        pairs = ", ".join(f"{text_literal(name)}, {column_name(place)}" for place, name in enumerate(names) if column_name(place) in kinds)
+        original = f"CAST(json_object({pairs}) AS VARCHAR)"
+        relation = f"(SELECT *, CAST(NULL AS VARCHAR) AS {FAULT} FROM {_RAW})"
+        return sql.insert_parsed(self._source, relation=relation, file=file, original=original, cells=cells, day=self._day)
+
+    def _readable(self, batch: pa.RecordBatch, *, item: RawObject, names: Sequence[str]) -> pa.RecordBatch:
+        """The batch in types that DuckDB reads: what it does not becomes text, or is left out where the contract does not name it."""
+        fields, columns = [], []
+        for field, column in zip(batch.schema, batch.columns, strict=True):
+            taken = self._importable(column)
+            if taken is not None:
+                fields.append(pa.field(field.name, taken.type))
+                columns.append(taken)
+                continue
+            name = names[int(field.name[1:])]
+            if any(name == wanted.name for wanted in self._source.columns):
+                raise InvalidDataError(
+                    f"{item.uri}: column {name!r} has type {field.type}, which cannot be read; expected a plain or list type. "
+                    "Nothing of the day was written; have upstream write another type."
+                )
+        return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
+
+    def _importable(self, column: pa.Array) -> pa.Array | None:
+        if self._can_import(column.type):
+            return column
+        try:
+            return column.cast(pa.string())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return None
+
+    def _can_import(self, kind: pa.DataType) -> bool:
+        if kind not in self._importable_types:
+            try:
+                with self._registered([pa.RecordBatch.from_arrays([pa.array([], type=kind)], names=["x"])]):
+                    self._sql_types()
+            except (duckdb.Error, pa.ArrowException):
+                self._importable_types[kind] = False
+            else:
+                self._importable_types[kind] = True
+        return self._importable_types[kind]
+
+    def _sql_types(self) -> dict[str, str]:
+        return {name: kind for name, kind, *_ in self._connection.execute(f"DESCRIBE {_RAW}").fetchall()}
+
+    @contextmanager
+    def _registered(self, batches: Sequence[pa.RecordBatch]) -> Iterator[None]:
+        slices = [batch.slice(at, SLICE_ROWS) for batch in batches for at in range(0, batch.num_rows, SLICE_ROWS)]
+        self._connection.register(_RAW, pa.Table.from_batches(slices, schema=batches[0].schema))
+        try:
+            yield
+        finally:
+            self._connection.unregister(_RAW)
+
+
+def _groups(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
+    """Batches of one kind and shape, as many as make a statement worth its start."""
+    waiting: list[Batch] = []
+    rows = size = 0
+    for batch in batches:
+        if waiting and (
+            rows >= STATEMENT_ROWS
+            or size >= STATEMENT_BYTES
+            or type(batch) is not type(waiting[0])
+            or batch.rows.schema != waiting[0].rows.schema
+        ):
+            yield waiting
+            waiting, rows, size = [], 0, 0
+        waiting.append(batch)
+        rows += batch.rows.num_rows
+        size += batch.rows.nbytes
+    if waiting:
+        yield waiting
+
+
+def _as_text(batch: Batch, numbers: npt.NDArray[Any]) -> TextBatch | None:
+    """Those of a batch's rows whose numbers are given, in order."""
+    if isinstance(batch, TextBatch) or not batch.rows.num_rows:
+        return None
+    first, last = batch.rows[ROW][0].as_py(), batch.rows[ROW][-1].as_py()
+    wanted = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, last, "right")]
+    return batch.as_text(wanted) if len(wanted) else None

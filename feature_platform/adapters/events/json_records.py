@@ -1,0 +1,195 @@
+"""Records of JSON lines: UTF-8, one object a line; keys that nobody asks for are passed over, of a repeated key the last one counts.
+
+Blocks are read by Arrow into the contract's types; what Arrow refuses, and what does not pass every rule, is read line by line by
+:func:`exact_record`, which says what is right: a test holds the two equal. Casting cells does not belong here
+(``core.compute.validation_sql``).
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pyarrow import json as arrow_json
+
+from feature_platform.adapters.events.raw_records import ROW, Batch, Record, TextBatch, TypedBatch, batch_of, cell_name, decoded, is_utf8
+from feature_platform.adapters.events.text_blocks import Block, TextBlocks
+from feature_platform.core.contract.source import SourceColumn
+from feature_platform.core.events.raw import RawObject
+from feature_platform.errors import InvalidDataError
+
+SMALLEST_PART: Final = 64
+"""Lines of a block that Arrow refused are tried again by halves down to this many: one bad line must not make thousands slow."""
+
+DEEPEST: Final = 500
+"""Brackets that a line may open to be read by Arrow, which nests as deep as memory goes; the exact reader does not, and says so."""
+
+_SPACES: Final = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
+_BRACKETS: Final = np.isin(np.arange(256), list(b"[{"))
+_ALIEN_NUMBER: Final = re.compile(rb"-NaN|Inf(?!inity)")
+_DECODE: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).decode
+_ARROW_TYPES: Final = MappingProxyType(
+    {
+        "bool": pa.bool_(),
+        "int32": pa.int64(),
+        "int64": pa.int64(),
+        "float32": pa.float32(),
+        "float64": pa.float64(),
+        "string": pa.string(),
+        "bytes": pa.string(),
+        "date": pa.string(),
+        "timestamp": pa.string(),
+    }
+)
+
+
+class JsonRecords:
+    """The rows of a JSON lines object, each with the cells of the contract's columns.
+
+    Args:
+        blocks: The object's text.
+        item: What messages call it.
+        columns: Whose cells are wanted, in order.
+    """
+
+    def __init__(self, blocks: TextBlocks, *, item: RawObject, columns: Sequence[SourceColumn]) -> None:
+        self._blocks, self._item = blocks, item
+        self._names = [column.name for column in columns]
+        self._schemas = _schemas(columns)
+
+    def batches(self) -> Iterator[Batch]:
+        """Every record once.
+
+        Raises:
+            InvalidDataError: Lines end in bare carriage returns.
+        """
+        for block in self._checked():
+            yield from self._read(block)
+
+    def count(self) -> int:
+        """How many records there are; takes a fraction of the time of :meth:`batches`."""
+        return sum(int((~_is_blank(block)).sum()) for block in self._checked())
+
+    def _checked(self) -> Iterator[Block]:
+        for block in self._blocks:
+            if block.line == 1 and b"}\r{" in block.part(0, 1).body:
+                raise InvalidDataError(
+                    f"{self._item.uri}: its lines end in bare carriage returns; expected \\n or \\r\\n. Nothing of the day was written; "
+                    "have upstream write it again."
+                )
+            yield block
+
+    def _read(self, block: Block) -> Iterator[Batch]:
+        typed = self._typed(block)
+        if typed is not None:
+            yield typed
+        elif block.lines > SMALLEST_PART and self._schemas:
+            yield from self._read(block.part(0, block.lines // 2))
+            yield from self._read(block.part(block.lines // 2, block.lines))
+        else:
+            numbers = block.line + np.flatnonzero(~_is_blank(block))
+            if len(numbers):
+                yield self._exact(block, numbers)
+
+    def _typed(self, block: Block) -> TypedBatch | None:
+        """The block as Arrow reads it, or None where that could differ from what the exact reader says."""
+        if not self._schemas or not _is_one_object_a_line(block):
+            return None
+        for place, schema in enumerate(self._schemas):
+            table = _arrow_table(block, schema)
+            if table is not None and table.num_rows == block.lines:
+                self._schemas.insert(0, self._schemas.pop(place))  # blocks of one file are most often alike
+                return self._batch(block, table)
+        return None
+
+    def _batch(self, block: Block, table: pa.Table) -> TypedBatch:
+        columns = [table.column(place).combine_chunks() for place in range(len(self._names))]
+        names = [ROW, *(cell_name(place) for place in range(len(columns)))]
+        numbers = pa.array(np.arange(block.line, block.line + block.lines))
+        rows = pa.RecordBatch.from_arrays([numbers, *columns], names=names)
+        return TypedBatch(rows, lambda wanted: self._exact(block, wanted))
+
+    def _exact(self, block: Block, numbers: npt.NDArray[Any]) -> TextBatch:
+        """Lines of a block, given by their numbers."""
+        places = numbers - block.line
+        ranges = zip(numbers.tolist(), block.starts[places].tolist(), block.ends[places].tolist(), strict=True)
+        return batch_of(
+            [exact_record(line, block.body[start:end].rstrip(b"\r\n"), self._names) for line, start, end in ranges], width=len(self._names)
+        )
+
+
+def _schemas(columns: Sequence[SourceColumn]) -> list[pa.Schema]:
+    """The shapes that a block may be tried in: moments as text or, where the contract gives their unit, as whole numbers."""
+    if any(column.type not in _ARROW_TYPES for column in columns):
+        return []
+    texts = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in columns])
+    numbers = pa.schema([(column.name, pa.int64() if column.epoch_unit else _ARROW_TYPES[column.type]) for column in columns])
+    return [texts] if texts == numbers else [texts, numbers]
+
+
+def _arrow_table(block: Block, schema: pa.Schema) -> pa.Table | None:
+    try:
+        return arrow_json.read_json(
+            pa.BufferReader(block.body),
+            read_options=arrow_json.ReadOptions(use_threads=False, block_size=len(block.body)),
+            parse_options=arrow_json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+
+
+def exact_record(number: int, line: bytes, names: Sequence[str]) -> Record:
+    """One line: its cells as text, numbers as they are written, or why it has none."""
+    text, fault = decoded(line)
+    if fault is None:
+        try:
+            document = _DECODE(text)
+        except (ValueError, RecursionError) as error:
+            fault = f"not JSON: {error}"
+        else:
+            if isinstance(document, dict):
+                return Record(number, text, [_cell_text(document.get(name)) for name in names])
+            fault = f"found a JSON {type(document).__name__}, expected an object"
+    return Record(number, text, fault=fault)
+
+
+def _cell_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _is_one_object_a_line(block: Block) -> bool:
+    """Whether each line holds one object if Arrow finds as many objects as there are lines.
+
+    Arrow lets objects share a line or spread over several. Where every line begins with ``{`` and ends with ``}``, no object goes on in the
+    next line, since after a closing bracket only a comma or another one could follow.
+    """
+    body, lines = block.body, block.lines
+    is_whole = body.startswith(b"{") and body.count(b"}\n{") + body.count(b"}\r\n{") + 1 == lines and body.rstrip(b"\r\n").endswith(b"}")
+    if not is_whole or not is_utf8(body) or _is_alien(body):
+        return False
+    if body.count(b"[") + body.count(b"{") - lines <= DEEPEST:
+        return True
+    opened = np.add.reduceat(_BRACKETS[np.frombuffer(body, np.uint8)], block.starts, dtype=np.int64)
+    return int(opened.max()) <= DEEPEST
+
+
+def _is_alien(body: bytes) -> bool:
+    """Whether there may be numbers that Arrow takes and JSON's reader in Python does not, in columns that nobody asks for."""
+    return (b"Inf" in body or b"NaN" in body) and _ALIEN_NUMBER.search(body) is not None
+
+
+def _is_blank(block: Block) -> npt.NDArray[np.bool_]:
+    """For each line, whether it holds nothing but white space."""
+    data = np.frombuffer(block.body, np.uint8)
+    blank: npt.NDArray[np.bool_] = _SPACES[data[block.starts]]
+    if blank.any() and bool((block.ends - block.starts)[blank].max() > 1):
+        blank = np.logical_and.reduceat(_SPACES[data], block.starts)
+    return blank
