@@ -16,10 +16,14 @@ are collected and reported together. Error *handling* does not belong here: one 
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 
 class FeaturePlatformError(Exception):
     """Anything this project raises on purpose; ``except FeaturePlatformError`` is the outermost boundary."""
+
+    kind: ClassVar[str] = "error"
+    """Names the class for programs: stable, in metadata and JSON, where class names may change."""
 
 
 class _FaultsError(FeaturePlatformError):
@@ -40,34 +44,52 @@ class _FaultsError(FeaturePlatformError):
 class ConfigurationError(_FaultsError):
     """A setting is missing or wrong; the operator fixes it. Never retried."""
 
+    kind: ClassVar[str] = "configuration"
+
 
 class ContractError(_FaultsError):
     """A contract or its template is wrong; its author fixes it. Never retried."""
+
+    kind: ClassVar[str] = "contract"
 
 
 class InvalidDataError(_FaultsError):
     """The data is wrong and cannot be used. Never retried."""
 
+    kind: ClassVar[str] = "invalid_data"
+
 
 class NotFoundError(FeaturePlatformError):
     """The named object, version or entity does not exist."""
+
+    kind: ClassVar[str] = "not_found"
 
 
 class UnknownNameError(NotFoundError):
     """A name that somebody gave (a feature set, a version, a pin) names nothing; the message lists those there are."""
 
+    kind: ClassVar[str] = "unknown_name"
+
 
 class ConflictError(FeaturePlatformError):
     """A precondition failed: someone else was first. Read again, decide again."""
+
+    kind: ClassVar[str] = "conflict"
 
 
 class StorageError(FeaturePlatformError):
     """A store did not do what was asked, after the client's own retries. Retry later with backoff."""
 
+    kind: ClassVar[str] = "storage"
+
 
 class FullDiskError(StorageError):
     """This machine's own disk is full. No store was asked, so nothing about a write is unknown."""
 
+    kind: ClassVar[str] = "full_disk"
+
 
 class UnknownOutcomeError(StorageError):
     """A write was sent, its answer was lost, and the object could not be read back: it may or may not have happened."""
+
+    kind: ClassVar[str] = "unknown_outcome"

@@ -27,6 +27,6 @@ def as_dagster_failures() -> Iterator[None]:
     except FeaturePlatformError as error:
         raise dg.Failure(
             description=str(error),
-            metadata={"error": type(error).__name__},
+            metadata={"error": type(error).__name__, "kind": error.kind},
             allow_retries=not isinstance(error, NEVER_RETRIED),
         ) from error

@@ -3,7 +3,7 @@
 Judging their rows does not belong here (``adapters.compute.duckdb.validation``).
 """
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -20,12 +20,22 @@ from feature_platform.ports.object_store import ObjectStore
 DEFAULT_LIMITS: Final = ReadLimits()
 
 
+Counted = MutableMapping[tuple[str, str, str], RawObject]
+"""(URI, ETag, hash of the source contract) → the object with its records counted: bytes of one ETag never change."""
+
+
 def discover_raw(
-    store: ObjectStore, raw_uri: str, source: SourceContract, *, partition: str, limits: ReadLimits = DEFAULT_LIMITS
+    store: ObjectStore,
+    raw_uri: str,
+    source: SourceContract,
+    *,
+    partition: str,
+    limits: ReadLimits = DEFAULT_LIMITS,
+    counted: Counted | None = None,
 ) -> RawManifest:
     """The raw objects of one day: which there are, pinned by ETag, and how many records each holds.
 
-    Text files are streamed once to count their records; of Parquet files the footer is read.
+    Text files are streamed once to count their records; of Parquet files the footer is read. What ``counted`` holds is not opened again.
 
     Raises:
         NotFoundError: There is no data object for the day.
@@ -39,7 +49,11 @@ def discover_raw(
     faults: list[str] = []
     for info in found:
         try:
-            objects.append(_counted(store, info, source, limits))
+            key = (info.uri, info.etag, source.schema_hash)
+            item = counted[key] if counted and key in counted else _counted(store, info, source, limits)
+            if counted is not None:
+                counted[key] = item
+            objects.append(item)
         except InvalidDataError as error:
             faults += [error.subject, *error.faults]
     rows = sum(item.rows for item in objects)
@@ -67,6 +81,7 @@ class RawFiles:
 
     def __init__(self, store: ObjectStore, uri: str, *, limits: ReadLimits = DEFAULT_LIMITS) -> None:
         self._store, self._limits = store, limits
+        self._counted: dict[tuple[str, str, str], RawObject] = {}
         self.uri = uri
 
     def listed(self, source: str, partition: str) -> Sequence[ObjectInfo]:
@@ -75,7 +90,7 @@ class RawFiles:
 
     def discover(self, source: SourceContract, partition: str) -> RawManifest:
         """See :meth:`RawEvents.discover`."""
-        return discover_raw(self._store, self.uri, source, partition=partition, limits=self._limits)
+        return discover_raw(self._store, self.uri, source, partition=partition, limits=self._limits, counted=self._counted)
 
 
 def ignored_columns(
