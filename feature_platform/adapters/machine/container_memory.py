@@ -5,14 +5,17 @@ from pathlib import Path
 from typing import Final
 
 OWN_BYTES: Final = 256 << 20
-"""What the process itself, its libraries and the rows in its hands take beside the engine (measured: 230 MiB of a run's step)."""
+"""What the process itself, its libraries and the rows in its hands may take beside the engine (measured: 118 MiB before a first query)."""
 LEAST_BYTES: Final = 64 << 20
 GREATEST_BYTES: Final = 4 << 30
-"""Beyond this spilling hardly costs, and a machine without a limit is shared with others."""
+"""A machine without a limit is shared with others; whoever has it alone sets the engine's memory."""
 
 
 def engine_memory_bytes(root: Path = Path("/")) -> int:
-    """An engine's share of the container's memory: half of what the process leaves, because engines do not count all they hold."""
+    """An engine's share of the container's memory: half of what the process leaves, because engines do not count all they hold.
+
+    Measured with 222 MiB, the share of a container of 700 MiB: 3,000,000 rows built within 433 MiB resident, validated within 593 MiB.
+    """
     return min(max((container_memory_bytes(root) - OWN_BYTES) // 2, LEAST_BYTES), GREATEST_BYTES)
 
 
