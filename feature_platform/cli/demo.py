@@ -157,8 +157,8 @@ def _print_users(terminal: Console, platform: Platform, days: list[date]) -> Non
     published = {row["user_id"]: row for row in platform.feature_sets.load(FEATURE_SET, head.version).to_pylist()}
     served = {row["user_id"]: row for row in platform.registry.read(contract, [{"user_id": user} for user in SHOWN])}
     table = Table(title=f"\nFrom raw events to online values, {head.version}", title_justify="left")
-    for name in ("user", "feature", "counted in the raw files", "features.parquet", "online, by Feast"):
-        table.add_column(name, overflow="fold")
+    for name in ("user", "feature", "counted in the raw files", "published file", "online, by Feast"):
+        table.add_column(name, overflow="fold", no_wrap=name == "feature")
     facts = raw_facts(days)
     for user, story in SHOWN.items():
         for position, feature in enumerate(("f_total_events_7d", "f_avg_session_sec_7d", "f_last_country")):

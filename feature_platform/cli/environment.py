@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from feature_platform.errors import ConfigurationError
+from feature_platform.errors import ConfigurationError, StorageError
 
 START_FILE: Final = "start_date"
 CONTRACTS_FILE: Final = "contracts_dir"
@@ -42,11 +42,12 @@ def prepare_instance(home: Path) -> Path:
     one head"). So they are made here, once, under a lock. The sign that they are whole lies beside them and goes when they go.
 
     Raises:
-        StorageError: Another process prepares it and does not end.
+        StorageError: Another process prepares it and does not end, or the disk is full.
         ConfigurationError: The home cannot be written.
     """
     from feature_platform.adapters.machine.spool import disk_errors
     from feature_platform.local.locks import held
+    from feature_platform.local.private_files import write_private
 
     directory = (home / "dagster").absolute()
     with disk_errors(home):
@@ -54,7 +55,7 @@ def prepare_instance(home: Path) -> Path:
         with held(directory / "instance.lock"):
             settings, whole = directory / "dagster.yaml", directory / "history" / ".whole"
             if not settings.exists():
-                settings.write_text(INSTANCE)
+                write_private(settings, INSTANCE)
             if not whole.exists():
                 _create_databases(directory)
                 whole.touch()
@@ -63,12 +64,19 @@ def prepare_instance(home: Path) -> Path:
 
 def _create_databases(directory: Path) -> None:
     import dagster as dg
+    from sqlalchemy.exc import OperationalError
 
-    with dg.DagsterInstance.from_config(str(directory)) as instance:
-        # Each of the three is opened by its first question.
-        instance.get_runs_count()
-        instance.get_asset_keys()
-        instance.all_instigator_state()
+    try:
+        with dg.DagsterInstance.from_config(str(directory)) as instance:
+            # Each of the three is opened by its first question.
+            instance.get_runs_count()
+            instance.get_asset_keys()
+            instance.all_instigator_state()
+    except OperationalError as error:
+        raise StorageError(
+            f"Dagster's databases below {directory} could not be created ({error.orig}). Free some space or correct the rights, then run "
+            "again; nothing ran there yet."
+        ) from error
 
 
 def has_data(home: Path) -> bool:
@@ -113,12 +121,13 @@ def contracts_dir(home: Path, *, chosen: Path | None) -> Path | None:
 def _kept(file: Path, chosen: str | None) -> str | None:
     """What a file of the home remembers: what is chosen now, or else what was chosen before, if anything was."""
     from feature_platform.adapters.machine.spool import disk_errors
+    from feature_platform.local.private_files import write_private
 
     with disk_errors(file.parent):
         if chosen is None:
             return file.read_text(encoding="utf-8", errors="replace").strip() if file.is_file() else None
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{chosen}\n", encoding="utf-8")
+        write_private(file, f"{chosen}\n")
         return chosen
 
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -13,11 +14,12 @@ import pytest
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.cli.environment import INSTANCE, prepare_instance, start_date
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.layout import as_of
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance
-from feature_platform.errors import FullDiskError
+from feature_platform.errors import FullDiskError, StorageError
 from feature_platform.local.demo_events import SCHEMA
 from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.support.platforms import UPSTREAM, MainJob, PlatformOn, memory_platform, put_events, put_raw
@@ -142,6 +144,23 @@ def test_a_computation_that_cannot_spill_says_that_the_disk_is_full(disk: SmallD
     with pytest.raises(FullDiskError, match=rf"The disk of {disk.path}/tmp is full: .*failed to offload data block"):
         engine.validate(source, raw)
     assert list(platform.workdir.iterdir()) == []
+
+
+def test_a_home_without_room_for_its_memory_or_dagsters_databases_is_not_left_half_made(disk: SmallDisk) -> None:
+    """Not by an empty `dagster.yaml` either, which would be taken for settings."""
+    disk.leave(0)
+    for prepare in (lambda: start_date(disk.path, chosen=date(2026, 1, 10)), lambda: prepare_instance(disk.path)):
+        with pytest.raises(FullDiskError, match=f"The disk of {disk.path} is full"):
+            prepare()
+    assert not (disk.path / "start_date").exists()
+    disk.leave(16_384)
+    with pytest.raises(StorageError, match=r"Dagster's databases below .* could not be created .*disk is full"):
+        prepare_instance(disk.path)
+    disk.empty()
+    home = prepare_instance(disk.path)
+    assert (home / "dagster.yaml").read_text() == INSTANCE
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_runs_count() == 0
 
 
 def test_the_job_fails_with_the_remedy_and_publishes_once_there_is_room(disk: SmallDisk) -> None:

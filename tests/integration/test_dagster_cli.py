@@ -1,11 +1,10 @@
 """The platform under Dagster's own command line, as the README shows it: processes of their own, a real instance, the daemon."""
 
 import os
-import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -59,50 +58,6 @@ def published(platform: Platform) -> set[str]:
 def online(platform: Platform) -> str | None:
     marker = platform.online.marker(project="feature_store_local", view="user_features")
     return marker.target.version if marker and marker.state == "online" else None
-
-
-ONE_ASSET = """
-import dagster as dg
-
-@dg.asset
-def touched() -> int:
-    return 1
-
-defs = dg.Definitions(assets=[touched], executor=dg.in_process_executor)
-"""
-PREPARE = """
-import sys
-from pathlib import Path
-from feature_platform.cli.environment import prepare_instance
-
-prepare_instance(Path(sys.argv[1]))
-"""
-
-
-def at_once(commands: Sequence[Sequence[str | Path]], *, cwd: Path, **environment: str) -> list[str]:
-    """Run commands side by side; what those that failed said."""
-    running = [
-        subprocess.Popen(command, cwd=cwd, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for command in commands
-    ]
-    told = [(process.communicate()[0], process.returncode) for process in running]
-    return [output for output, code in told if code]
-
-
-@pytest.mark.timeout(900)
-def test_eight_first_commands_at_once_leave_the_instance_whole(tmp_path: Path) -> None:
-    """On a home where nothing ran yet, after two that prepare it at once: `up` and `dev`. An asset of its own, for it starts faster."""
-    (tmp_path / "one_asset.py").write_text(ONE_ASSET)
-    assert at_once([[sys.executable, "-c", PREPARE, tmp_path]] * 2, cwd=ROOT) == []
-    home = tmp_path / "dagster"
-    assert sorted(path.name for path in home.rglob("*.db")) == ["index.db", "runs.db", "schedules.db"]
-    materialize = [BIN / "dagster", "asset", "materialize", "--select", "touched", "-f", "one_asset.py"]
-    assert at_once([materialize] * 8, cwd=tmp_path, DAGSTER_HOME=str(home)) == []
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        assert [run.status for run in instance.get_runs()] == [dg.DagsterRunStatus.SUCCESS] * 8
-    for database in home.rglob("*.db"):
-        with closing(sqlite3.connect(database)) as connection:
-            assert len(connection.execute("SELECT version_num FROM alembic_version").fetchall()) == 1
 
 
 def test_one_partition_of_every_asset(environment: dict[str, str], platform: Platform) -> None:
