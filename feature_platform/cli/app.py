@@ -2,7 +2,7 @@
 
 import typer
 
-from feature_platform.cli import contracts, local, online, operations, versions
+from feature_platform.cli import contracts, deployment, local, online, operations, versions
 
 app = typer.Typer(
     name="feature-platform",
@@ -16,3 +16,4 @@ operations.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")
+app.add_typer(deployment.app, name="deployment")

@@ -177,15 +177,16 @@ def registry_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
 
 def _parity_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
     """Every stored byte against the published file."""
-    return _counted(parity(platform, platform.catalog.contract(name), limit=None, is_through_sdk=False), where="online")
+    return parity_findings(parity(platform, platform.catalog.contract(name), limit=None, is_through_sdk=False), where="online")
 
 
 def _read_findings(platform: Platform, name: str) -> list[dict[str, Any]]:
     """The same comparison through Feast's SDK, as a service reads; a sample above its limit."""
-    return _counted(parity(platform, platform.catalog.contract(name)), where="read by Feast")
+    return parity_findings(parity(platform, platform.catalog.contract(name)), where="read by Feast")
 
 
-def _counted(report: ParityReport, *, where: str) -> list[dict[str, Any]]:
+def parity_findings(report: ParityReport, *, where: str) -> list[dict[str, Any]]:
+    """What a comparison with the published file found, counted by kind."""
     counts = {"mismatched": report.mismatched, "missing": report.missing, "extra": report.extra or 0}
     return [
         {"code": code, "file": where, "expected": "0 entities", "found": f"{count} entities"} for code, count in counts.items() if count
