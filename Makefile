@@ -3,7 +3,13 @@
 
 # Pinned, so that the same pyproject.toml gives the same uv.lock everywhere.
 UV_VERSION := 0.13.9
+CHECKOV_VERSION := 3.3.30
 WORKERS ?= 2
+
+# `make image`: any tool that builds a Dockerfile, and what to hand it, e.g. IMAGE_ARGS='--build-arg BASE_IMAGE=… --build-arg INDEX_URL=…'.
+CONTAINER_TOOL ?= $(shell for tool in docker buildah podman; do command -v $$tool >/dev/null && echo $$tool && break; done)
+IMAGE ?= feature-platform:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+IMAGE_ARGS ?=
 
 # The first interpreter that is new enough, old enough, has pip, and really runs (a version manager's shim may not). Asked only when needed.
 PYTHON = $(shell for candidate in python3.13 python3.12 python3.11 python3; do \
@@ -17,11 +23,11 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-online faults clean
+.PHONY: help install demo dev up down test check bench-build bench-online faults image e2e policy values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 install: $(ENVIRONMENT) ## build .venv from uv.lock
 
@@ -58,6 +64,36 @@ faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated sched
 	FAULTS=full $(RUN)/pytest tests/faults/test_simulation.py -n $(WORKERS) --dist load --timeout 0
 	FAULTS=full $(RUN)/pytest tests/faults --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0
 	$(RUN)/python -m tests.faults.figures
+
+policy: $(ENVIRONMENT) ## checkov over every environment of the Helm chart and its run pods
+	$(RUN)/python -m deploy.helm.policy $(UV) tool run --python $(RUN)/python --from "checkov==$(CHECKOV_VERSION)" checkov
+
+values-readme: $(ENVIRONMENT) ## write the Helm chart's README from the comments of its values.yaml
+	$(RUN)/python deploy/helm/values_readme.py
+
+image: ## build the container image, by $CONTAINER_TOOL (docker, buildah or podman)
+	@test -n "$(CONTAINER_TOOL)" || { echo "Expected docker, buildah or podman; found none. Install one, or name one: make image CONTAINER_TOOL=…" >&2; exit 1; }
+	BUILDAH_LAYERS=true $(CONTAINER_TOOL) build $(IMAGE_ARGS) --build-arg REVISION="$$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
+		--tag $(IMAGE) --file deploy/docker/Dockerfile .
+
+# Archives for clusters that cannot pull. Docker and podman save by one command, buildah pushes to an archive.
+E2E_SERVERS := postgres valkey seaweedfs
+e2e-images: image ## the platform's image and the servers of the end-to-end test, as archives in build/images
+	@mkdir -p build/images
+	for server in $(E2E_SERVERS); do \
+		BUILDAH_LAYERS=true $(CONTAINER_TOOL) build $(IMAGE_ARGS) --target $$server --tag feature-platform-e2e-$$server:1 \
+			--file deploy/e2e/images/Dockerfile . || exit 1; \
+	done
+	for image in $(IMAGE) $(E2E_SERVERS:%=feature-platform-e2e-%:1); do \
+		archive=build/images/$$(echo $$image | tr ':/' '__').tar; rm -f $$archive; \
+		case "$(notdir $(CONTAINER_TOOL))" in \
+			buildah) buildah push --quiet localhost/$$image docker-archive:$$archive:$$image ;; \
+			*) $(CONTAINER_TOOL) save --output $$archive $$image ;; \
+		esac || exit 1; \
+	done
+
+e2e: $(ENVIRONMENT) ## the whole platform on the cluster of $KUBECONFIG (docs/deploy.md says what it needs) → build/figures/e2e.json
+	$(RUN)/pytest deploy/e2e -p no:randomly -p no:xdist --exitfirst --timeout 0 -rs
 
 clean: ## remove the environment, caches and figures; keep .feature_platform, which holds local data
 	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from feature_platform.adapters.feast.repository import Environment
     from feature_platform.ports.compute_engine import ComputeEngine
     from feature_platform.ports.feature_registry import FeatureRegistry
+    from feature_platform.ports.feature_server import FeatureServer
     from feature_platform.ports.feature_set_store import FeatureSetStore
     from feature_platform.ports.object_store import ObjectStore
     from feature_platform.ports.online_store import OnlineStore
@@ -151,6 +152,13 @@ def online_store_at(connection_string: str) -> "OnlineStore":
     from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 
     return RedisOnlineStore(connection_string)
+
+
+def feature_server_at(address: str) -> "FeatureServer":
+    """The feature server at a URL."""
+    from feature_platform.adapters.feature_server import HTTPFeatureServer
+
+    return HTTPFeatureServer(address)
 
 
 def s3_at(endpoint_url: str | None = None) -> "ObjectStore":

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, local, online, operations, versions
+from feature_platform.cli import contracts, deployment, local, online, operations, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -35,3 +35,4 @@ operations.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")
+app.add_typer(deployment.app, name="deployment")

@@ -90,7 +90,7 @@ def drifts(platform: Platform, contract: Contract) -> list[Finding]:
     found = [*_latest(platform, name, history), *_contract(contract, history.head_version)]
     if not history.versions:
         return [*found, Finding("not_committed", "versions", "a version", "none", MATERIALIZE)]
-    found += _readable("registry", lambda: platform.registry.findings(contract))
+    found += readable("registry", lambda: platform.registry.findings(contract))
     if history.head is not None:
         found += _online(platform, name, history)[1]
     return found
@@ -117,19 +117,19 @@ def prove(platform: Platform, contract: Contract, *, version: str | None) -> Pro
         looks += [
             ("latest", lambda: verify_latest(store, name).findings),
             ("registry", lambda: platform.registry.findings(contract)),
-            ("online values", lambda: _counted(compare(platform, contract, limit=None, is_through_registry=False), where="online")),
-            ("read by Feast", lambda: _counted(compare(platform, contract), where="read by Feast")),
+            ("online values", lambda: counted(compare(platform, contract, limit=None, is_through_registry=False), where="online")),
+            ("read by Feast", lambda: counted(compare(platform, contract), where="read by Feast")),
         ]
     return Proof(name, proved, tuple(_probed(what, look) for what, look in looks))
 
 
 def _probed(what: str, look: Callable[[], Sequence[Finding]]) -> Probe:
     started = time.monotonic()
-    findings = tuple(_readable(what, look))
+    findings = tuple(readable(what, look))
     return Probe(what, round(time.monotonic() - started, 2), findings)
 
 
-def _readable(what: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
+def readable(what: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
     """What a look finds; that it could not look is a finding too."""
     try:
         return look()
@@ -177,6 +177,7 @@ def _judged(marker: Marker | None, history: History) -> list[Finding]:
     return []
 
 
-def _counted(report: ParityReport, *, where: str) -> list[Finding]:
+def counted(report: ParityReport, *, where: str) -> list[Finding]:
+    """What a comparison with the published file found, counted by kind."""
     counts: dict[Code, int] = {"mismatched": report.mismatched, "missing": report.missing, "extra": report.extra or 0}
     return [Finding(code, where, "0 entities", f"{count} entities", LOAD) for code, count in counts.items() if count]

@@ -1,0 +1,74 @@
+"""``feature-platform deployment …``: what the jobs of a deployment call, before and after its pods change.
+
+They look at every feature set at once, may run any number of times, and are content with an environment in which nothing is published yet.
+Looking at one feature set by hand does not belong here (``status``, ``verify``, ``doctor``), nor what is looked at (``use_cases.deploy``).
+"""
+
+from typing import Annotated
+
+import typer
+
+from feature_platform.cli.output import FINDING, AsJson, command, say, show, show_one
+
+app = typer.Typer(help="What the jobs of a deployment call, for every feature set.", no_args_is_help=True)
+
+
+@app.command()
+@command
+def migrate() -> None:
+    """Bring the tables of Dagster's storage to the form that this image expects; create them where there are none.
+
+    As `dagster instance migrate` does, which also prints the run launcher and so fails in a pod that holds no token of the cluster.
+    """
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        instance.upgrade(say)
+
+
+@app.command()
+@command
+def apply(as_json: AsJson = False) -> None:
+    """Tell Feast's registry about the contracts; a changed one waits for the first version that is built by it.
+
+    Readers of what is online need its description, and the online asset changes both together.
+    """
+    from feature_platform.use_cases.deploy import apply_ready
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    rows = [
+        {
+            "feature_set": name,
+            "schema_hash": platform.catalog.contract(name).schema_hash,
+            "registry": "applied" if is_applied else "waits for its data",
+        }
+        for name, is_applied in apply_ready(platform).items()
+    ]
+    show(rows, as_json=as_json, title=f"Registry of {platform.project}")
+
+
+@app.command()
+@command
+def verify(
+    server: Annotated[str | None, typer.Option("--server", help="URL of a feature server to read from, too.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove everything that is served: files, latest, registry, online values, a server's answers. Exits 1 on a finding."""
+    from feature_platform.core.versions.findings import documents
+    from feature_platform.use_cases.deploy import verify_deployment
+    from feature_platform.wiring import feature_server_at, open_platform
+
+    platform = open_platform()
+    deployed, health = verify_deployment(platform, server=feature_server_at(server) if server else None)
+    rows = [{"feature_set": one.feature_set, "state": one.state, "findings": len(one.findings)} for one in deployed]
+    findings = documents(health) + [
+        {"feature_set": one.feature_set, **document} for one in deployed for document in documents(one.findings)
+    ]
+    if as_json:
+        show_one({"feature_sets": rows, "findings": findings}, as_json=True)
+    else:
+        show(rows, as_json=False, title=f"Environment {platform.settings.env}")
+        show(findings, as_json=False, title="Findings", empty="Proved: what is served is what was published.")
+    if findings:
+        raise typer.Exit(FINDING)

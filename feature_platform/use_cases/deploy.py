@@ -1,0 +1,122 @@
+"""What a deployment does around its pods: tell the registry about contracts, and prove everything that is served.
+
+Both may run any number of times, and are content with an environment in which nothing is published yet. Looking at one feature set by hand
+does not belong here (``use_cases.inspect``).
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow.parquet as pq
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.online.load import OnlineLoad
+from feature_platform.core.versions.findings import LOAD, Finding
+from feature_platform.core.versions.log import History
+from feature_platform.ports.feature_server import FeatureServer
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.inspect import counted, online_marker, prove, readable
+from feature_platform.use_cases.serve import PARITY_ROWS, published_head
+
+READ_ENTITIES: Final = 20
+_AS_JSON_SAYS_IT: Final = frozenset({"int32", "int64", "bool", "string"})
+"""Types whose JSON form is the value itself, whoever writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """One feature set of a deployment: what it is in, and what is wrong with it."""
+
+    feature_set: str
+    state: str
+    findings: tuple[Finding, ...]
+
+
+def apply_ready(platform: Platform) -> dict[str, bool]:
+    """Tell the registry about every contract that may be described now; feature set → whether it was applied.
+
+    A changed contract waits for the first version that is built by it: readers of what is online need its description, and the online
+    asset changes both together.
+    """
+    ready = {name: _may_be_applied(platform, contract) for name, contract in sorted(platform.catalog.contracts.items())}
+    contracts = [platform.catalog.contract(name) for name, is_ready in ready.items() if is_ready]
+    if contracts:
+        platform.registry.apply(contracts)
+    return ready
+
+
+def verify_deployment(platform: Platform, *, server: FeatureServer | None) -> tuple[list[Deployed], list[Finding]]:
+    """Look at every feature set, and at a server's answers where one is given.
+
+    Returns:
+        Each feature set, and the findings of the server itself.
+    """
+    health = [] if server is None else list(readable("server", lambda: _health(server)))
+    return [_verify_one(platform, name, server=server) for name in sorted(platform.catalog.contracts)], health
+
+
+def _may_be_applied(platform: Platform, contract: Contract) -> bool:
+    known = platform.registry.registered(contract.feature_set)
+    return not known or _is_built_by(platform.feature_sets.history(contract.feature_set), contract)
+
+
+def _is_built_by(history: History, contract: Contract) -> bool:
+    """Whether what is latest was built by this contract; true where nothing is latest."""
+    return history.head_version is None or history.head_version.schema_hash == contract.schema_hash
+
+
+def _verify_one(platform: Platform, name: str, *, server: FeatureServer | None) -> Deployed:
+    contract, history = platform.catalog.contract(name), platform.feature_sets.history(name)
+    if history.head is None:
+        # The first run comes after the first deployment; until then both stores must be reachable and the contract be known.
+        found = [*readable("registry", lambda: platform.registry.findings(contract)), *readable("online", lambda: _reached(platform, name))]
+        return Deployed(name, "nothing is published yet", tuple(found))
+    version = history.head.version
+    if _is_built_by(history, contract):
+        state, found = version, list(prove(platform, contract, version=None).findings)
+    else:
+        state = f"{version}; the contract has changed since, and waits for the first build"
+        found = list(prove(platform, contract, version=version).findings)
+        found += readable("online", lambda: _online_findings(platform, name))
+    if server is not None:
+        found += readable("server", lambda: _answer_findings(platform, name, server))
+    return Deployed(name, state, tuple(found))
+
+
+def _health(server: FeatureServer) -> list[Finding]:
+    server.health()
+    return []
+
+
+def _reached(platform: Platform, name: str) -> list[Finding]:
+    online_marker(platform, name)
+    return []
+
+
+def _online_findings(platform: Platform, name: str) -> list[Finding]:
+    """The stored bytes of a sample against the head's file, by the contract that the head was built by."""
+    with published_head(platform.feature_sets, name, project=platform.project) as head:
+        report = platform.online.parity(head.load, limit=PARITY_ROWS, now_us=time.time_ns() // 1000)
+    return counted(report, where="online")
+
+
+def _answer_findings(platform: Platform, name: str, server: FeatureServer) -> list[Finding]:
+    """What the server answers for the first entities of the head's file, against what Feast's SDK reads."""
+    with published_head(platform.feature_sets, name, project=platform.project) as head:
+        keys = _first_keys(head.load)
+    contract = head.load.contract
+    columns = [column.name for column in contract.feature_columns if column.type in _AS_JSON_SAYS_IT]
+    if not keys or not columns:
+        return []
+    served = server.read(contract, keys, columns)
+    expected = platform.registry.read(contract, keys)
+    wrong = sum(served[column][place] != row[column] for place, row in enumerate(expected) for column in columns)
+    return [Finding("mismatched", server.address, "what Feast's SDK reads", f"{wrong} other values", LOAD)] if wrong else []
+
+
+def _first_keys(load: OnlineLoad) -> list[dict[str, object]]:
+    with load.source() as file, pq.ParquetFile(file) as parquet:
+        first = next(parquet.iter_batches(READ_ENTITIES, columns=list(load.contract.primary_keys)), None)
+    rows: list[dict[str, object]] = [] if first is None else first.to_pylist()
+    return rows

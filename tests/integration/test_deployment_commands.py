@@ -1,0 +1,146 @@
+"""What a deployment's jobs call: content before anything is published, proving afterwards, patient with a contract that changed."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import redis
+from typer.testing import CliRunner
+
+from feature_platform.cli.app import app
+from feature_platform.core.layout import as_of, registry_uri, version_id
+from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.settings import load_settings, variable
+from feature_platform.wiring import open_platform
+from tests.support.feast_command import serve_feast
+from tests.support.platforms import MainJob, put_events
+
+# Importing Feast raises DeprecationWarnings of its own.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+
+DAY = (datetime.now(UTC).date() - timedelta(days=1)).isoformat()
+VERSION = version_id(as_of(DAY))
+
+
+def answered(*arguments: str, code: int = 0) -> Any:
+    """What a command answers in JSON."""
+    result = CliRunner().invoke(app, ["deployment", *arguments, "--json"])
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)
+
+
+def features_in_registry() -> list[str]:
+    platform = open_platform()
+    view = platform.feast_store.registry.get_feature_view("user_features", platform.settings.feast_project, allow_cache=False)
+    return [field.name for field in view.features]
+
+
+@dataclass(frozen=True)
+class Life:
+    """What the commands answered in one environment, from its first deployment on, and which features the registry then had."""
+
+    first_verify: Any
+    applied: Any
+    applied_again: Any
+    verified_empty: Any
+    served: Any
+    without_server: Any
+    changed: Any
+    features_before: list[str]
+    features_changed: list[str]
+    verified_changed: Any
+    registry_lost: Any
+    features_after: list[str]
+    tampered: Any
+
+
+@pytest.fixture(scope="module")
+def life(module_env: dict[str, str], module_instance: dg.DagsterInstance, tmp_path_factory: pytest.TempPathFactory) -> Life:
+    """Deployed without data, then with a day of features, then with a changed contract, then damaged."""
+    job = MainJob(open_platform(load_settings({**module_env, variable("start_date"): DAY})), instance=module_instance)
+    put_events(job.platform, DAY, country="Łódź")
+    found: dict[str, Any] = {"first_verify": answered("verify", code=1), "applied": answered("apply"), "applied_again": answered("apply")}
+    found["verified_empty"] = answered("verify")
+    run = job.run(DAY)
+    assert run.success, run.failure
+    with serve_feast(dict(os.environ), tmp_path_factory.mktemp("feast") / "log") as url:
+        found["served"] = answered("verify", "--server", url)
+    found["without_server"] = answered("verify", "--server", "http://127.0.0.1:1", code=1)
+    found["features_before"] = features_in_registry()
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(variable("contracts_dir"), str(changed_contract(tmp_path_factory.mktemp("changed"))))
+        found["changed"], found["features_changed"] = answered("apply"), features_in_registry()
+        found["verified_changed"] = answered("verify")
+        job.platform.objects.delete(registry_uri(job.platform.settings.registry_uri, "local"))
+        found["registry_lost"], found["features_after"] = answered("apply"), features_in_registry()
+    job.platform.objects.delete(registry_uri(job.platform.settings.registry_uri, "local"))
+    answered("apply")
+    tamper(module_env[variable("redis")])
+    return Life(**found, tampered=answered("verify", code=1))
+
+
+def changed_contract(directory: Path) -> Path:
+    """The shipped contracts with one feature more."""
+    shutil.copytree(SHIPPED_CONTRACTS, directory, dirs_exist_ok=True)
+    file = directory / "user_features.schema.json"
+    document = json.loads(file.read_text(encoding="utf-8"))
+    column = next(column for column in document["columns"] if column["name"] == "f_total_events_7d")
+    document["columns"].append({**column, "name": "f_again"})
+    file.write_text(json.dumps(document), encoding="utf-8")
+    return directory
+
+
+def tamper(connection_string: str) -> None:
+    """Write another value over one feature of one entity."""
+    host, _, port = connection_string.split(",", maxsplit=1)[0].rpartition(":")
+    with redis.Redis(host=host, port=int(port)) as client:
+        key = next(name for name in client.scan_iter() if not name.startswith(b"feature_platform:"))
+        field = next(name for name in client.hkeys(key) if not name.startswith(b"_ts"))
+        client.hset(key, field, b"\x18\x07")
+
+
+def test_a_first_verification_finds_the_contract_missing(life: Life) -> None:
+    assert [row["state"] for row in life.first_verify["feature_sets"]] == ["nothing is published yet"]
+    assert [finding["code"] for finding in life.first_verify["findings"]] == ["not_applied"]
+
+
+def test_applying_is_safe_to_repeat(life: Life) -> None:
+    assert [(row["feature_set"], row["registry"]) for row in life.applied] == [("user_features", "applied")]
+    assert life.applied_again == life.applied
+
+
+def test_an_environment_without_data_is_well(life: Life) -> None:
+    assert life.verified_empty["findings"] == []
+
+
+def test_served_data_is_proved_with_the_answers_of_a_server(life: Life) -> None:
+    assert life.served == {"feature_sets": [{"feature_set": "user_features", "state": VERSION, "findings": 0}], "findings": []}
+
+
+def test_a_server_that_does_not_answer_is_a_finding(life: Life) -> None:
+    assert [(finding["file"], finding["code"]) for finding in life.without_server["findings"]] == [("server", "StorageError")] * 2
+
+
+def test_a_changed_contract_waits_for_its_data(life: Life) -> None:
+    assert [row["registry"] for row in life.changed] == ["waits for its data"]
+    assert life.features_changed == life.features_before
+
+
+def test_what_is_online_is_proved_by_the_contract_that_built_it(life: Life) -> None:
+    assert life.verified_changed["findings"] == []
+    assert life.verified_changed["feature_sets"][0]["state"] == f"{VERSION}; the contract has changed since, and waits for the first build"
+
+
+def test_a_lost_registry_gets_the_new_contract_at_once(life: Life) -> None:
+    assert [row["registry"] for row in life.registry_lost] == ["applied"]
+    assert life.features_after == [*life.features_before, "f_again"]
+
+
+def test_a_value_that_was_changed_behind_our_back_is_found(life: Life) -> None:
+    assert {finding["code"] for finding in life.tampered["findings"]} == {"mismatched"}
