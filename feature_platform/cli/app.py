@@ -2,7 +2,7 @@
 
 import typer
 
-from feature_platform.cli import contracts, local, online, operations, versions
+from feature_platform.cli import contracts, local, online, operations, prove, serve, versions
 
 app = typer.Typer(
     name="feature-platform",
@@ -13,6 +13,8 @@ app = typer.Typer(
 )
 local.register(app)
 operations.register(app)
+app.command()(serve.serve)
+app.command()(prove.prove)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")
