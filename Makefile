@@ -23,7 +23,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-online faults image e2e policy values-readme clean
+.PHONY: help install demo dev up down test check bench-build bench-online bench-serve faults image e2e policy values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -58,6 +58,9 @@ bench-build: $(ENVIRONMENT) ## time building and writing features against bare t
 
 bench-online: $(ENVIRONMENT) ## time loading and reading online features against stock Feast
 	$(RUN)/python -m tests.benchmarks.bench_online
+
+bench-serve: $(ENVIRONMENT) ## time the feature server against feast serve; needs wrk
+	$(RUN)/python -m tests.benchmarks.bench_serve
 
 faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
 	rm -f build/figures/faults.json

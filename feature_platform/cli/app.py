@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, deployment, local, online, operations, versions
+from feature_platform.cli import contracts, deployment, local, online, operations, prove, serve, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -32,6 +32,8 @@ def main(
 
 local.register(app)
 operations.register(app)
+app.command()(serve.serve)
+app.command()(prove.prove)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")

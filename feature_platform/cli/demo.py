@@ -15,6 +15,7 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
+from feature_platform.cli.demo_serving import print_served
 from feature_platform.cli.environment import has_data, local_environment, start_date
 from feature_platform.cli.output import console
 from feature_platform.core import layout
@@ -66,6 +67,7 @@ def run_demo(home: Path, *, days: int) -> None:
     runs.run(f"Rebuild of {late}", first=late, last=late)
     _print_versions(terminal, platform)
     _print_users(terminal, platform, all_days)
+    print_served(terminal, platform, FEATURE_SET, environment=os.environ, users=list(SHOWN))
     terminal.print(
         "\n[bold]Where to look next[/]\n"
         "  make dev                                        the Dagster UI on this very data\n"
@@ -73,6 +75,7 @@ def run_demo(home: Path, *, days: int) -> None:
         "  feature-platform status\n"
         f"  feature-platform verify {FEATURE_SET}\n"
         f"  feature-platform online get {FEATURE_SET} --key user_id={demo_events.REGULAR}\n"
+        "  feature-platform serve                          the feature server, on port 6566\n"
         "  feature-platform down                           stops S3 and Redis, keeps their data"
     )
 

@@ -22,11 +22,13 @@ from redis import Redis
 
 from feature_platform.adapters.feast.clock import reading_time_s
 from feature_platform.adapters.feast.repository import ONLINE_STORE
+from feature_platform.adapters.online_store.redis_connection import SENTINEL_OPTION
 from feature_platform.core.online.decoding import project_of_key
 from feature_platform.core.online.layout import feature_key, timestamp_key
 from feature_platform.core.online.marker import marker_key
+from feature_platform.core.online.reads import UnplannedRequestError
 from feature_platform.feast_plugins.raw_response import RawOnlineResponse, ViewRows, view_rows
-from feature_platform.feast_plugins.read_plan import ReadPlan, UnplannedRequestError, read_plan
+from feature_platform.feast_plugins.read_plan import ReadPlan, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch
 
 TIMEOUTS: Final = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "retry": "null"}
@@ -186,11 +188,15 @@ def _count(views: list[ViewRows], *, read_s: float) -> None:
 
 
 def _bounded(online_store_config: Any) -> Any:
-    string = online_store_config.connection_string
-    given = {option.partition("=")[0] for option in string.split(",")}
-    simple = online_store_config.redis_type == RedisType.redis
-    added = [f"{name}={value}" for name, value in TIMEOUTS.items() if name not in given and (simple or name != "retry")]
-    return online_store_config.model_copy(update={"connection_string": ",".join([string, *added])})
+    """The configuration with bounds on waiting, and with Sentinel where the connection string names a primary of one."""
+    options = online_store_config.connection_string.split(",")
+    master = next((value for name, _, value in (option.partition("=") for option in options) if name == SENTINEL_OPTION), "")
+    kind = RedisType.redis_sentinel if master else online_store_config.redis_type
+    kept = [option for option in options if not option.startswith(f"{SENTINEL_OPTION}=")]
+    given = {option.partition("=")[0] for option in kept}
+    added = [f"{name}={value}" for name, value in TIMEOUTS.items() if name not in given and (kind == RedisType.redis or name != "retry")]
+    update = {"connection_string": ",".join([*kept, *added]), "redis_type": kind}
+    return online_store_config.model_copy(update={**update, SENTINEL_OPTION: master} if master else update)
 
 
 def _plans(context: Any, features: Any, config: Any, *, full_feature_names: bool) -> tuple[ReadPlan, ...] | None:

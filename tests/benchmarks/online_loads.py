@@ -29,9 +29,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
-from feature_platform.core.online.commands import command, upserts
+from feature_platform.core.online.commands import upserts
 from feature_platform.core.online.layout import view_layout
 from feature_platform.core.online.load import OnlineLoad
+from feature_platform.core.online.resp import command
 from tests.support.online import AS_OF_US, PROJECT, contract_of
 from tests.support.stock_feast import materializing_store
 from tests.support.valkey_server import ValkeyServer, valkey_server

@@ -337,7 +337,7 @@ class TestS3ObjectStoreOnSeaweedFS(ObjectStoreContract):
 
 FORK = """
 import os, sys
-from feature_platform.adapters.s3 import S3ObjectStore
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
 store = S3ObjectStore()
 store.get(sys.argv[1])
 child = os.fork()

@@ -87,6 +87,8 @@ def test_the_demo_goes_from_raw_events_to_online_values(home: Path) -> None:
     assert len(counts) == 4
     assert all(counted == in_file == online for counted, in_file, online in counts)
     assert counts[3] == ["3", "3", "3"]
+    assert "feature-version: user_features;state=online;version=v_" in told.stdout
+    assert "4 of 4 answered rows proven against the published file" in told.stdout
 
     up = subprocess.run([COMMAND, "up", "--home", home, "--json"], capture_output=True, text=True, check=True)
     environment = {**os.environ, **json.loads(up.stdout)}

@@ -18,13 +18,19 @@ AS_OF_US = 1_768_435_200_000_000  # 2026-01-15T00:00:00Z
 
 
 def contract_of(
-    columns: Mapping[str, str], *, keys: tuple[str, ...] = ("user_id",), name: str = "user_features", ttl: str = "7d", **checks: Any
+    columns: Mapping[str, str],
+    *,
+    keys: tuple[str, ...] = ("user_id",),
+    name: str = "user_features",
+    ttl: str = "7d",
+    entity: str = "user",
+    **checks: Any,
 ) -> Contract:
     """A contract with these columns (name → contract type); the event timestamp is added."""
     document = {
         "feature_set": name,
         "version": "v1",
-        "entity": "user",
+        "entity": entity,
         "primary_keys": list(keys),
         "ttl": ttl,
         "columns": [{"name": column, "type": kind} for column, kind in {**columns, "event_timestamp": "timestamp"}.items()],

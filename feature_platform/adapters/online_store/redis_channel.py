@@ -20,7 +20,8 @@ import pyarrow as pa
 from redis.connection import AbstractConnection
 
 from feature_platform.adapters.online_store.redis_connection import RedisNode, RedisTopology, redis_errors, server_error
-from feature_platform.core.online.commands import Frames, Framing, bulk, command
+from feature_platform.core.online.commands import Frames, Framing
+from feature_platform.core.online.resp import bulk, command
 from feature_platform.errors import ConflictError, FeaturePlatformError, StorageError
 
 CHUNK_ROWS: Final = 250

@@ -9,11 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
 import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -27,8 +24,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from feature_platform.core.online.keys import SLOTS, key_slot, key_slots
+from feature_platform.core.online.slots import SLOTS, key_slot
 from feature_platform.errors import ConfigurationError, FeaturePlatformError, StorageError
+
+if TYPE_CHECKING:
+    import numpy as np  # readers do without NumPy and Arrow
+    import numpy.typing as npt
+    import pyarrow as pa
 
 _BOUNDS: Final = MappingProxyType({"socket_connect_timeout": 0.5, "socket_timeout": 1.0})
 """Seconds a server may take to accept, and to answer, at least: a black-holed one fails in 1.5 s.
@@ -36,6 +38,7 @@ _BOUNDS: Final = MappingProxyType({"socket_connect_timeout": 0.5, "socket_timeou
 Connection strings are written for readers, who wait 0.2 s; a load that gives up on every pause of a busy server would never end.
 """
 
+SENTINEL_OPTION: Final = "sentinel_master"
 _CLUSTER_ONLY: Final = frozenset({"skip_full_coverage_check"})
 # Retries are the caller's; bytes must stay bytes, in RESP2, whose replies `redis_channel` counts.
 _OURS: Final = frozenset({"retry", "retry_on_timeout", "retry_on_error", "decode_responses", "protocol"})
@@ -43,10 +46,14 @@ _OURS: Final = frozenset({"retry", "retry_on_timeout", "retry_on_error", "decode
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """Where to connect, and redis-py's own options. The first node is asked for the others where it belongs to a cluster."""
+    """Where to connect, and redis-py's own options. The first node is asked for the others where it belongs to a cluster.
+
+    With a ``sentinel_master`` the nodes are Sentinels, which are asked where the primary of that name is.
+    """
 
     nodes: tuple[tuple[str, int], ...]
     options: MappingProxyType[str, Any]
+    sentinel_master: str = ""
 
     def __repr__(self) -> str:
         """The nodes alone: the options may hold a password."""
@@ -73,15 +80,21 @@ class RedisTopology:
         """The node that holds one key."""
         return self.nodes[0] if not self.clustered else self.nodes[int(self._owners()[key_slot(key)])]
 
-    def places(self, keys: pa.Array) -> npt.NDArray[np.int64]:
+    def places(self, keys: "pa.Array") -> "npt.NDArray[np.int64]":
         """The index of the node that holds each key."""
+        import numpy as np
+
+        from feature_platform.core.online.keys import key_slots
+
         return self._owners()[key_slots(keys)] if self.clustered else np.zeros(len(keys), np.int64)
 
     def close(self) -> None:
         for node in self.nodes:
             node.client.close()
 
-    def _owners(self) -> npt.NDArray[np.int64]:
+    def _owners(self) -> "npt.NDArray[np.int64]":
+        import numpy as np
+
         owners = np.zeros(SLOTS, np.int64)
         for index, node in enumerate(self.nodes):
             for first, last in node.slots:
@@ -108,9 +121,10 @@ def parse_address(connection_string: str) -> RedisAddress:
     for name in ("username", "password"):
         if options.get(name) is not None:
             options[name] = str(options[name])
+    master = str(options.pop(SENTINEL_OPTION, ""))
     given = {name: value for name, value in options.items() if name not in _CLUSTER_ONLY | _OURS}
     bounds = {name: max(least, given.get(name) or least) for name, least in _BOUNDS.items()}
-    return RedisAddress(tuple((node[1], int(node[2])) for node in nodes if node), MappingProxyType({**given, **bounds}))
+    return RedisAddress(tuple((node[1], int(node[2])) for node in nodes if node), MappingProxyType({**given, **bounds}), master)
 
 
 def connect(address: RedisAddress) -> RedisTopology:
@@ -121,7 +135,7 @@ def connect(address: RedisAddress) -> RedisTopology:
         StorageError: No server answers in time.
     """
     # The server is asked, whatever the string says: without Feast's option for a cluster the first MOVED would end a load.
-    host, port = address.nodes[0]
+    host, port = _primary(address) if address.sentinel_master else address.nodes[0]
     client = _client(host, port, address)
     with redis_errors(repr(address)):
         facts = client.info("cluster")
@@ -130,6 +144,18 @@ def connect(address: RedisAddress) -> RedisTopology:
         ranges = client.cluster("SLOTS")
         client.close()
     return RedisTopology(tuple(_cluster_nodes(ranges, host, address)), clustered=True)
+
+
+def _primary(address: RedisAddress) -> tuple[str, int]:
+    """Where the Sentinels say that the primary is, once it says so itself."""
+    from redis.sentinel import MasterNotFoundError, Sentinel
+
+    sentinel = Sentinel(address.nodes, sentinel_kwargs=dict(_BOUNDS))  # type: ignore[no-untyped-call]
+    try:
+        host, port = sentinel.discover_master(address.sentinel_master)  # type: ignore[no-untyped-call]
+    except MasterNotFoundError as error:
+        raise StorageError(f"No Sentinel of {address!r} knows a primary {address.sentinel_master!r} that answers: {error}") from error
+    return str(host), int(port)
 
 
 @contextmanager

@@ -18,9 +18,9 @@ from redis.exceptions import WatchError
 
 from feature_platform.adapters.online_store.redis_channel import Fence
 from feature_platform.adapters.online_store.redis_connection import RedisNode, RedisTopology, redis_errors
-from feature_platform.core.online.keys import key_slot
 from feature_platform.core.online.layout import ViewLayout
 from feature_platform.core.online.marker import Marker, decode_marker, encode_marker, fence_key, lease_key, marker_key
+from feature_platform.core.online.slots import key_slot
 from feature_platform.errors import ConflictError, FeaturePlatformError
 
 LEASE_S: Final = 15.0

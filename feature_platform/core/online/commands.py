@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from feature_platform.core.online.encoding import Lengths, encode_keys, encode_timestamps, value_pieces
 from feature_platform.core.online.layout import ViewLayout
+from feature_platform.core.online.resp import bulk
 
 Framing = Literal["command", "argument"]
 
@@ -35,24 +36,6 @@ class Frames:
     keys: pa.Array
     commands: int
     arguments: int
-
-
-def bulk(data: bytes) -> bytes:
-    """One bulk string.
-
-    >>> bulk(b"GET")
-    b'$3\\r\\nGET\\r\\n'
-    """
-    return b"$%d\r\n%s\r\n" % (len(data), data)
-
-
-def command(*arguments: bytes) -> bytes:
-    """One command.
-
-    >>> command(b"PING")
-    b'*1\\r\\n$4\\r\\nPING\\r\\n'
-    """
-    return b"*%d\r\n" % len(arguments) + b"".join(map(bulk, arguments))
 
 
 def upserts(

@@ -14,9 +14,7 @@ import pyarrow.compute as pc
 
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.layout import ViewLayout
-
-SLOTS: Final = 16_384
-"""Hash slots of a Redis Cluster."""
+from feature_platform.core.online.slots import SLOTS, hash_tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +75,11 @@ def key_slots(keys: pa.Array) -> npt.NDArray[np.uint16]:
     return crc & np.uint16(SLOTS - 1)
 
 
-def key_slot(key: bytes) -> int:
-    """The cluster slot of one key.
-
-    >>> key_slot(b"123456789"), key_slot(b"{user1000}.following") == key_slot(b"user1000")
-    (12739, True)
-    """
-    return int(key_slots(pa.array([key], pa.binary()))[0])
-
-
 def _with_tags_cut(keys: pa.Array) -> pa.Array:
     braced = pc.match_substring(keys, b"{")
     if not pc.any(braced).as_py():
         return keys
-    return pa.array([_hash_tag(key) if has else key for key, has in zip(keys.to_pylist(), braced.to_pylist(), strict=True)], pa.binary())
-
-
-def _hash_tag(key: bytes) -> bytes:
-    start = key.find(b"{")
-    end = key.find(b"}", start + 1)
-    return key[start + 1 : end] if start >= 0 and end > start + 1 else key
+    return pa.array([hash_tag(key) if has else key for key, has in zip(keys.to_pylist(), braced.to_pylist(), strict=True)], pa.binary())
 
 
 def _crc16_table() -> npt.NDArray[np.uint16]:

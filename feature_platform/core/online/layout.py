@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import mmh3
 
-from feature_platform.core.contract import types
-from feature_platform.core.contract.feature_set import Contract
 from feature_platform.errors import ConfigurationError, ContractError
+
+if TYPE_CHECKING:
+    from feature_platform.core.contract.feature_set import Contract  # which loads Arrow; a server that only reads does without
 
 # Not read from Feast: importing it takes seconds, and a layout that changed has to be looked at, not followed.
 KNOWN_FEAST: Final = "0.67"
@@ -118,7 +119,7 @@ def key_type_number(kind: str) -> int:
     return _KEY_NUMBERS[kind]
 
 
-def view_layout(contract: Contract, *, project: str) -> ViewLayout:
+def view_layout(contract: "Contract", *, project: str) -> ViewLayout:
     """The layout of a contract's feature view.
 
     Raises:
@@ -147,6 +148,8 @@ def refuse_unknown_feast(version: str) -> None:
 
 
 def _type_faults(keys: Iterable[tuple[str, str]], features: Iterable[tuple[str, str]]) -> Iterable[str]:
+    from feature_platform.core.contract import types
+
     for name, kind in keys:
         if kind not in _KEY_NUMBERS:
             yield f"primary key {name!r}: found type {kind!r}, expected one of {', '.join(types.KEY_TYPES)}"

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from feature_platform.core.contract import types
 from feature_platform.core.online.encoding import encode_timestamps, encode_values
-from feature_platform.core.online.keys import SLOTS, key_slots
+from feature_platform.core.online.keys import key_slots
 from feature_platform.core.online.layout import ViewLayout
+from feature_platform.core.online.slots import SLOTS
 
 Mask = npt.NDArray[np.bool_]
 

@@ -1,0 +1,28 @@
+"""A server with its workers, in this process and its children, until it is told to end. Options and their words belong to ``serve``."""
+
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from feature_platform.server.assembly import server_app
+from feature_platform.server.options import ServeOptions
+from feature_platform.server.supervisor import supervise
+from feature_platform.server.worker import run_worker
+from feature_platform.settings import load_settings
+
+
+def run_server(options: ServeOptions) -> None:
+    """Serve the environment's features.
+
+    Raises:
+        ConfigurationError: A setting or an option is wrong, or the address cannot be listened on.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("uvicorn.error", "botocore"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    settings = load_settings()
+    with tempfile.TemporaryDirectory(prefix="feature-server-") as directory:
+        options = replace(options, metrics_dir=Path(directory))
+        server_app(settings, options)  # what is wrong is said here, once
+        supervise(options, lambda listener, heartbeat: run_worker(server_app(settings, options), options, listener, heartbeat))

@@ -1,0 +1,62 @@
+"""One JSON line for each request, written in batches so that no request waits for a terminal or a pipe."""
+
+import asyncio
+import logging
+import sys
+import time
+from typing import Any, Final
+
+import msgspec
+
+FLUSH_S: Final = 0.5
+KEPT: Final = 20_000
+"""Lines that wait to be written; more are dropped, and counted in the next line that is written."""
+
+_log = logging.getLogger(__name__)
+
+
+class AccessLog:
+    """The access log of one worker, on standard output."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._dropped = 0
+
+    def add(self, scope: dict[str, Any], *, status: int, size: int, took_s: float, caller: str) -> None:
+        """Remember one request; neither its body nor any header but its id."""
+        if len(self._lines) >= KEPT:
+            self._dropped += 1
+            return
+        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        client = scope.get("client")
+        line = {
+            "at": round(time.time(), 3),
+            "method": scope["method"],
+            "path": scope["path"],
+            "status": status,
+            "ms": round(took_s * 1000, 3),
+            "bytes": size,
+            "client": client[0] if client else "",
+            "caller": caller,
+            "request_id": request_id.decode("latin-1")[:128],
+        }
+        self._lines.append(msgspec.json.encode(line))
+
+    async def keep_writing(self) -> None:
+        """Write what was added, again and again, until cancelled; then what is left."""
+        try:
+            while True:
+                await asyncio.sleep(FLUSH_S)
+                await asyncio.to_thread(self.write)
+        finally:
+            self.write()
+
+    def write(self) -> None:
+        """Write what was added."""
+        lines, self._lines = self._lines, []
+        if self._dropped:
+            lines.append(msgspec.json.encode({"at": round(time.time(), 3), "dropped_lines": self._dropped}))
+            self._dropped = 0
+        if lines:
+            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+            sys.stdout.buffer.flush()

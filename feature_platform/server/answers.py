@@ -1,0 +1,109 @@
+"""Replies of the online store → the bytes of an answer, in the form of Feast's HTTP server.
+
+Pure. Which version the values are of does not belong here (``proof``), nor reading them.
+
+Only values differ from one answer to the next: statuses and timestamps of a whole version are one text, so they are kept as bytes, and
+values are encoded column by column.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from feature_platform.server.plans import RequestPlan, ViewPlan
+from feature_platform.server.values import Raw, timestamp_of, timestamp_text
+
+Reply = Sequence[Raw]
+"""One entity's row: the bytes of its features in the plan's order, then of its event timestamp."""
+
+Row = tuple[Any, ...]
+"""The same row decoded: values, then the bytes of the event timestamp."""
+
+_encode: Final = msgspec.json.Encoder().encode
+_EPOCH: Final = b""
+"""What an entity that is not online has for an event timestamp: Feast's Redis store serves it as present nulls of 1970, and so do we."""
+
+
+class ViewColumns(NamedTuple):
+    """One view's part of an answer: values by column, stored event timestamps, and what follows the values in each column's JSON.
+
+    ``late`` says of each row whether it is past its ttl, None where none is.
+    """
+
+    plan: ViewPlan
+    columns: list[list[Any]]
+    stamps: Sequence[Raw]
+    tail: bytes
+    late: list[bool] | None
+
+
+def view_columns(plan: ViewPlan, replies: Sequence[Reply], *, now_s: float) -> ViewColumns:
+    """Decode one view's replies; rows past their ttl at ``now_s`` (Unix time) become nulls.
+
+    Raises:
+        UnplannedRequestError: A stored value is of a type that no contract allows.
+    """
+    *columns, stamps = zip(*replies, strict=True)
+    late, tail = _judged(plan, stamps, now_s=now_s)
+    if late is not None:
+        columns = [tuple(None if gone else raw for raw, gone in zip(column, late, strict=True)) for column in columns]
+    return ViewColumns(plan, [read(column) for read, column in zip(plan.readers, columns, strict=True)], stamps, tail, late)
+
+
+def decoded_rows(plan: ViewPlan, replies: Sequence[Reply]) -> list[Row]:
+    """One view's replies row by row, decoded but not judged, so that they can be kept. Errors are those of :func:`view_columns`."""
+    if not replies:
+        return []
+    *columns, stamps = zip(*replies, strict=True)
+    return list(zip(*(read(column) for read, column in zip(plan.readers, columns, strict=True)), stamps, strict=True))
+
+
+def columns_of_rows(plan: ViewPlan, rows: Sequence[Row], *, now_s: float) -> ViewColumns:
+    """What :func:`view_columns` makes of replies, from rows that were decoded before."""
+    *columns, stamps = map(list, zip(*rows, strict=True))
+    late, tail = _judged(plan, stamps, now_s=now_s)
+    if late is not None:
+        columns = [[None if gone else value for value, gone in zip(column, late, strict=True)] for column in columns]
+    return ViewColumns(plan, columns, stamps, tail, late)
+
+
+def _judged(plan: ViewPlan, stamps: Sequence[Raw], *, now_s: float) -> tuple[list[bool] | None, bytes]:
+    ttl_s, first = plan.view.ttl_s, stamps[0]
+    is_uniform = stamps.count(first) == len(stamps)  # nearly always: a version has one; cheaper than hashing each
+    expired = {raw for raw in ((first,) if is_uniform else set(stamps)) if raw and ttl_s is not None and _age_s(raw, now_s) > ttl_s}
+    if is_uniform and not expired:
+        return None, _uniform_tail(len(stamps), first or _EPOCH)
+    late = [raw in expired for raw in stamps] if expired else None
+    statuses = [b'"OUTSIDE_MAX_AGE"' if gone else b'"PRESENT"' for gone in late or [False] * len(stamps)]
+    return late, _tail(statuses, [timestamp_text(raw or _EPOCH) for raw in stamps])
+
+
+def _age_s(stamp: bytes, now_s: float) -> float:
+    seconds, nanos = timestamp_of(stamp)
+    return now_s - (seconds + nanos / 1e9)
+
+
+@lru_cache(maxsize=256)
+def _uniform_tail(count: int, stamp: bytes) -> bytes:
+    return _tail([b'"PRESENT"'] * count, [timestamp_text(stamp)] * count)
+
+
+def _tail(statuses: Sequence[bytes], stamps: Sequence[str]) -> bytes:
+    return b',"statuses":[%s],"event_timestamps":["%s"]}' % (b",".join(statuses), '","'.join(stamps).encode())
+
+
+def answer_body(plan: RequestPlan, keys: Mapping[str, list[Any]], views: Sequence[ViewColumns]) -> bytes:
+    """The JSON document: join keys as columns first, then every view's features."""
+    parts = [b'{"values":' + _encode(values) + _uniform_tail(len(values), _EPOCH) for values in keys.values()]
+    for view in views:
+        tail = view.tail
+        parts += [b'{"values":' + _encode(values) + tail for values in view.columns]
+    return b'{"results":[%s],"metadata":{"feature_names":%s%s}}' % (b",".join(parts), _names(tuple(keys), plan.names), plan.metadata)
+
+
+@lru_cache(maxsize=1024)
+def _names(keys: tuple[str, ...], features: tuple[str, ...]) -> bytes:
+    return json.dumps([*keys, *features], separators=(",", ":"), ensure_ascii=False).encode()

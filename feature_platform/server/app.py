@@ -1,0 +1,256 @@
+"""The ASGI application: paths, methods, bodies, and who and how many may ask. What is answered does not belong here (``feature_server``).
+
+Any ASGI server runs it (``uvicorn --factory feature_platform.server.assembly:app``); ``feature-platform serve`` adds workers and signals.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from feature_platform.errors import FeaturePlatformError
+from feature_platform.server import metrics
+from feature_platform.server.access_log import AccessLog
+from feature_platform.server.feature_server import FEATURES_PATH, Answer, FeatureServer, document, unavailable
+from feature_platform.server.metrics import MetricsBoard
+from feature_platform.server.openapi import openapi_document
+from feature_platform.server.status import ServerStatus
+from feature_platform.server.tokens import Tokens
+
+BODY_S: Final = 10.0
+"""For a body to arrive."""
+
+TICK_S: Final = 1.0
+_TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an application is made of; built inside the event loop that serves it.
+
+    Args:
+        server: Answers requests for features.
+        status: Answers about the server.
+        board: Where all workers' numbers are.
+        tokens: Who may ask; anyone where left out.
+        access_log: Where requests are noted, if they are.
+        allow_push: Whether ``POST /push`` is passed on to Feast.
+        ticks: What else has to happen every second.
+        tasks: What else runs for as long as the application does.
+    """
+
+    server: FeatureServer
+    status: ServerStatus
+    board: MetricsBoard
+    tokens: Tokens | None = None
+    access_log: AccessLog | None = None
+    allow_push: bool = False
+    ticks: tuple[Callable[[], object], ...] = ()
+    tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    method: str
+    handle: Callable[[Scope, bytes], Awaitable[Answer]]
+    is_open: bool = False
+    """Answered to anyone, and even where too many requests are under way."""
+
+
+class _ClientGoneError(Exception):
+    """The client closed the connection before its body was whole."""
+
+
+class ServerApp:
+    """One worker's application.
+
+    Args:
+        make: Builds its parts.
+    """
+
+    def __init__(self, make: Callable[[], Parts]) -> None:
+        self._make = make
+        self._tasks: list[asyncio.Task[None]] = []
+        self._under_way = 0
+        self._is_draining = False
+        self._routes: dict[str, _Route] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the application's own start and end."""
+        if scope["type"] == "http":
+            await self._request(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1003})
+
+    def drain(self) -> None:
+        """From now on, say that this worker ends: not ready, and every connection closed after its answer."""
+        self._is_draining = True
+
+    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started_s = time.perf_counter()
+        parts = self._parts
+        caller = parts.tokens.holder(scope["headers"]) if parts.tokens else ""
+        try:
+            answer = await self._routed(scope, receive, caller)
+        except _ClientGoneError:
+            return
+        parts.board.counts.add(metrics.REQUESTS, scope["path"] if scope["path"] in self._routes else "other", str(answer.status))
+        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+        if self._is_draining:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        if parts.access_log:
+            took_s = time.perf_counter() - started_s
+            parts.access_log.add(scope, status=answer.status, size=len(answer.body), took_s=took_s, caller=caller or "")
+
+    async def _routed(self, scope: Scope, receive: Receive, caller: str | None) -> Answer:
+        route = self._routes.get(scope["path"])
+        if route is not None and route.is_open and route.method == scope["method"]:
+            return await route.handle(scope, b"")
+        if caller is None:
+            return document({"detail": "Not authenticated"}, status=401, headers=[(b"www-authenticate", b"Bearer")])
+        if route is None or scope["method"] != route.method:
+            return _no_such(route)
+        body = await self._body(scope, receive) if route.method == "POST" else b""
+        if isinstance(body, Answer):
+            return body
+        if self._under_way >= self._parts.server.limits.concurrency:
+            self._parts.board.counts.add(metrics.SHED, "worker")
+            return unavailable("Too many requests are under way. Try again.")
+        self._under_way += 1
+        try:
+            return await route.handle(scope, body)
+        finally:
+            self._under_way -= 1
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | Answer:
+        most = self._parts.server.limits.body_bytes
+        size = next((int(value) for name, value in scope["headers"] if name == b"content-length" and value.isdigit()), 0)
+        message = await receive() if size <= most else {}
+        body = _part(message)
+        if message.get("more_body"):
+            try:
+                async with asyncio.timeout(BODY_S):
+                    body = await _rest(body, receive, most=most)
+            except TimeoutError:
+                return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[(b"connection", b"close")])
+        if max(size, len(body)) > most:
+            return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[(b"connection", b"close")])
+        return body
+
+    def _made_routes(self, parts: Parts) -> dict[str, _Route]:
+        async def features(scope: Scope, body: bytes) -> Answer:
+            return await parts.server.online_features(body, scope["headers"])
+
+        async def versions(_scope: Scope, _body: bytes) -> Answer:
+            return document(await parts.status.versions())
+
+        async def health(_scope: Scope, _body: bytes) -> Answer:
+            return Answer(200, b"", [])
+
+        async def ready(_scope: Scope, _body: bytes) -> Answer:
+            faults = {"server": "it ends"} if self._is_draining else await parts.status.faults()
+            return document({"ready": not faults, "faults": faults}, status=503 if faults else 200)
+
+        async def numbers(_scope: Scope, _body: bytes) -> Answer:
+            return Answer(200, parts.board.rendered(await parts.status.gauges()), [], _TEXT)
+
+        async def openapi(_scope: Scope, _body: bytes) -> Answer:
+            return document(openapi_document(parts.server.limits))
+
+        async def push(_scope: Scope, body: bytes) -> Answer:
+            answer = await parts.server.feast.post("/push", body)
+            return Answer(answer.status, answer.body, [], answer.content_type)
+
+        routes = {
+            FEATURES_PATH: _Route("POST", features),
+            "/feature-version": _Route("GET", _guarded(versions)),
+            "/health": _Route("GET", health, is_open=True),
+            "/ready": _Route("GET", ready, is_open=True),
+            "/metrics": _Route("GET", numbers),
+            "/openapi.json": _Route("GET", openapi),
+        }
+        return {**routes, "/push": _Route("POST", _guarded(push))} if parts.allow_push else routes
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self._start()
+        except FeaturePlatformError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._end()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _start(self) -> None:
+        self._parts = parts = self._make()
+        self._routes = self._made_routes(parts)
+        try:
+            await parts.server.registry.read()
+        except FeaturePlatformError as error:
+            _log.error("Nothing is served before the Feast registry can be read. %s", error)
+        running = [parts.server.registry.keep_reading, self._tick, *parts.tasks]
+        if parts.access_log:
+            running.append(parts.access_log.keep_writing)
+        self._tasks = [asyncio.create_task(run()) for run in running]
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            for tick in self._parts.ticks:
+                await asyncio.to_thread(tick)
+
+    async def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._parts.board.publish()
+        await self._parts.server.close()
+
+
+def _no_such(route: _Route | None) -> Answer:
+    if route is None:
+        return document({"detail": "Not Found"}, status=404)
+    return document({"detail": "Method Not Allowed"}, status=405, headers=[(b"allow", route.method.encode())])
+
+
+def _guarded(handle: Callable[[Scope, bytes], Awaitable[Answer]]) -> Callable[[Scope, bytes], Awaitable[Answer]]:
+    async def guarded(scope: Scope, body: bytes) -> Answer:
+        try:
+            return await handle(scope, body)
+        except FeaturePlatformError as error:
+            return unavailable(str(error))
+
+    return guarded
+
+
+async def _rest(body: bytes, receive: Receive, *, most: int) -> bytes:
+    """The whole body, or as much of it as shows that it is too large."""
+    parts, size, more = [body], len(body), True
+    while more and size <= most:
+        message = await receive()
+        parts.append(_part(message))
+        size += len(parts[-1])
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+def _part(message: dict[str, Any]) -> bytes:
+    if message.get("type") == "http.disconnect":
+        raise _ClientGoneError
+    part: bytes = message.get("body", b"")
+    return part

@@ -1,0 +1,87 @@
+"""Feast's request model, for bodies that the strict decoder does not take: what it coerces is coerced, what it refuses is refused alike.
+
+FastAPI makes the 422 body, as it does for Feast's server; it is imported at the first unusual body. A test holds this model equal to
+Feast's own.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+from pydantic import BaseModel
+
+from feature_platform.server.plans import Refusal, RequestShape
+from feature_platform.server.requests import OnlineRequest
+
+_JUDGED: Final = "judged"
+
+
+class GetOnlineFeaturesRequest(BaseModel):
+    """The body of ``POST /get-online-features``."""
+
+    entities: dict[str, list[Any]]
+    feature_service: str | None = None
+    features: list[str] = []
+    full_feature_names: bool = False
+    include_feature_view_version_metadata: bool = False
+
+
+async def judged_request(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> OnlineRequest:
+    """The request that Feast's server makes of a body.
+
+    Raises:
+        Refusal: It makes none of it; the body is FastAPI's.
+    """
+    judged: list[GetOnlineFeaturesRequest] = []
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    try:
+        await _app()({**_SCOPE, "headers": list(headers), _JUDGED: judged}, receive, send)
+    except ValueError as error:
+        # A fault that JSON cannot show, such as bytes that are no text: Feast's server fails with 500, and it is the client's doing.
+        raise Refusal(400, {"detail": "There was an error parsing the body"}) from error
+    if not judged:
+        body = b"".join(message.get("body", b"") for message in sent[1:])
+        raise Refusal(sent[0]["status"], msgspec.Raw(body))
+    request = judged[0]
+    shape = RequestShape(
+        request.feature_service or None,
+        tuple(request.features),
+        request.full_feature_names,
+        request.include_feature_view_version_metadata,
+    )
+    return OnlineRequest(shape, request.entities)
+
+
+_SCOPE: Final[dict[str, Any]] = {
+    "type": "http",
+    "asgi": {"version": "3.0"},
+    "http_version": "1.1",
+    "method": "POST",
+    "path": "/",
+    "raw_path": b"/",
+    "root_path": "",
+    "scheme": "http",
+    "query_string": b"",
+}
+
+
+@cache
+def _app() -> Any:
+    from fastapi import FastAPI, Request, Response
+
+    app = FastAPI(openapi_url=None)
+
+    @app.post("/")
+    async def judge(request: Request, body: GetOnlineFeaturesRequest) -> Response:
+        request.scope[_JUDGED].append(body)
+        return Response()
+
+    return app

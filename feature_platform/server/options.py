@@ -1,0 +1,96 @@
+"""How a feature server is run: every choice of its operator, with the defaults. Where it reads belongs in ``settings``."""
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+from feature_platform.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request, and all of them together, may ask of a worker.
+
+    Args:
+        body_bytes: Of one request's body.
+        entities: Rows of one request.
+        features: Features of one request.
+        concurrency: Requests under way in one worker; more are refused at once rather than queued.
+        deadline_s: For the online store's part of one request.
+    """
+
+    body_bytes: int = 1 << 20
+    entities: int = 1_000
+    features: int = 500
+    concurrency: int = 256
+    deadline_s: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """One server.
+
+    Args:
+        host: Address to listen on.
+        port: Port that all workers share.
+        uds: Unix socket to listen on instead.
+        workers: Processes.
+        limits: What requests may ask.
+        tokens: File of bearer tokens.
+        is_open: Whether anyone may ask where there are no tokens; on loopback and on a Unix socket anyone may.
+        tls_cert: Certificate chain, PEM; read again when it changes.
+        tls_key: Its key.
+        allow_push: Whether Feast's ``POST /push`` is offered, which writes.
+        cache_bytes: Budget of each worker's row cache; 0 is none.
+        access_log: Whether every request is noted on standard output.
+        max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
+        refresh_s: How often the registry is read again.
+        drain_s: How long a server that was told to end goes on answering, and saying that it ends.
+        log_to: Directory or ``s3://`` URI of the response log; none where left out.
+        log_rate: The share of entities that is logged.
+        metrics_dir: Where workers leave their numbers for each other.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 6566
+    uds: Path | None = None
+    workers: int = 1
+    limits: Limits = Limits()
+    tokens: Path | None = None
+    is_open: bool = False
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    allow_push: bool = False
+    cache_bytes: int = 0
+    access_log: bool = False
+    max_age_s: float | None = None
+    refresh_s: float = 5.0
+    drain_s: float = 0.0
+    log_to: str | None = None
+    log_rate: float = 1.0
+    metrics_dir: Path | None = None
+
+
+def require_closed(options: ServeOptions) -> None:
+    """Refuse options that would leave features open to a network by mistake.
+
+    Raises:
+        ConfigurationError: With one sentence for each fault.
+    """
+    faults = []
+    if not (options.tokens or options.is_open or options.uds or _is_loopback(options.host)):
+        faults.append(f"--host {options.host} is reachable from other machines: give --tokens, or --open where a network policy guards it")
+    if (options.tls_cert is None) != (options.tls_key is None):
+        faults.append("--tls-cert and --tls-key: expected both or neither, found one")
+    faults += [f"{path}: expected a file, found none" for path in (options.tls_cert, options.tls_key) if path and not path.is_file()]
+    if faults:
+        raise ConfigurationError("The feature server will not start so:", faults)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,95 @@
+"""Bodies of ``POST /get-online-features`` → requests, and their entities → key columns.
+
+Pure. What is not a plain, strictly typed request is told apart here (:class:`UnusualBodyError`), not judged: Feast's own model does that
+(``feast_model``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from feature_platform.core.online.reads import UnplannedRequestError
+from feature_platform.server.plans import RequestPlan, RequestShape
+
+PIN_HEADER: Final = b"feature-pin"
+EVERY_VIEW: Final = "*"
+
+_INT64: Final = range(-(1 << 63), 1 << 63)
+
+
+class UnusualBodyError(Exception):
+    """A body that the strict decoder does not take; it may still be a request to Feast's model."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRequest:
+    """One request: its shape, and entity column → values, in the order of the body."""
+
+    shape: RequestShape
+    entities: Mapping[str, list[Any]]
+    pins: Mapping[str, str] = field(default_factory=dict)
+    """View → version that it must be answered from; ``*`` for every view of the request."""
+
+
+class _Body(msgspec.Struct):
+    entities: dict[str, list[Any]]
+    feature_service: str | None = None
+    features: list[str] = []
+    full_feature_names: bool = False
+    include_feature_view_version_metadata: bool = False
+    pinned_versions: dict[str, str] | None = None
+
+
+_DECODE: Final = msgspec.json.Decoder(_Body).decode
+
+
+def parse_request(body: bytes) -> OnlineRequest:
+    """Decode a body; unknown fields are ignored, as Feast ignores them.
+
+    Raises:
+        UnusualBodyError: It is no JSON, or a field is missing or of another type.
+    """
+    try:
+        parsed = _DECODE(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise UnusualBodyError from error
+    shape = RequestShape(
+        parsed.feature_service or None, tuple(parsed.features), parsed.full_feature_names, parsed.include_feature_view_version_metadata
+    )
+    return OnlineRequest(shape, parsed.entities, parsed.pinned_versions or {})
+
+
+def header_pins(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    """The versions that a ``feature-pin`` header asks for: ``version`` for every view, or ``view=version, view=version``.
+
+    >>> header_pins([(b"feature-pin", b"user_features=v_20260115T000000, shops=v_20260116T000000")])
+    {'user_features': 'v_20260115T000000', 'shops': 'v_20260116T000000'}
+    """
+    for name, value in headers:
+        if name == PIN_HEADER:
+            items = [item.strip().rpartition("=") for item in value.decode("latin-1").split(",")]
+            return {view.strip() or EVERY_VIEW: version.strip() for view, _, version in items}
+    return {}
+
+
+def key_columns(plan: RequestPlan, entities: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Join key → values of the request's rows, in the order of the body; unknown columns of plain values are skipped, as Feast does.
+
+    Raises:
+        UnplannedRequestError: A join key is missing, called by its entity's name, or of no values; or columns differ in length.
+    """
+    columns = {name: values for name, values in entities.items() if name in plan.join_keys}
+    if len(columns) != len(plan.join_keys) or len(set(map(len, entities.values()))) != 1:
+        raise UnplannedRequestError
+    for name, values in entities.items():
+        if not values or (name not in columns and (name in plan.known_keys or not _is_plain(values))):
+            raise UnplannedRequestError
+    return columns
+
+
+def _is_plain(values: list[Any]) -> bool:
+    """Whether Feast, too, would convert and then skip them without an error."""
+    kinds = set(map(type, values))
+    return kinds in ({str}, {float}, {bool}) or (kinds == {int} and all(value in _INT64 for value in values))

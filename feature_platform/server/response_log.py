@@ -1,0 +1,132 @@
+"""What was answered, kept for proof and for learning: rows of answers as Parquet files, in a directory or on S3.
+
+A request leaves a reference to its answer in a bounded queue and goes on; a thread turns references into files. Where the thread falls
+behind, answers are left out and counted, and nothing else happens: a log that cannot be written fails no request. What rows look like
+belongs to ``log_rows``, checking them to ``log_proof``.
+"""
+
+import logging
+import os
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from feature_platform.errors import FeaturePlatformError
+from feature_platform.server.answers import ViewColumns
+from feature_platform.server.metrics import LOGGED, Counts
+from feature_platform.server.proof import Proof
+
+QUEUED: Final = 2_000
+"""Answers that wait for the thread."""
+
+FILE_ROWS: Final = 100_000
+FILE_S: Final = 10.0
+_PAUSE_S: Final = 0.1
+_log = logging.getLogger(__name__)
+
+Put = Callable[[str, bytes], None]
+"""Stores one file under a name; raises the platform's errors or OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """One answer as it was given; ``keys`` are join key → values."""
+
+    at_s: float
+    number: int
+    project: str
+    keys: Mapping[str, Sequence[Any]]
+    views: Sequence[ViewColumns]
+    proofs: Sequence[Proof]
+
+
+class ResponseLog:
+    """The response log of one worker.
+
+    Args:
+        put: Where files go.
+        rate: The share of entities that is logged, by a hash of their keys: the same ones in every answer and worker.
+        counts: Where rows are counted.
+    """
+
+    def __init__(self, put: Put, *, rate: float, counts: Counts) -> None:
+        self._put, self._rate, self._counts = put, rate, counts
+        self._queue: deque[LoggedAnswer] = deque()
+        self._name = f"{int(time.time())}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._numbers = self._files = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="response-log", daemon=True)
+        self._thread.start()
+
+    def add(self, project: str, keys: Mapping[str, Sequence[Any]], views: Sequence[ViewColumns], proofs: Sequence[Proof]) -> None:
+        """Remember an answer, unless too many wait already."""
+        self._numbers += 1
+        if len(self._queue) < QUEUED:
+            self._queue.append(LoggedAnswer(time.time(), self._numbers, project, keys, views, proofs))
+        else:
+            self._counts.add(LOGGED, "dropped", count=len(next(iter(keys.values()))) * len(views))
+
+    def close(self) -> None:
+        """Write what is left; waits a few seconds at most."""
+        self._ended.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        from feature_platform.server.log_rows import LogRows
+
+        rows = LogRows(self._name, rate=self._rate)
+        begun_s = time.monotonic()
+        while True:
+            ending = self._ended.wait(_PAUSE_S)
+            while self._queue:
+                rows.add(self._queue.popleft())
+            if rows.count and (ending or rows.count >= FILE_ROWS or time.monotonic() - begun_s > FILE_S):
+                self._write(rows)
+                rows, begun_s = LogRows(self._name, rate=self._rate), time.monotonic()
+            if ending:
+                return
+
+    def _write(self, rows: Any) -> None:
+        try:
+            files = list(rows.files())
+        except (ValueError, TypeError, NotImplementedError, ArithmeticError) as error:  # values that the registry's types do not hold
+            self._counts.add(LOGGED, "failed", count=rows.count)
+            _log.error("%d rows of the response log are lost: they do not fit the registry's types. %s", rows.count, error)
+            return
+        for view, body, count in files:
+            self._files += 1
+            name = f"{view}/dt={time.strftime('%Y-%m-%d', time.gmtime())}/{self._name}-{self._files:06d}.parquet"
+            try:
+                self._put(name, body)
+                self._counts.add(LOGGED, "written", count=count)
+            except (FeaturePlatformError, OSError) as error:
+                self._counts.add(LOGGED, "failed", count=count)
+                _log.error("%d rows of the response log are lost: %s could not be written. %s", count, name, error)
+
+
+def stored_at(target: str) -> Put:
+    """Writes files below a directory or an ``s3://`` URI."""
+    if not target.startswith("s3://"):
+        return lambda name, body: _write_file(Path(target) / name, body)
+
+    from feature_platform.adapters.object_store.s3 import S3ObjectStore
+    from feature_platform.core.objects import IfAbsent
+
+    objects = S3ObjectStore()
+
+    def put(name: str, body: bytes) -> None:
+        objects.put(f"{target.rstrip('/')}/{name}", body, write_id=uuid.uuid4().hex, sha256=None, condition=IfAbsent())
+
+    return put
+
+
+def _write_file(path: Path, body: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_bytes(body)
+    fresh.replace(path)

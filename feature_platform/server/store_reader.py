@@ -1,0 +1,55 @@
+"""The reader of whatever lies behind a Redis address: a server, the primary of some Sentinels, or a cluster; told apart by asking."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from feature_platform.adapters.online_store.redis_connection import RedisAddress
+from feature_platform.core.online.resp import command
+from feature_platform.server.cluster_reader import ClusterReader
+from feature_platform.server.online_reader import OnlineReader, Rows, ServerReader, Wanted
+from feature_platform.server.redis_connect import connector
+from feature_platform.server.redis_link import RedisLink
+
+_QUESTION: Final = command(b"CLUSTER", b"SLOTS")
+
+
+class StoreReader:
+    """A reader that learns at its first use what it reads from.
+
+    Args:
+        address: Where to ask.
+        deadline_s: How long one read may take.
+    """
+
+    def __init__(self, address: RedisAddress, *, deadline_s: float) -> None:
+        self._address, self._deadline_s = address, deadline_s
+        self._link = RedisLink(connector(address), address=repr(address), deadline_s=deadline_s)
+        self._known: OnlineReader | None = None
+
+    async def read(self, wanted: Sequence[Wanted]) -> list[Rows]:
+        """See :class:`OnlineReader`."""
+        return await (self._known or await self._learned()).read(wanted)
+
+    async def markers(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """See :class:`OnlineReader`."""
+        return await (self._known or await self._learned()).markers(keys)
+
+    async def ping(self) -> None:
+        """See :class:`OnlineReader`."""
+        await (self._known or await self._learned()).ping()
+
+    async def close(self) -> None:
+        """See :class:`OnlineReader`."""
+        await self._link.close()
+        if self._known:
+            await self._known.close()
+
+    async def _learned(self) -> OnlineReader:
+        """A server that is in no cluster says so; one whose user may not ask is taken for a server."""
+        (reply,) = await self._link.read(_QUESTION, 1)
+        if isinstance(reply, list):
+            nodes = tuple(self._address.nodes)
+            self._known = ClusterReader(nodes, lambda node: connector(self._address, node), deadline_s=self._deadline_s)
+        else:
+            self._known = ServerReader(self._link, address=repr(self._address))
+        return self._known
