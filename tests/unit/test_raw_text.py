@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from feature_platform.adapters.events import csv_records
 from feature_platform.adapters.events.csv_records import LONGEST_QUOTED_LINES
+from feature_platform.adapters.events.raw_reading import open_records
 from feature_platform.adapters.events.raw_records import Record, TypedBatch
 from feature_platform.adapters.events.text_blocks import BLOCK_BYTES
-from feature_platform.adapters.raw_reading import open_records
 from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.core.events.raw import Format, RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from feature_platform.adapters.read_ahead import WAITING, read_ahead
+from feature_platform.adapters.events.read_ahead import WAITING, read_ahead
 
 
 def test_every_item_comes_once_in_the_order_of_its_source() -> None:

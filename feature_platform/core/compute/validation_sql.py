@@ -131,10 +131,12 @@ def _valued(source: SourceContract, relation: str, cells: Sequence[RawCells]) ->
     quick = [_quick(column, cell, k=f"k{place}") for place, (column, cell) in enumerate(zip(source.columns, cells, strict=True))]
     read = ", ".join(f"{item.value} AS k{place}" for place, item in enumerate(quick))
     held = ", ".join(f"coalesce({item.holds}, false) AS q{place}" for place, item in enumerate(quick))
-    exact = (_cell(column, cell).value for column, cell in zip(source.columns, cells, strict=True))
+    exact = [_cell(column, cell).value for column, cell in zip(source.columns, cells, strict=True)]
     values = ", ".join(
-        f"CASE WHEN q{place} THEN k{place} WHEN {cell.name} IS NOT NULL THEN {value} END AS v{place}"
-        for place, (cell, value) in enumerate(zip(cells, exact, strict=True))
+        f"k{place} AS v{place}"
+        if quick[place].value == exact[place]
+        else f"CASE WHEN q{place} THEN k{place} WHEN {cell.name} IS NOT NULL THEN {exact[place]} END AS v{place}"
+        for place, cell in enumerate(cells)
     )
     empty = ", ".join(f"{cell.name} IS NULL AS e{place}" for place, cell in enumerate(cells))
     return f"SELECT *, {values} FROM (SELECT *, {held}, {empty} FROM (SELECT *, {read} FROM {relation}))"

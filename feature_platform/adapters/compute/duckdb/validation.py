@@ -18,8 +18,8 @@ import pyarrow as pa
 from feature_platform.adapters.compute.duckdb.rows import DayRows
 from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
 from feature_platform.adapters.events.partition_files import write_parts
-from feature_platform.adapters.raw_reading import raw_groups
-from feature_platform.adapters.read_ahead import read_ahead
+from feature_platform.adapters.events.raw_reading import raw_groups
+from feature_platform.adapters.events.read_ahead import read_ahead
 from feature_platform.core.compute import validation_sql as sql
 from feature_platform.core.compute.dialect import identifier, text_literal
 from feature_platform.core.contract.source import REASONS, SourceContract
@@ -59,15 +59,24 @@ class DayValidation:
         """Judge every row, write both sets of files, then the manifest; see :meth:`ComputeEngine.validate`."""
         names = {_name(place): item for place, item in enumerate(raw.objects) if item.format == "parquet"}
         objects = {name: PinnedObject(item.uri, item.etag, item.size_bytes) for name, item in names.items()}
-        with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
-            self._insert(connection, raw)
-            for statement in sql.find_losers(self._source):
-                connection.execute(statement)
-            counts = dict(connection.execute(sql.count_by_reason()).fetchall())
-            kept = counts.pop(None, 0)
-            rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
-            require_nothing_lost(partition=raw.partition, rows_in=raw.rows, kept=kept, rejected=rejected)
-            return self._publish(connection, raw, kept, rejected)
+        try:
+            with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
+                self._insert(connection, raw)
+                return self._judge(connection, raw)
+        except duckdb.Error as error:
+            raise InvalidDataError(
+                f"Source {raw.source!r} for {raw.partition} cannot be validated: {_reason(error)}. "
+                "Give the engine more memory or disk, or split the day's files."
+            ) from error
+
+    def _judge(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> ValidatedDay:
+        for statement in sql.find_losers(self._source):
+            connection.execute(statement)
+        counts = dict(connection.execute(sql.count_by_reason()).fetchall())
+        kept = counts.pop(None, 0)
+        rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
+        require_nothing_lost(partition=raw.partition, rows_in=raw.rows, kept=kept, rejected=rejected)
+        return self._publish(connection, raw, kept, rejected)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, kept: int, rejected: dict[str, int]) -> ValidatedDay:
         quarantine_uri = quarantine_partition(self._work_uri, raw.source, raw.partition)
@@ -140,16 +149,33 @@ class DayValidation:
             )
 
     def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in connection.sql(sql.select_kept(self._source)).to_arrow_reader(FETCHED_ROWS):
+        for batch in _fetched(connection.sql(sql.select_kept(self._source))):
             yield batch.cast(schema)
 
     def _quarantined(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> Iterator[pa.RecordBatch]:
         uris = pa.array([item.uri for item in raw.objects], type=pa.string())
-        for batch in connection.sql(sql.select_quarantined(self._source)).to_arrow_reader(FETCHED_ROWS):
+        for batch in _fetched(connection.sql(sql.select_quarantined(self._source))):
             columns: list[Any] = [uris.take(batch.column(0)), *batch.columns[1:]]
             yield pa.RecordBatch.from_arrays(
                 [column.cast(field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)], schema=QUARANTINE_SCHEMA
             )
+
+
+def _fetched(rows: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
+    """A query's rows. Arrow, which hands them over, calls a failure of the engine one of the operating system."""
+    reader = rows.to_arrow_reader(FETCHED_ROWS)
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as error:
+            raise duckdb.Error(str(error)) from error
+        yield batch
+
+
+def _reason(error: duckdb.Error) -> str:
+    return str(error).split("\n", 1)[0]
 
 
 @contextmanager
@@ -157,9 +183,9 @@ def _unreadable(raw: RawManifest, item: RawObject) -> Iterator[None]:
     try:
         yield
     except duckdb.Error as error:
-        reason = str(error).split("\n", 1)[0]
         raise InvalidDataError(
-            f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {reason}. Nothing of {raw.partition} was written."
+            f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {_reason(error)}. "
+            f"Nothing of {raw.partition} was written."
         ) from error
 
 

@@ -28,8 +28,8 @@ class _Readers(Generic[T]):
     def __init__(self, sources: Sequence[Callable[[], Iterator[T]]], *, threads: int) -> None:
         self._sources = iter(enumerate(sources))
         self._lock, self._is_stopped = threading.Lock(), threading.Event()
-        self._items: Queue[tuple[int, T] | _End] = Queue(maxsize=threads * WAITING)
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(min(threads, len(sources)))]
+        self._items: Queue[tuple[int, T] | _End] = Queue(maxsize=max(1, len(self._threads) * WAITING))
 
     def items(self) -> Iterator[tuple[int, T]]:
         for thread in self._threads:

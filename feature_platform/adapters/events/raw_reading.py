@@ -16,7 +16,7 @@ from feature_platform.core.events.raw import RawObject, ReadLimits
 from feature_platform.ports.object_store import ObjectStore
 
 GROUP_ROWS: Final = 131_072
-GROUP_BYTES: Final = 8 << 20
+GROUP_BYTES: Final = 24 << 20
 
 
 def open_records(file: BinaryIO, *, item: RawObject, source: SourceContract, limits: ReadLimits) -> CsvRecords | JsonRecords:
