@@ -23,11 +23,11 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-online bench-serve faults image e2e policy values-readme clean
+.PHONY: help install demo dev up down test check bench-build bench-validate bench-online bench-serve faults image e2e policy values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 install: $(ENVIRONMENT) ## build .venv from uv.lock
 
@@ -55,6 +55,9 @@ check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, te
 
 bench-build: $(ENVIRONMENT) ## time building and writing features against bare tools
 	$(RUN)/python -m tests.benchmarks.bench_build
+
+bench-validate: $(ENVIRONMENT) ## time validating raw events against bare DuckDB
+	$(RUN)/python -m tests.benchmarks.bench_validate
 
 bench-online: $(ENVIRONMENT) ## time loading and reading online features against stock Feast
 	$(RUN)/python -m tests.benchmarks.bench_online

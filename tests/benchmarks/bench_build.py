@@ -12,22 +12,14 @@ which is the physical limit there. Figures are medians of interleaved rounds; pe
 
 import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import polars as pl
 import pyarrow as pa
-from rich.console import Console
-from rich.table import Table
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
@@ -41,27 +33,15 @@ from feature_platform.core.events.validated import ValidatedDay, day_from, valid
 from feature_platform.core.layout import as_of, validated_partition, window_partitions
 from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
 from tests.benchmarks.build_commits import Committing, embedded_bucket
+from tests.benchmarks.figures import ROOT, Figure, compare, own_peak_mib, peak_mib, write_figures
 from tests.support.directory_store import DirectoryStore
 
-ROOT = Path(__file__).parents[2]
 CATALOG = load_catalog(ROOT / "feast_repo" / "contracts")
 CONTRACT = CATALOG.contract("user_features")
 SOURCE = CATALOG.source_of(CONTRACT)
 PARTITION = "2026-01-14"
 WORK_URI = "s3://bench/work"
 IDENTITY = {"feature_set": "user_features", "version": "v_20260115T000000", "schema_hash": "", "as_of": "", "write_id": ""}
-FIGURES = ROOT / "build" / "figures" / "build.json"
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One line of the table."""
-
-    name: str
-    ours: float
-    peer: float
-    ratio: float
-    unit: str
 
 
 def make_days(directory: Path, *, rows: int) -> list[ValidatedDay]:
@@ -151,18 +131,6 @@ def bare_encode(table: pa.Table, directory: Path) -> None:
     frame.write_csv(directory / "bare.csv", datetime_format=TIMESTAMP_FORMAT)
 
 
-def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], *, rounds: int) -> Figure:
-    """Medians of interleaved rounds; the first round of each warms the page cache and does not count."""
-    timings: tuple[list[float], list[float]] = ([], [])
-    for _ in range(rounds + 1):
-        for run, seconds in zip((ours, peer), timings, strict=True):
-            started = time.perf_counter()
-            run()
-            seconds.append(time.perf_counter() - started)
-    ours_s, peer_s = (statistics.median(seconds[1:]) for seconds in timings)
-    return Figure(name, round(ours_s, 3), round(peer_s, 3), round(ours_s / peer_s, 2), "s")
-
-
 def measure(directory: Path, *, rows: int, rounds: int) -> list[Figure]:
     """Every figure, for 7 × ``rows`` events and versions of ``rows`` rows (memory also of three times as many)."""
     days = make_days(directory, rows=rows)
@@ -182,7 +150,7 @@ def measure(directory: Path, *, rows: int, rounds: int) -> list[Figure]:
         *_commits(directory, table, rounds=rounds),
         _memory(f"peak memory, build 7 × {rows:,} events", ["build", str(directory)], limit_mib=1536),
     ]
-    once, thrice = (_peak_mib(["encode", str(directory), str(count)]) for count in (rows, 3 * rows))
+    once, thrice = (peak_mib(Path(__file__), ["encode", str(directory), str(count)]) for count in (rows, 3 * rows))
     figures.append(Figure(f"peak memory, encode {3 * rows:,} rows over {rows:,} rows", thrice, once, round(thrice / once, 2), "MiB"))
     return figures
 
@@ -207,16 +175,8 @@ def _commits(directory: Path, table: pa.Table, *, rounds: int) -> list[Figure]:
 
 
 def _memory(name: str, arguments: Sequence[str], *, limit_mib: int) -> Figure:
-    found = _peak_mib(arguments)
+    found = peak_mib(Path(__file__), arguments)
     return Figure(name, found, limit_mib, round(found / limit_mib, 2), "MiB (limit)")
-
-
-def _peak_mib(arguments: Sequence[str]) -> float:
-    """Peak resident memory of one step in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--step", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, timeout=600)
-    return float(done.stdout.splitlines()[-1])
 
 
 def _step(arguments: Sequence[str]) -> None:
@@ -241,14 +201,7 @@ def _step(arguments: Sequence[str]) -> None:
             directory=directory,
             identity=IDENTITY,
         )
-    print(_own_peak_mib())
-
-
-def _own_peak_mib() -> float:
-    """``VmHWM`` of this process; ``ru_maxrss`` would be its parent's where that was larger, because it survives ``exec``."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return round(int(kib) / 1024, 1)
+    print(own_peak_mib())
 
 
 def main() -> None:
@@ -263,12 +216,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="bench-build-") as directory:
         figures = measure(Path(directory), rows=options.rows, rounds=options.rounds)
-    table = Table("", "ours", "peer", "ratio", "unit", title="Building and encoding features")
-    for figure in figures:
-        table.add_row(figure.name, f"{figure.ours:,}", f"{figure.peer:,}", f"{figure.ratio:.2f}", figure.unit)
-    Console().print(table)
-    FIGURES.parent.mkdir(parents=True, exist_ok=True)
-    FIGURES.write_text(json.dumps([asdict(figure) for figure in figures], indent=2) + "\n")
+    write_figures(figures, name="build", title="Building and encoding features")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 
 from feature_platform.core.layout import as_of
 from tests.benchmarks import bench_build
+from tests.benchmarks.figures import peak_mib
 
 ROWS = 20_000
 
@@ -29,6 +30,6 @@ def test_every_figure_is_measured(tmp_path: Path) -> None:
 
 def test_a_steps_peak_memory_is_its_own_and_not_its_parents(tmp_path: Path) -> None:
     ballast = bytearray(b"x" * (700 << 20))
-    found = bench_build._peak_mib(["encode", str(tmp_path), "1000"])
+    found = peak_mib(Path(bench_build.__file__), ["encode", str(tmp_path), "1000"])
     assert len(ballast) >> 20 == 700
     assert found < 600

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from feature_platform.adapters.events import csv_records
 from feature_platform.adapters.events.csv_records import LONGEST_QUOTED_LINES
+from feature_platform.adapters.events.raw_reading import open_records
 from feature_platform.adapters.events.raw_records import Record, TypedBatch
-from feature_platform.adapters.events.raw_text import open_records
 from feature_platform.adapters.events.text_blocks import BLOCK_BYTES
 from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.core.events.raw import Format, RawObject, ReadLimits
@@ -61,6 +61,7 @@ texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 
 
 @given(rows=st.lists(st.tuples(texts, texts), max_size=8))
+@settings(deadline=None)
 def test_whatever_a_csv_writer_wrote_is_read_back(rows: list[tuple[str, str]]) -> None:
     file = io.StringIO(newline="")
     writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\n")
@@ -79,6 +80,7 @@ def _line_ends(cell: str | None) -> str | None:
 
 
 @given(rows=st.lists(st.dictionaries(st.sampled_from([*NAMES, "c"]), texts | st.none()), max_size=8))
+@settings(deadline=None)
 def test_whatever_a_json_writer_wrote_is_read_back(rows: list[dict[str, str | None]]) -> None:
     body = "".join(json.dumps(row) + "\n" for row in rows)
     assert cells(read(body, "jsonl")) == [[row.get("a"), row.get("b")] for row in rows]
@@ -164,7 +166,7 @@ oddities = st.sampled_from(["1", "x", "", " ", '"', '""', ",", "\n", "\r\n", "\r
 
 
 @given(text=st.lists(oddities, max_size=30).map("".join), damage=st.sampled_from([b"", b"\xff", b"\xc3"]))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_blocks_cut_by_arrow_hold_the_same_records_as_those_read_one_by_one(text: str, damage: bytes) -> None:
     body = b"a,b\n" + text.encode() + damage
     found = read(body)

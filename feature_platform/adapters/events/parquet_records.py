@@ -13,16 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from feature_platform.adapters.events.raw_records import ROW
+from feature_platform.adapters.events.raw_records import ROW, FileBatch, file_column
 from feature_platform.core.events.raw import RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError
 
 BATCH_ROWS: Final = 65_536
-
-
-def column_name(place: int) -> str:
-    """Name under which the file's column at a place is read: positions cannot collide, whatever a file calls its columns."""
-    return f"f{place}"
 
 
 def parquet_footer(file: BinaryIO, item: RawObject) -> pq.FileMetaData:
@@ -55,8 +50,8 @@ def parquet_columns(footer: pq.FileMetaData, item: RawObject, *, names: Sequence
     return found
 
 
-def parquet_batches(file: BinaryIO, item: RawObject) -> Iterator[pa.RecordBatch]:
-    """Every row: ``row`` (from 1), then all columns of the file as ``f0…``.
+def parquet_batches(file: BinaryIO, item: RawObject, *, names: Sequence[str]) -> Iterator[FileBatch]:
+    """Every row with all columns of the file, which are called ``names``.
 
     Raises:
         InvalidDataError: A page does not match its checksum, or cannot be decoded.
@@ -68,8 +63,8 @@ def parquet_batches(file: BinaryIO, item: RawObject) -> Iterator[pa.RecordBatch]
         for batch in parquet.iter_batches(BATCH_ROWS):
             batch.validate(full=True)  # Arrow takes any bytes for text while it decodes
             numbers = pa.array(np.arange(row, row + batch.num_rows))
-            names = [ROW, *(column_name(place) for place in range(batch.num_columns))]
-            yield pa.RecordBatch.from_arrays([numbers, *batch.columns], names=names)
+            found = [ROW, *(file_column(place) for place in range(batch.num_columns))]
+            yield FileBatch(pa.RecordBatch.from_arrays([numbers, *batch.columns], names=found), names)
             row += batch.num_rows
 
 

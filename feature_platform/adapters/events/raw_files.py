@@ -9,7 +9,7 @@ from typing import Final
 
 from feature_platform.adapters.events.csv_records import CsvRecords
 from feature_platform.adapters.events.parquet_records import parquet_columns, parquet_footer
-from feature_platform.adapters.events.raw_text import open_records
+from feature_platform.adapters.events.raw_reading import open_records
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, RawObject, ReadLimits, data_objects, format_of
 from feature_platform.core.layout import raw_partition

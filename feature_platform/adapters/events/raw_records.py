@@ -45,12 +45,25 @@ class TypedBatch:
     as_text: Callable[[npt.NDArray[Any]], TextBatch]
 
 
-Batch = TextBatch | TypedBatch
+@dataclass(frozen=True, slots=True)
+class FileBatch:
+    """Rows as a typed file has them: ``row`` (from 1), then ``f0…`` for the file's own columns, which are called ``names``."""
+
+    rows: pa.RecordBatch
+    names: Sequence[str]
+
+
+Batch = TextBatch | TypedBatch | FileBatch
 
 
 def cell_name(place: int) -> str:
     """Name of the cells of the contract's column at a place."""
     return f"c{place}"
+
+
+def file_column(place: int) -> str:
+    """Name of the file's own column at a place: positions cannot collide, whatever a file calls its columns."""
+    return f"f{place}"
 
 
 def text_batch(rows: pa.Array, faults: pa.Array, originals: pa.Array, cells: Sequence[pa.Array]) -> TextBatch:

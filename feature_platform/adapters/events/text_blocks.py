@@ -39,9 +39,9 @@ class Block:
     def starts(self) -> npt.NDArray[np.int64]:
         return np.concatenate([np.zeros(1, np.int64), self.ends[:-1]])
 
-    @property
+    @cached_property
     def lines(self) -> int:
-        return len(self.ends)
+        return self.body.count(b"\n")
 
     def part(self, first: int, last: int) -> "Block":
         """Lines ``first`` to ``last`` (exclusive), counted from 0."""
@@ -128,9 +128,13 @@ class TextBlocks:
                 f"{self._item.uri} ({self._item.size_bytes} bytes) has more than {self._limits.max_lines} lines, blank ones included; "
                 "expected at most that many (max_lines). Nothing of the day was written; split the file or raise the limit."
             )
-        lengths = block.ends - block.starts
-        if len(block.body) > self._limits.max_row_bytes and int(lengths.max()) > self._limits.max_row_bytes + 1:
-            self._refuse_line(block.line + int(np.argmax(lengths > self._limits.max_row_bytes + 1)))
+        at = 0
+        while at < len(block.body):
+            # The last line end that the limit lets a line reach; lines before it are short enough.
+            end = block.body.rfind(b"\n", at, at + self._limits.max_row_bytes + 1) + 1
+            if not end:
+                self._refuse_line(block.line + block.body.count(b"\n", 0, at))
+            at = end
         return block
 
     def _refuse_line(self, number: int) -> None:

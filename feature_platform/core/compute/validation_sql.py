@@ -134,10 +134,12 @@ def _valued(source: SourceContract, relation: str, cells: Sequence[RawCells]) ->
     quick = [_quick(column, cell, k=f"k{place}") for place, (column, cell) in enumerate(zip(source.columns, cells, strict=True))]
     read = ", ".join(f"{item.value} AS k{place}" for place, item in enumerate(quick))
     held = ", ".join(f"coalesce({item.holds}, false) AS q{place}" for place, item in enumerate(quick))
-    exact = (_cell(column, cell).value for column, cell in zip(source.columns, cells, strict=True))
+    exact = [_cell(column, cell).value for column, cell in zip(source.columns, cells, strict=True)]
     values = ", ".join(
-        f"CASE WHEN q{place} THEN k{place} WHEN {cell.name} IS NOT NULL THEN {value} END AS v{place}"
-        for place, (cell, value) in enumerate(zip(cells, exact, strict=True))
+        f"k{place} AS v{place}"
+        if quick[place].value == exact[place]
+        else f"CASE WHEN q{place} THEN k{place} WHEN {cell.name} IS NOT NULL THEN {exact[place]} END AS v{place}"
+        for place, cell in enumerate(cells)
     )
     empty = ", ".join(f"{cell.name} IS NULL AS e{place}" for place, cell in enumerate(cells))
     return f"SELECT *, {values} FROM (SELECT *, {held}, {empty} FROM (SELECT *, {read} FROM {relation}))"
@@ -164,13 +166,12 @@ def find_losers(source: SourceContract) -> Iterator[str]:
     places = {column.name: place for place, column in enumerate(source.columns)}
     keys = [f"v{places[name]}" for name in source.dedup_keys] or [f"v{place}" for place in places.values()]
     listed = ", ".join(keys)
-    same = " AND ".join(f"p.{key} IS NOT DISTINCT FROM d.{key}" for key in keys)
-    # Only keys that occur twice are ranked: a window over every row of a day would sort the day.
-    yield f"CREATE TABLE doubles AS SELECT {listed} FROM {PARSED} WHERE reason IS NULL GROUP BY {listed} HAVING count(*) > 1"
+    # By hash first: most keys are there once, and a table of eight bytes each fits where one of texts would spill.
+    yield f"CREATE TABLE doubles AS SELECT hash({listed}) AS h FROM {PARSED} WHERE reason IS NULL GROUP BY h HAVING count(*) > 1"
     yield (
         f"CREATE TABLE {LOSERS} AS SELECT file, row FROM (\n"
         f"  SELECT file, row, row_number() OVER (PARTITION BY {listed} ORDER BY {_total_order(source)}, file, row) AS place\n"
-        f"  FROM {PARSED} AS p WHERE reason IS NULL AND EXISTS (SELECT 1 FROM doubles AS d WHERE {same})\n) WHERE place > 1"
+        f"  FROM {PARSED} AS p WHERE reason IS NULL AND hash({listed}) IN (SELECT h FROM doubles)\n) WHERE place > 1"
     )
 
 

@@ -13,16 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from feature_platform.adapters.events.parquet_records import column_name
-from feature_platform.adapters.events.raw_records import FAULT, ORIGINAL, ROW, Batch, TextBatch, TypedBatch, cell_name
+from feature_platform.adapters.events.raw_records import FAULT, ORIGINAL, ROW, Batch, TextBatch, TypedBatch, cell_name, file_column
 from feature_platform.core.compute import validation_sql as sql
 from feature_platform.core.compute.dialect import text_literal
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawObject
 from feature_platform.errors import InvalidDataError
 
-STATEMENT_ROWS: Final = 131_072
-STATEMENT_BYTES: Final = 16 << 20
 SLICE_ROWS: Final = 16_384
 """DuckDB gives each thread one Arrow batch at a time, so a statement's rows come in several."""
 
@@ -43,23 +40,17 @@ class DayRows:
         self._importable_types: dict[pa.DataType, bool] = {}
         connection.execute(sql.create_parsed(source))
 
-    def add(self, file: int, batches: Iterator[Batch]) -> int:
-        """Judge and keep the rows of a text file; returns how many there are."""
-        return sum(
-            self._add_typed(file, group) if isinstance(group[0], TypedBatch) else self._add_text(file, group) for group in _groups(batches)
-        )
+    def add(self, file: int, group: Sequence[Batch], *, item: RawObject) -> int:
+        """Judge and keep rows of the raw object at a place of the manifest; returns how many they are.
 
-    def add_parquet(self, file: int, batches: Iterator[pa.RecordBatch], *, item: RawObject, names: Sequence[str]) -> int:
-        """Judge and keep the rows of a Parquet file, whose columns are called ``names``; returns how many there are."""
-        rows = 0
-        statement = ""
-        for batch in batches:
-            readable = self._readable(batch, item=item, names=names)
-            with self._registered([readable]):
-                statement = statement or self._parquet_statement(file, names)
-                self._connection.execute(statement)
-            rows += batch.num_rows
-        return rows
+        Args:
+            group: Batches of one kind and shape.
+        """
+        if isinstance(group[0], TypedBatch):
+            return self._add_typed(file, group)
+        if isinstance(group[0], TextBatch):
+            return self._add_text(file, group)
+        return self._add_file(file, group, group[0].names, item)
 
     def _add_text(self, file: int, batches: Sequence[Batch]) -> int:
         cells = [sql.RawCells(cell_name(place)) for place in range(len(self._source.columns))]
@@ -80,15 +71,19 @@ class DayRows:
             left = np.sort(self._connection.execute(unclean).fetchnumpy()[ROW])
         return inserted + self._add_text(file, [text for batch in batches if (text := _as_text(batch, left))])
 
-    def _parquet_statement(self, file: int, names: Sequence[str]) -> str:
-        kinds = self._sql_types()
-        places = [column_name(names.index(column.name)) for column in self._source.columns]
-        cells = [sql.RawCells(place, kinds[place]) for place in places]
-        # An object made of pairs: a struct's field names would have to differ in more than case.
-        pairs = ", ".join(f"{text_literal(name)}, {column_name(place)}" for place, name in enumerate(names) if column_name(place) in kinds)
-        original = f"CAST(json_object({pairs}) AS VARCHAR)"
-        relation = f"(SELECT *, CAST(NULL AS VARCHAR) AS {FAULT} FROM {_RAW})"
-        return sql.insert_parsed(self._source, relation=relation, file=file, original=original, cells=cells, day=self._day)
+    def _add_file(self, file: int, batches: Sequence[Batch], names: Sequence[str], item: RawObject) -> int:
+        with self._registered([self._readable(batch.rows, item=item, names=names) for batch in batches]):
+            kinds = self._sql_types()
+            places = [file_column(names.index(column.name)) for column in self._source.columns]
+            cells = [sql.RawCells(place, kinds[place]) for place in places]
+            # An object made of pairs: a struct's field names would have to differ in more than case.
+            pairs = ", ".join(
+                f"{text_literal(name)}, {file_column(place)}" for place, name in enumerate(names) if file_column(place) in kinds
+            )
+            original = f"CAST(json_object({pairs}) AS VARCHAR)"
+            relation = f"(SELECT *, CAST(NULL AS VARCHAR) AS {FAULT} FROM {_RAW})"
+            statement = sql.insert_parsed(self._source, relation=relation, file=file, original=original, cells=cells, day=self._day)
+            return int(self._connection.execute(statement).fetchall()[0][0])
 
     def _readable(self, batch: pa.RecordBatch, *, item: RawObject, names: Sequence[str]) -> pa.RecordBatch:
         """The batch in types that DuckDB reads: what it does not becomes text, or is left out where the contract does not name it."""
@@ -139,29 +134,9 @@ class DayRows:
             self._connection.unregister(_RAW)
 
 
-def _groups(batches: Iterator[Batch]) -> Iterator[list[Batch]]:
-    """Batches of one kind and shape, as many as make a statement worth its start."""
-    waiting: list[Batch] = []
-    rows = size = 0
-    for batch in batches:
-        if waiting and (
-            rows >= STATEMENT_ROWS
-            or size >= STATEMENT_BYTES
-            or type(batch) is not type(waiting[0])
-            or batch.rows.schema != waiting[0].rows.schema
-        ):
-            yield waiting
-            waiting, rows, size = [], 0, 0
-        waiting.append(batch)
-        rows += batch.rows.num_rows
-        size += batch.rows.nbytes
-    if waiting:
-        yield waiting
-
-
 def _as_text(batch: Batch, numbers: npt.NDArray[Any]) -> TextBatch | None:
     """Those of a batch's rows whose numbers are given, in order."""
-    if isinstance(batch, TextBatch) or not batch.rows.num_rows:
+    if not isinstance(batch, TypedBatch) or not batch.rows.num_rows:
         return None
     first, last = batch.rows[ROW][0].as_py(), batch.rows[ROW][-1].as_py()
     wanted = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, last, "right")]

@@ -4,8 +4,10 @@ The rules do not belong here (``core.compute.validation_sql``), nor does the par
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -15,9 +17,9 @@ import pyarrow as pa
 
 from feature_platform.adapters.compute.duckdb.rows import DayRows
 from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
-from feature_platform.adapters.events.parquet_records import parquet_batches, parquet_columns, parquet_footer
 from feature_platform.adapters.events.partition_files import write_parts
-from feature_platform.adapters.events.raw_text import open_records
+from feature_platform.adapters.events.raw_reading import raw_groups
+from feature_platform.adapters.events.read_ahead import read_ahead
 from feature_platform.core.compute import validation_sql as sql
 from feature_platform.core.compute.dialect import identifier, text_literal
 from feature_platform.core.contract.source import REASONS, SourceContract
@@ -35,7 +37,7 @@ from feature_platform.core.layout import as_of, quarantine_partition, validated_
 from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
-FETCHED_ROWS: Final = 65_536
+FETCHED_ROWS: Final = 131_072
 
 
 class DayValidation:
@@ -57,17 +59,24 @@ class DayValidation:
         """Judge every row, write both sets of files, then the manifest; see :meth:`ComputeEngine.validate`."""
         names = {_name(place): item for place, item in enumerate(raw.objects) if item.format == "parquet"}
         objects = {name: PinnedObject(item.uri, item.etag, item.size_bytes) for name, item in names.items()}
-        with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
-            rows = DayRows(connection, self._source, day=as_of(raw.partition) - timedelta(days=1))
-            for place, item in enumerate(raw.objects):
-                self._insert(connection, rows, raw, place, item)
-            for statement in sql.find_losers(self._source):
-                connection.execute(statement)
-            counts = dict(connection.execute(sql.count_by_reason()).fetchall())
-            kept = counts.pop(None, 0)
-            rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
-            require_nothing_lost(partition=raw.partition, rows_in=raw.rows, kept=kept, rejected=rejected)
-            return self._publish(connection, raw, kept, rejected)
+        try:
+            with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
+                self._insert(connection, raw)
+                return self._judge(connection, raw)
+        except duckdb.Error as error:
+            raise InvalidDataError(
+                f"Source {raw.source!r} for {raw.partition} cannot be validated: {_reason(error)}. "
+                "Give the engine more memory or disk, or split the day's files."
+            ) from error
+
+    def _judge(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> ValidatedDay:
+        for statement in sql.find_losers(self._source):
+            connection.execute(statement)
+        counts = dict(connection.execute(sql.count_by_reason()).fetchall())
+        kept = counts.pop(None, 0)
+        rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
+        require_nothing_lost(partition=raw.partition, rows_in=raw.rows, kept=kept, rejected=rejected)
+        return self._publish(connection, raw, kept, rejected)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, kept: int, rejected: dict[str, int]) -> ValidatedDay:
         quarantine_uri = quarantine_partition(self._work_uri, raw.source, raw.partition)
@@ -92,37 +101,32 @@ class DayValidation:
         return day
 
     def _write(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, prefix: str) -> tuple[DataFile, ...]:
-        return write_parts(self._store, batches, schema=schema, prefix=prefix, directory=self._directory)
+        with read_ahead([lambda: batches], threads=1) as ahead:  # the engine sorts and fetches while files are encoded
+            rows = (batch for _, batch in ahead)
+            return write_parts(self._store, rows, schema=schema, prefix=prefix, directory=self._directory)
 
     def _put_manifest(self, prefix: str, day: ValidatedDay) -> None:
         self._store.put(f"{prefix}{MANIFEST}", day.manifest(), write_id=uuid4().hex, sha256=None, condition=None)
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, rows: DayRows, raw: RawManifest, place: int, item: RawObject) -> None:
-        try:
+    def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> None:
+        rows = DayRows(connection, self._source, day=as_of(raw.partition) - timedelta(days=1))
+        for place, item in enumerate(raw.objects):
             if item.format == "parquet":
-                inserted = self._insert_parquet(connection, rows, place, item)
-            else:
-                with self._store.open(item.uri, etag=item.etag) as file:
-                    records = open_records(file, item=item, source=self._source, limits=self._read_limits)
-                    inserted = rows.add(place, records.batches())
-        except duckdb.Error as error:
-            reason = str(error).split("\n", 1)[0]
-            raise InvalidDataError(
-                f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {reason}. Nothing of {raw.partition} was written."
-            ) from error
-        if inserted != item.rows:
-            raise InvalidDataError(
-                f"{item.uri} holds {inserted} rows; expected the {item.rows} it announced. Nothing of {raw.partition} was written; "
-                "have upstream deliver the file again."
-            )
-
-    def _insert_parquet(self, connection: duckdb.DuckDBPyConnection, rows: DayRows, place: int, item: RawObject) -> int:
-        wanted = [column.name for column in self._source.columns]
-        with self._store.open(item.uri, etag=item.etag) as file:
-            names = parquet_columns(parquet_footer(file, item), item, names=wanted, limits=self._read_limits)
-            self._require_bounded(connection, place, item)
-            file.seek(0)
-            return rows.add_parquet(place, parquet_batches(file, item), item=item, names=names)
+                with _unreadable(raw, item):
+                    self._require_bounded(connection, place, item)
+        inserted = [0] * len(raw.objects)
+        readers = [partial(raw_groups, self._store, item, source=self._source, limits=self._read_limits) for item in raw.objects]
+        with read_ahead(readers, threads=self._limits.threads) as groups:
+            for place, group in groups:
+                with _unreadable(raw, raw.objects[place]):
+                    inserted[place] += rows.add(place, group, item=raw.objects[place])
+        faults = [
+            f"{item.uri} holds {found} rows; expected the {item.rows} it announced"
+            for item, found in zip(raw.objects, inserted, strict=True)
+            if found != item.rows
+        ]
+        if faults:
+            raise InvalidDataError(f"Nothing of {raw.partition} was written; have upstream deliver these files again:", faults)
 
     def _require_bounded(self, connection: duckdb.DuckDBPyConnection, place: int, item: RawObject) -> None:
         """Refuse a file that decodes to more than the limits: a footer can claim anything, so the cells themselves are measured.
@@ -145,16 +149,44 @@ class DayValidation:
             )
 
     def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in connection.sql(sql.select_kept(self._source)).to_arrow_reader(FETCHED_ROWS):
+        for batch in _fetched(connection.sql(sql.select_kept(self._source))):
             yield batch.cast(schema)
 
     def _quarantined(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> Iterator[pa.RecordBatch]:
         uris = pa.array([item.uri for item in raw.objects], type=pa.string())
-        for batch in connection.sql(sql.select_quarantined(self._source)).to_arrow_reader(FETCHED_ROWS):
+        for batch in _fetched(connection.sql(sql.select_quarantined(self._source))):
             columns: list[Any] = [uris.take(batch.column(0)), *batch.columns[1:]]
             yield pa.RecordBatch.from_arrays(
                 [column.cast(field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)], schema=QUARANTINE_SCHEMA
             )
+
+
+def _fetched(rows: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
+    """A query's rows. Arrow, which hands them over, calls a failure of the engine one of the operating system."""
+    reader = rows.to_arrow_reader(FETCHED_ROWS)
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (OSError, pa.ArrowException) as error:
+            raise duckdb.Error(str(error)) from error
+        yield batch
+
+
+def _reason(error: duckdb.Error) -> str:
+    return str(error).split("\n", 1)[0]
+
+
+@contextmanager
+def _unreadable(raw: RawManifest, item: RawObject) -> Iterator[None]:
+    try:
+        yield
+    except duckdb.Error as error:
+        raise InvalidDataError(
+            f"{item.uri} ({item.size_bytes} bytes) cannot be read as {item.format}: {_reason(error)}. "
+            f"Nothing of {raw.partition} was written."
+        ) from error
 
 
 def _name(place: int) -> str:
