@@ -97,11 +97,17 @@ def _tail(statuses: Sequence[bytes], stamps: Sequence[str]) -> bytes:
 
 def answer_body(plan: RequestPlan, keys: Mapping[str, list[Any]], views: Sequence[ViewColumns]) -> bytes:
     """The JSON document: join keys as columns first, then every view's features."""
-    parts = [b'{"values":' + _encode(values) + _uniform_tail(len(values), _EPOCH) for values in keys.values()]
+    # One join of all parts: the texts that all values share are ten times as long as the values, and every other way copies them twice.
+    opening, parts = b'{"results":[{"values":', list[bytes]()
+    for values in keys.values():
+        parts += (opening, _encode(values), _uniform_tail(len(values), _EPOCH))
+        opening = b',{"values":'
     for view in views:
         tail = view.tail
-        parts += [b'{"values":' + _encode(values) + tail for values in view.columns]
-    return b'{"results":[%s],"metadata":{"feature_names":%s%s}}' % (b",".join(parts), _names(tuple(keys), plan.names), plan.metadata)
+        for values in view.columns:
+            parts += (opening, _encode(values), tail)
+    parts += (b'],"metadata":{"feature_names":', _names(tuple(keys), plan.names), plan.metadata, b"}}")
+    return b"".join(parts)
 
 
 @lru_cache(maxsize=1024)

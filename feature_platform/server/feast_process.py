@@ -59,10 +59,23 @@ class FeastProcess:
         async with self._slots:
             try:
                 await self._started()
+                try:
+                    connection = await asyncio.open_unix_connection(self._socket)
+                except OSError:
+                    await self._restarted()
+                    connection = await asyncio.open_unix_connection(self._socket)
                 async with asyncio.timeout(ANSWER_S):
-                    return await self._exchange(path, body)
+                    return await _exchange(*connection, path, body)
             except (TimeoutError, OSError, EOFError, ValueError) as error:
                 raise StorageError(f"Feast's own server, which this request needs, did not answer: {error!r}. Try again.") from error
+
+    async def _restarted(self) -> None:
+        """Start the child again where nobody listens any more: it died, and may not have been seen to."""
+        if self._process is not None and self._starting is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+            await self._process.wait()
+        await self._started()
 
     async def _started(self) -> None:
         if self._process is not None and self._process.returncode is None and self._starting is None:
@@ -94,20 +107,6 @@ class FeastProcess:
         writer.close()
         return True
 
-    async def _exchange(self, path: str, body: bytes) -> FeastAnswer:
-        reader, writer = await asyncio.open_unix_connection(self._socket)
-        try:
-            head = b"POST %s HTTP/1.1\r\nhost: feast\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
-            writer.write(head % (path.encode(), len(body)) + body)
-            status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
-            headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-            answer = await reader.readexactly(int(headers[b"content-length"]))
-        except KeyError as error:
-            raise ValueError("an answer without its length") from error
-        finally:
-            writer.close()
-        return FeastAnswer(int(status_line.split(b" ")[1]), answer, headers.get(b"content-type", b"application/json"))
-
     async def close(self) -> None:
         """End the child."""
         if self._starting:
@@ -123,3 +122,18 @@ class FeastProcess:
                     self._process.kill()
                 await self._process.wait()
         self._directory.cleanup()
+
+
+async def _exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str, body: bytes) -> FeastAnswer:
+    """One request and its answer on a connection of their own."""
+    try:
+        head = b"POST %s HTTP/1.1\r\nhost: feast\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        writer.write(head % (path.encode(), len(body)) + body)
+        status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
+        answer = await reader.readexactly(int(headers[b"content-length"]))
+    except KeyError as error:
+        raise ValueError("an answer without its length") from error
+    finally:
+        writer.close()
+    return FeastAnswer(int(status_line.split(b" ")[1]), answer, headers.get(b"content-type", b"application/json"))

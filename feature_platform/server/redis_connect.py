@@ -51,7 +51,11 @@ def pool_of(address: RedisAddress, node: tuple[str, int]) -> Any:
 
 async def _connected(address: RedisAddress, node: tuple[str, int]) -> Any:
     connection = pool_of(address, node).make_connection()
-    await connection.connect()
+    try:
+        await connection.connect()
+    except BaseException:  # cancelled as well: an open socket must not wait for the collector
+        await connection.disconnect(nowait=True)
+        raise
     return connection
 
 

@@ -76,6 +76,12 @@ class _Protocol(asyncio.Protocol):
         self._lost(self)
 
 
+def _retrieve(task: "asyncio.Task[_Protocol]") -> None:
+    """Look at the failure of a connection that nobody waits for any more, which asyncio would report as forgotten."""
+    if not task.cancelled():
+        task.exception()
+
+
 class RedisLink:
     """A connection that is made when needed and made again when lost.
 
@@ -125,6 +131,7 @@ class RedisLink:
             if time.monotonic() - self._refused_s < BACKOFF_S:
                 raise StorageError(f"Redis at {self._address} cannot be reached: {self._refusal}")
             self._opening = asyncio.create_task(self._opened())
+            self._opening.add_done_callback(_retrieve)
         try:
             async with asyncio.timeout(expires_s - time.monotonic()):
                 return await asyncio.shield(self._opening)

@@ -44,7 +44,7 @@ def column_reader(kind: str) -> Reader:
         except TypeError:
             joined = b"".join(filter(None, raws))
         try:
-            values: list[Any] = list(getattr(parse(joined), field))
+            values: list[Any] = getattr(parse(joined), field)[:]
         except DecodeError:
             return [_value(raw) for raw in raws]
         if is_list:

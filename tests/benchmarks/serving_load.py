@@ -72,7 +72,7 @@ def wrk(port: int, requests: Sequence[bytes], *, seconds: float, connections: in
         script, lines = Path(directory, "load.lua"), Path(directory, "bodies")
         script.write_text(_SCRIPT)
         lines.write_bytes(b"\n".join(requests) + b"\n")
-        command = [program, "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
+        command = [program, "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(script), f"http://127.0.0.1:{port}/"]
         said = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "BODIES": str(lines)}).stdout
     found = re.search(r"FOUND ([\d.]+) ([\d.]+) ([\d.]+) (\d+)", said)
     assert found, said

@@ -5,6 +5,7 @@ import os
 import random
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -146,13 +147,15 @@ def test_whatever_its_openapi_document_allows(app: ServerApp) -> None:
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
         for found in schema.get_all_operations():
             operation = found.ok()
-            known = {int(status) for status in operation.definition.raw["responses"]}
+            fuzz(operation, {int(status) for status in operation.definition.raw["responses"]}, f"http://127.0.0.1:{port}")
 
-            @given(case=operation.as_strategy())
-            @settings(max_examples=EXAMPLES // 5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-            def answers(case: schemathesis.Case, known: set[int] = known) -> None:
-                answer = case.call(base_url=f"http://127.0.0.1:{port}")
-                assert answer.status_code in known, (case.body, answer.text)
-                assert is_proper(answer.status_code, answer.content), (case.body, answer.text)
 
-            answers()
+def fuzz(operation: Any, known: set[int], url: str) -> None:
+    @given(case=operation.as_strategy())
+    @settings(max_examples=EXAMPLES // 5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    def answers(case: Any) -> None:
+        answer = case.call(base_url=url)
+        assert answer.status_code in known, (case.body, answer.text)
+        assert is_proper(answer.status_code, answer.content), (case.body, answer.text)
+
+    answers()
