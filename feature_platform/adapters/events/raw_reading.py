@@ -1,6 +1,6 @@
 """The rows of one raw object, whatever its format, in groups that are worth a statement each.
 
-How a format is read does not belong here (``adapters.events.csv_records``, ``adapters.events.json_records``, ``adapters.events.parquet_records``).
+How a format is read does not belong here (``csv_records``, ``json_records``, ``parquet_records``).
 """
 
 from collections.abc import Iterator
