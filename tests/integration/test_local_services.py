@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from feature_platform.errors import ConfigurationError, StorageError
+from feature_platform.local.locks import held
 from feature_platform.local.loopback_ports import HOST, choose_ports
 from feature_platform.local.processes import ProcessMark, is_running, mark_of
 from feature_platform.local.server import EmbeddedServer
@@ -22,6 +23,7 @@ from feature_platform.local.services import BUCKET, LocalServices
 from feature_platform.local.valkey import Valkey
 from feature_platform.settings import AWS_VARIABLES, PREFIX, load_settings
 from tests.support.services import S3Endpoint, ValkeyDatabase
+from tests.support.survivors import survivors
 
 UP = """
 import sys
@@ -252,3 +254,21 @@ def test_preferred_ports_are_kept_only_where_all_are_free() -> None:
         assert choose_ports(["a", "b"], preferred=ports)["b"] != ports["b"]
     derived = choose_ports(["a", "b"], preferred={}, offsets={"b": ("a", 10_000)})
     assert derived["b"] == derived["a"] + 10_000
+
+
+def test_waiting_for_a_lock_ends_and_names_it(tmp_path: Path) -> None:
+    lock = tmp_path / "server.lock"
+    with held(lock):
+        refused = pytest.raises(StorageError, match=rf"Another process has held {lock} for 0.1 s.*fuser")
+        with refused, held(lock, within_s=0.1):
+            raise AssertionError("two hold one lock")
+    with held(lock, within_s=0):
+        assert lock.stat().st_mode & 0o077 == 0
+
+
+def test_a_server_whose_record_cannot_be_written_is_not_left_running(valkey_of_its_own: EmbeddedServer, tmp_path: Path) -> None:
+    """Nobody would find it again. A directory stands where the record belongs, so that it cannot be replaced."""
+    (tmp_path / "redis" / "server.json" / "taken").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match="cannot hold the platform's files: Is a directory"):
+        valkey_of_its_own.start()
+    assert [survivor for survivor in survivors() if str(tmp_path) in survivor] == []
