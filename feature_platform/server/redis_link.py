@@ -54,6 +54,19 @@ class _Protocol(asyncio.Protocol):
         self._writer = writer
         self._reader = hiredis.Reader()
         self._lost = lost
+        self._out: list[bytes] = []
+
+    def send(self, payload: bytes, batch: _Batch) -> None:
+        """Send with whatever else this turn of the event loop sends: one system call for all, which costs more than a small read."""
+        self.pending.append(batch)
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(payload)
+
+    def _flush(self) -> None:
+        out, self._out = self._out, []
+        if not self.transport.is_closing():  # then whoever waits was told
+            self.transport.write(b"".join(out))
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = time.monotonic()
@@ -117,8 +130,7 @@ class RedisLink:
         for attempt in (1, 2):
             protocol = self._protocol or await self._open(expires_s)
             future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-            protocol.pending.append(_Batch(count, future, expires_s))
-            protocol.transport.write(payload)
+            protocol.send(payload, _Batch(count, future, expires_s))
             try:
                 return await future
             except ConnectionResetError as error:

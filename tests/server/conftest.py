@@ -135,6 +135,7 @@ def pair() -> Iterator[Pair]:
             served = feature_server(objects, server, fallback)
             with AsgiClient(ServerApp(lambda: parts_of(served))) as ours:
                 yield Pair(ours, feast, fallback, readers, server, served, objects)
+        readers.close()
 
 
 def parts_of(served: FeatureServer, **given: Any) -> Parts:

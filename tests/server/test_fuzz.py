@@ -4,7 +4,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -34,11 +34,14 @@ FEASTS_REFUSALS = (b'"No features specified', b'"Invalid feature reference', b"\
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[ServerApp]:
+def make() -> Iterator[Callable[[], ServerApp]]:
+    """Makes an application; each serves one event loop."""
     objects = MemoryObjectStore()
     with valkey_server() as server:
-        write_samples(open_stores(objects, server, CONTRACTS))
-        yield ServerApp(lambda: parts_of(feature_server(objects, server, NoFeast())))
+        readers = open_stores(objects, server, CONTRACTS)
+        write_samples(readers)
+        readers.close()
+        yield lambda: ServerApp(lambda: parts_of(feature_server(objects, server, NoFeast())))
 
 
 def mutated(chosen: random.Random) -> bytes:
@@ -72,9 +75,9 @@ def exchange(port: int, raw: bytes, *, patience_s: float = 0.1) -> bytes:
         return answer
 
 
-def test_any_bytes_over_the_socket(app: ServerApp) -> None:
+def test_any_bytes_over_the_socket(make: Callable[[], ServerApp]) -> None:
     chosen = random.Random(11)
-    with serving_http(app) as port:
+    with serving_http(make()) as port:
         for _ in range(ROUNDS):
             raw = mutated(chosen)
             answer = exchange(port, raw)
@@ -117,8 +120,8 @@ BODIES = st.one_of(
 
 
 @pytest.fixture(scope="module")
-def client(app: ServerApp) -> Iterator[AsgiClient]:
-    with AsgiClient(app) as opened:
+def client(make: Callable[[], ServerApp]) -> Iterator[AsgiClient]:
+    with AsgiClient(make()) as opened:
         yield opened
 
 
@@ -139,11 +142,11 @@ def test_every_path_by_every_method(client: AsgiClient, path: str, method: str) 
     assert answer.status in ({200, 503} if method == "GET" else {405})
 
 
-def test_whatever_its_openapi_document_allows(app: ServerApp) -> None:
+def test_whatever_its_openapi_document_allows(make: Callable[[], ServerApp]) -> None:
     """Requests that schemathesis makes from the document, over the socket; each answer's status is one that the document names."""
     import schemathesis
 
-    with serving_http(app) as port:
+    with serving_http(make()) as port:
         schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{port}/openapi.json")
         for found in schema.get_all_operations():
             operation = found.ok()

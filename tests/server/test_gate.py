@@ -40,6 +40,7 @@ def site() -> Iterator[Site]:
     with valkey_server() as server:
         readers = open_stores(objects, server, (FIRST,))
         readers.write(FIRST, table_of(FIRST, {"user_id": [1], "f_count": [10], "f_mean": [0.5]}))
+        readers.close()
         yield Site(objects, server)
 
 

@@ -62,6 +62,7 @@ def database() -> Iterator[tuple[MemoryObjectStore, ValkeyServer]]:
     with valkey_server(appendonly="yes", appendfsync="always") as server:
         readers = open_stores(objects, server, (FIRST,))
         readers.write(FIRST, table_of(FIRST, {"user_id": [1, 2], "f_count": [10, 20], "f_mean": [0.5, 1.5]}))
+        readers.close()
         yield objects, server
 
 

@@ -112,3 +112,4 @@ def test_feast_too_follows_the_primary_that_sentinels_name() -> None:
         readers.write(VISITS, table_of(VISITS, {"user_id": [1], "f_count": [10]}))
         found = readers.ours.get_online_features(features=["visits:f_count"], entity_rows=[{"user_id": 1}])
         assert found.to_dict() == {"user_id": [1], "f_count": [10]}
+        readers.close()

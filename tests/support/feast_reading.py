@@ -29,6 +29,13 @@ class Readers:
         rows = _convert_arrow_to_proto(table, view, join_keys)
         self.stock.provider.online_store.online_write_batch(self.stock.config, view, rows, None)
 
+    def close(self) -> None:
+        """Close what they hold open; Feast leaves it to the collector."""
+        for store in (self.ours, self.stock):
+            client = store.provider.online_store._client
+            if client is not None:
+                client.close()
+
 
 def open_readers(valkey: ValkeyDatabase, *contracts: Contract, redis_type: str = "redis") -> Readers:
     """Both stores, with these contracts applied."""
