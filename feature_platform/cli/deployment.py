@@ -4,6 +4,7 @@ They look at every feature set at once, may run any number of times, and are con
 Looking at one feature set by hand does not belong here (``status``, ``verify``, ``doctor``), nor what is looked at (``deployment_checks``).
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,14 +54,19 @@ def apply(as_json: AsJson = False) -> None:
 @command
 def verify(
     server: Annotated[str | None, typer.Option("--server", help="URL of a feature server to read from, too.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", help="Its file of bearer tokens; the first one is sent.", dir_okay=False)
+    ] = None,
+    ca: Annotated[Path | None, typer.Option("--ca", help="Certificate of the authority that signed the server's.", dir_okay=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove everything that is served: files, latest, registry, online values, a server's answers. Exits 1 on a finding."""
+    from feature_platform.cli.asked_server import AskedServer
     from feature_platform.cli.deployment_checks import verify_deployment
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    report = verify_deployment(platform, server=server)
+    report = verify_deployment(platform, server=None if server is None else AskedServer.of(server, tokens=tokens, authority=ca))
     if as_json:
         show_one(report, as_json=True)
     else:

@@ -3,25 +3,22 @@
 Changing anything does not belong here.
 """
 
-import json
 import time
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import pyarrow.parquet as pq
 
+from feature_platform.cli.asked_server import AskedServer
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions.log import History
-from feature_platform.errors import FeaturePlatformError, StorageError
+from feature_platform.errors import FeaturePlatformError
 from feature_platform.use_cases import inspect as inspection
 from feature_platform.use_cases.published_head import PublishedHead, published_head
 from feature_platform.use_cases.serve import PARITY_ROWS
 from feature_platform.wiring import Platform
 
 READ_ENTITIES: Final = 20
-ANSWER_S: Final = 10
 _AS_JSON_SAYS_IT: Final = frozenset({"int32", "int64", "bool", "string"})
 """Types whose JSON form is the value itself, whoever writes it."""
 
@@ -38,12 +35,12 @@ def waits_for_its_data(platform: Platform) -> frozenset[str]:
     )
 
 
-def verify_deployment(platform: Platform, *, server: str | None) -> dict[str, Any]:
+def verify_deployment(platform: Platform, *, server: AskedServer | None) -> dict[str, Any]:
     """Look at every feature set.
 
     Args:
         platform: The environment.
-        server: URL of a feature server whose answers are looked at too.
+        server: A feature server whose answers are looked at too.
 
     Returns:
         ``feature_sets`` (each with its state and number of findings) and ``findings`` (empty when all is proved).
@@ -62,7 +59,7 @@ def _is_built_by(history: History, contract: Contract) -> bool:
     return history.head_version is None or history.head_version.schema_hash == contract.schema_hash
 
 
-def _verify_one(platform: Platform, name: str, *, server: str | None) -> tuple[str, Findings]:
+def _verify_one(platform: Platform, name: str, *, server: AskedServer | None) -> tuple[str, Findings]:
     """What one feature set is in, and what is wrong with it."""
     history = platform.feature_sets.history(name)
     if history.head is None:
@@ -104,12 +101,12 @@ def _online_findings(platform: Platform, name: str) -> Findings:
     return inspection.parity_findings(report, where="online")
 
 
-def _health(server: str) -> Findings:
-    _ask(f"{server}/health")
+def _health(server: AskedServer) -> Findings:
+    server.health()
     return []
 
 
-def _answer_findings(platform: Platform, name: str, *, server: str) -> Findings:
+def _answer_findings(platform: Platform, name: str, *, server: AskedServer) -> Findings:
     """What the server answers for the first entities of the head's file, against what Feast's SDK reads."""
     from feature_platform.adapters.feast.reading import read_online
 
@@ -121,28 +118,8 @@ def _answer_findings(platform: Platform, name: str, *, server: str) -> Findings:
     columns = [column.name for column in contract.feature_columns if column.type in _AS_JSON_SAYS_IT]
     if not keys or not columns:
         return []
-    request = {
-        "features": [f"{name}:{column}" for column in columns],
-        "entities": {key: [row[key] for row in keys] for key in contract.primary_keys},
-    }
-    answer = json.loads(_ask(f"{server}/get-online-features", body=json.dumps(request).encode()))
-    names = answer["metadata"]["feature_names"]
-    served = {feature: result["values"] for feature, result in zip(names, answer["results"], strict=True)}
+    entities = {key: [row[key] for row in keys] for key in contract.primary_keys}
+    served = server.features([f"{name}:{column}" for column in columns], entities)
     expected = read_online(platform.feast_store, contract, keys)
     wrong = sum(served[column][place] != row[column] for place, row in enumerate(expected) for column in columns)
-    return [{"code": "answer", "file": server, "expected": "what Feast's SDK reads", "found": f"{wrong} other values"}] if wrong else []
-
-
-def _ask(url: str, *, body: bytes | None = None) -> bytes:
-    """A server's answer.
-
-    Raises:
-        StorageError: There is none, or it is an error.
-    """
-    try:
-        # The operator names the server; another scheme than HTTP has no host to answer.
-        with urlopen(Request(url, data=body, headers={"Content-Type": "application/json"}), timeout=ANSWER_S) as response:  # noqa: S310
-            answer: bytes = response.read()
-            return answer
-    except (URLError, OSError) as error:
-        raise StorageError(f"The feature server does not answer {url}: {error}.") from error
+    return [{"code": "answer", "file": server.url, "expected": "what Feast's SDK reads", "found": f"{wrong} other values"}] if wrong else []

@@ -1,0 +1,82 @@
+"""A feature server as one of its callers sees it: over HTTP or HTTPS, with a bearer token where it wants one.
+
+What its answers must be does not belong here (``deployment_checks``).
+"""
+
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from feature_platform.errors import ConfigurationError, StorageError
+
+ANSWER_S: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class AskedServer:
+    """Where it is, and how to be let in."""
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+    authority: Path | None = None
+    """Certificate of who signed the server's; the system's own authorities where left out."""
+
+    @classmethod
+    def of(cls, url: str, *, tokens: Path | None, authority: Path | None) -> Self:
+        """A server that knows the tokens of a file; the first one is used.
+
+        Args:
+            url: ``http://host:port`` or ``https://host:port``.
+            tokens: The server's own file, a name and a token per line, ``#`` for comments.
+            authority: See :class:`AskedServer`.
+
+        Raises:
+            ConfigurationError: The file has no token, or cannot be read.
+        """
+        return cls(url, token=None if tokens is None else _first_token(tokens), authority=authority)
+
+    def health(self) -> None:
+        """Whether its process answers.
+
+        Raises:
+            StorageError: It does not.
+        """
+        self._ask("/health")
+
+    def features(self, references: Sequence[str], entities: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+        """Values by feature name, in the order of the entities.
+
+        Raises:
+            StorageError: It does not answer, or with an error.
+        """
+        answer = json.loads(self._ask("/get-online-features", body={"features": list(references), "entities": dict(entities)}))
+        return {name: result["values"] for name, result in zip(answer["metadata"]["feature_names"], answer["results"], strict=True)}
+
+    def _ask(self, path: str, *, body: Mapping[str, Any] | None = None) -> bytes:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+        request = Request(f"{self.url}{path}", data=None if body is None else json.dumps(body).encode(), headers=headers)  # noqa: S310
+        context = ssl.create_default_context(cafile=self.authority) if self.url.startswith("https:") else None
+        try:
+            # The operator names the server; a scheme without a host has nobody to answer.
+            with urlopen(request, timeout=ANSWER_S, context=context) as response:  # noqa: S310
+                answer: bytes = response.read()
+                return answer
+        except (URLError, OSError) as error:
+            raise StorageError(f"The feature server does not answer {self.url}{path}: {error}.") from error
+
+
+def _first_token(file: Path) -> str:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigurationError(f"The file of tokens cannot be read: {file}.", [str(error)]) from error
+    for line in lines:
+        words = line.partition("#")[0].split()
+        if words:
+            return words[-1]
+    raise ConfigurationError(f"{file} holds no token.", ["expected a name and a token per line, found none"])
