@@ -154,11 +154,11 @@ def online_store_at(connection_string: str) -> "OnlineStore":
     return RedisOnlineStore(connection_string)
 
 
-def feature_server_at(address: str) -> "FeatureServer":
-    """The feature server at a URL."""
+def feature_server_at(address: str, *, tokens: Path | None = None, authority: Path | None = None) -> "FeatureServer":
+    """The feature server at a URL; ``tokens`` is its own file of tokens, ``authority`` the certificate of who signed its own."""
     from feature_platform.adapters.feature_server import HTTPFeatureServer
 
-    return HTTPFeatureServer(address)
+    return HTTPFeatureServer.of(address, tokens=tokens, authority=authority)
 
 
 def s3_at(endpoint_url: str | None = None) -> "ObjectStore":

@@ -11,6 +11,7 @@ import secrets
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,8 @@ class Release:
 
     cluster: Cluster
     image: str
-    settings: list[str] = field(default_factory=list)
+    revisions: list[tuple[str, ...]] = field(default_factory=list)
+    """What each upgrade added to Helm's arguments."""
 
     def prepare(self) -> None:
         """An empty namespace that enforces restricted Pod Security, with the Secrets that the values name."""
@@ -94,7 +96,7 @@ class Release:
         return [
             *(f"--values={file}" for file in files),
             *(f"--set-string={name}={value}" for name, value in chosen.items()),
-            *self.settings,
+            *(setting for revision in self.revisions for setting in revision),
         ]
 
     def install(self) -> None:
@@ -103,11 +105,12 @@ class Release:
 
     def upgrade(self, *settings: str) -> None:
         """``helm upgrade`` to the same chart with further settings, which stay for later upgrades."""
-        self.settings += settings
+        self.revisions.append(settings)
         self.cluster.helm("upgrade", NAME, str(CHART), *self.values(), "--wait", "--timeout=10m")
 
     def rollback(self) -> None:
-        """``helm rollback`` to the revision before."""
+        """``helm rollback`` to the revision before; later upgrades do without what it had set, as a reverted commit does."""
+        self.revisions.pop()
         self.cluster.helm("rollback", NAME, "--wait", "--timeout=10m")
 
     def object(self, kind: str, component: str) -> str:
@@ -188,6 +191,9 @@ class Release:
             for place, user in enumerate(READING_USERS)
         }
 
+    def _answers(self, url: str, wanted: dict[str, dict[str, Any]]) -> bool:
+        return self.online(url) == wanted
+
     def post(self, url: str, document: Any) -> Any:
         """What a server of the cluster answers the client pod; JSON both ways."""
         return json.loads(self.cluster.execute("pod/client", "python", "-c", POST, url, stdin=json.dumps(document)))
@@ -202,4 +208,4 @@ class Release:
         wanted = {str(user): rows[str(user)] for user in READING_USERS}
         for pod in self.cluster.pods("feature-server"):
             url = f"http://{pod['status']['podIP']}:6566"
-            wait_for(f"the published rows online at {url}", lambda at=url: self.online(at) == wanted, timeout_s=timeout_s)
+            wait_for(f"the published rows online at {url}", partial(self._answers, url, wanted), timeout_s=timeout_s)

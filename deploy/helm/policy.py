@@ -43,7 +43,9 @@ EXCEPTIONS: Final = {
         EVERY,
         "The AWS SDKs, Dagster's storage and Feast read their credentials from variables; the Redis string is put together by Kubernetes.",
     ),
-    "CKV_K8S_38": Accepted(frozenset({"daemon", "webserver"}), "They start and end runs, which are Jobs. No other pod has a token."),
+    "CKV_K8S_38": Accepted(
+        frozenset({"daemon", "webserver", "cleanup"}), "They start, end and remove runs, which are Jobs. No other pod has a token."
+    ),
     "CKV_K8S_40": Accepted(frozenset({"postgresql"}), "The user of the official image; by value otherwise."),
     "CKV_K8S_43": Accepted(EVERY, "Tags are for laptops and dev; prod refuses them.", but_not="prod"),
     "CKV_K8S_9": Accepted(frozenset({"daemon"}), "Nobody connects to it. Its liveness is its heartbeat in the storage."),

@@ -1,29 +1,52 @@
-"""The feature server port over HTTP, by Feast's contract (``POST /get-online-features``)."""
+"""The feature server port over HTTP or HTTPS, by Feast's contract, with a bearer token where the server wants one.
+
+What its answers must be does not belong here (``use_cases.deploy``).
+"""
 
 import json
+import ssl
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.errors import StorageError
+from feature_platform.errors import ConfigurationError, StorageError
 
 ANSWER_S: Final = 10
 
 
+@dataclass(frozen=True, slots=True)
 class HTTPFeatureServer:
-    """See :class:`FeatureServer`.
+    """See :class:`FeatureServer`. Where it is, and how to be let in."""
 
-    Args:
-        address: The server's URL, without a path.
-    """
+    address: str
+    token: str | None = field(default=None, repr=False)
+    authority: Path | None = None
+    """Certificate of who signed the server's; the system's own authorities where left out."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+    @classmethod
+    def of(cls, url: str, *, tokens: Path | None, authority: Path | None) -> Self:
+        """A server that knows the tokens of a file; the first one is used.
+
+        Args:
+            url: ``http://host:port`` or ``https://host:port``.
+            tokens: The server's own file, a name and a token per line, ``#`` for comments.
+            authority: See :class:`HTTPFeatureServer`.
+
+        Raises:
+            ConfigurationError: The file has no token, or cannot be read.
+        """
+        return cls(url, token=None if tokens is None else _first_token(tokens), authority=authority)
 
     def health(self) -> None:
-        """See :meth:`FeatureServer.health`."""
+        """Whether its process answers.
+
+        Raises:
+            StorageError: It does not.
+        """
         self._ask("/health")
 
     def read(self, contract: Contract, keys: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, list[Any]]:
@@ -32,16 +55,29 @@ class HTTPFeatureServer:
             "features": [f"{contract.feature_set}:{column}" for column in columns],
             "entities": {key: [row[key] for row in keys] for key in contract.primary_keys},
         }
-        answer = json.loads(self._ask("/get-online-features", body=json.dumps(request).encode()))
-        named = zip(answer["metadata"]["feature_names"], answer["results"], strict=True)
-        return {name: result["values"] for name, result in named}
+        answer = json.loads(self._ask("/get-online-features", body=request))
+        return {name: result["values"] for name, result in zip(answer["metadata"]["feature_names"], answer["results"], strict=True)}
 
-    def _ask(self, path: str, *, body: bytes | None = None) -> bytes:
-        url = f"{self.address}{path}"
+    def _ask(self, path: str, *, body: Mapping[str, Any] | None = None) -> bytes:
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {self.token}"} if self.token else {})
+        request = Request(f"{self.address}{path}", data=None if body is None else json.dumps(body).encode(), headers=headers)  # noqa: S310
+        context = ssl.create_default_context(cafile=self.authority) if self.address.startswith("https:") else None
         try:
-            # The operator names the server; another scheme than HTTP has no host to answer.
-            with urlopen(Request(url, data=body, headers={"Content-Type": "application/json"}), timeout=ANSWER_S) as response:  # noqa: S310
+            # The operator names the server; a scheme without a host has nobody to answer.
+            with urlopen(request, timeout=ANSWER_S, context=context) as response:  # noqa: S310
                 answer: bytes = response.read()
                 return answer
-        except (URLError, OSError, ValueError) as error:
-            raise StorageError(f"The feature server does not answer {url}: {error}. Look at its log, then ask again.") from error
+        except (URLError, OSError) as error:
+            raise StorageError(f"The feature server does not answer {self.address}{path}: {error}.") from error
+
+
+def _first_token(file: Path) -> str:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise ConfigurationError(f"The file of tokens cannot be read: {file}.", [str(error)]) from error
+    for line in lines:
+        words = line.partition("#")[0].split()
+        if words:
+            return words[-1]
+    raise ConfigurationError(f"{file} holds no token.", ["expected a name and a token per line, found none"])

@@ -4,6 +4,7 @@ They look at every feature set at once, may run any number of times, and are con
 Looking at one feature set by hand does not belong here (``status``, ``verify``, ``doctor``), nor what is looked at (``use_cases.deploy``).
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,6 +53,10 @@ def apply(as_json: AsJson = False) -> None:
 @command
 def verify(
     server: Annotated[str | None, typer.Option("--server", help="URL of a feature server to read from, too.")] = None,
+    tokens: Annotated[
+        Path | None, typer.Option("--tokens", help="Its file of bearer tokens; the first one is sent.", dir_okay=False)
+    ] = None,
+    ca: Annotated[Path | None, typer.Option("--ca", help="Certificate of the authority that signed the server's.", dir_okay=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove everything that is served: files, latest, registry, online values, a server's answers. Exits 1 on a finding."""
@@ -60,7 +65,8 @@ def verify(
     from feature_platform.wiring import feature_server_at, open_platform
 
     platform = open_platform()
-    deployed, health = verify_deployment(platform, server=feature_server_at(server) if server else None)
+    asked = feature_server_at(server, tokens=tokens, authority=ca) if server else None
+    deployed, health = verify_deployment(platform, server=asked)
     rows = [{"feature_set": one.feature_set, "state": one.state, "findings": len(one.findings)} for one in deployed]
     findings = documents(health) + [
         {"feature_set": one.feature_set, **document} for one in deployed for document in documents(one.findings)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chart import MATRIX, Release, render
+from tests.support.chart import MATRIX, Release, hooks, render
 from tests.support.kubernetes_schemas import schema_faults
 from tests.support.launched_run import instance_of, launched_job
 from tests.support.pod_security import breaches, omissions
@@ -109,3 +109,14 @@ def test_the_queue_runs_one_daily_job_at_a_time(release):
     assert runs["tag_concurrency_limits"] == [{"key": "feature_platform/queue", "value": "daily_features", "limit": 1}]
     assert release.instance["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
     assert release.instance["scheduler"]["config"]["max_catchup_runs"] == 0
+
+
+def test_what_is_uninstalled_takes_its_runs_along():
+    release = render("local")
+    job = release.find("Job", "cleanup")
+    assert hooks(job) == {"pre-delete"}
+    spec = job["spec"]["template"]["spec"]
+    # Which account may list and delete Jobs is in its role; whose Jobs, in the label that every run carries.
+    assert spec["serviceAccountName"].endswith("-daemon")
+    assert "app.kubernetes.io/instance={release}" in spec["containers"][0]["command"][2]
+    assert release.instance["run_launcher"]["config"]["labels"]["app.kubernetes.io/instance"] == spec["containers"][0]["command"][4]

@@ -9,7 +9,7 @@ import yaml
 from tests.support.chart import MATRIX, Release, render
 from tests.support.pod_security import breaches, omissions
 
-WITH_TOKEN = {"daemon", "webserver"}
+WITH_TOKEN = {"daemon", "webserver", "cleanup"}
 SERVERS = {"redis", "postgresql", "s3"}
 
 
@@ -125,7 +125,20 @@ DRAWN = {
 }
 """The flows inside the release, as docs/deploy/security.md draws them."""
 
-COMPONENTS = {"webserver", "daemon", "code-location", "run", "feature-server", "redis", "postgresql", "s3", "migrate", "apply", "verify"}
+COMPONENTS = {
+    "webserver",
+    "daemon",
+    "code-location",
+    "run",
+    "feature-server",
+    "redis",
+    "postgresql",
+    "s3",
+    "migrate",
+    "apply",
+    "verify",
+    "cleanup",
+}
 
 
 def labels_of(component: str) -> dict[str, str]:

@@ -96,14 +96,6 @@ def test_there_are_never_two_daemons():
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
 
 
-def test_a_leaving_feature_server_answers_until_nobody_asks():
-    spec = render("dev").pod("feature-server")["spec"]
-    drain = spec["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert drain == 10
-    # gunicorn gives requests in flight 30 s.
-    assert spec["terminationGracePeriodSeconds"] >= drain + 30
-
-
 def test_a_server_has_time_to_write_what_it_holds():
     for server in ("redis", "postgresql"):
         assert render("dev").pod(server)["spec"]["terminationGracePeriodSeconds"] >= 60

@@ -96,7 +96,7 @@ OTHERS: list[Any] = [
     "LoadBalancer", "ClusterIP", "Never", "Always", "platform", "feast", "dev", "local", {}, {"changed": "yes"}, {"requests": {"cpu": "9"}},
     {"pod_spec_config": {"tolerations": True}}, {"nodeAffinity": {"x": 1}}, {"changed.sql": "select 2"}, [{"name": "changed"}],
     [{"key": "changed"}],
-    [{"namespaceSelector": {}}], ["changed"], ["10.9.0.0/16"], [444],
+    [{"namespaceSelector": {}}], ["changed"], ["--changed"], ["10.9.0.0/16"], [444],
 ]  # fmt: skip
 BASES = ("everything", "prod", "outside", "local")
 
@@ -158,6 +158,7 @@ def test_every_value_is_used(path):
         ("everything", {"dagsterWebserver.ingress.tlsSecret": ""}, "dagsterWebserver.ingress.tlsSecret must be given"),
         ("everything", {"dagsterWebserver.ingress.authentication": ""}, "must say how users are authenticated"),
         ("everything", {"featureServer.autoscaling": {"enabled": True, "minReplicas": 7}}, "minReplicas must not be above maxReplicas"),
+        ("local", {"featureServer.tokens": {"existingSecret": "callers"}}, "Feast's server knows no tokens"),
         ("local", {"contracts.shipped": False}, "contracts.files must not be empty"),
         ("local", {"contracts.files": {"big.sql": "x" * 1_000_001}}, "larger than the 1 MiB"),
         ("prod", {"s3.enabled": True}, "s3.enabled is for evaluation"),
@@ -218,7 +219,7 @@ def test_off_means_absent():
     release = render("dev", {"featureServer.enabled": False, "jobs.verifyAfterInstall": False, "networkPolicy.enabled": False})
     assert not [item for item in release.objects if "feature-server" in item["metadata"]["name"]]
     assert release.find("Job", "verify")["metadata"]["annotations"]["helm.sh/hook"] == "test"
-    assert "--server" not in release.find("Job", "verify")["spec"]["template"]["spec"]["containers"][0]["command"]
+    assert release.pod("verify")["spec"]["containers"][0]["command"] == ["feature-platform", "deployment", "verify"]
 
 
 def test_an_empty_file_is_a_file():

@@ -11,15 +11,18 @@ from typing import Any
 import dagster as dg
 import pytest
 import redis
+from feature_platform.cli.asked_server import AskedServer
 from typer.testing import CliRunner
 
 from feature_platform.cli.app import app
 from feature_platform.core.layout import as_of, registry_uri, version_id
+from feature_platform.errors import ConfigurationError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.settings import load_settings, variable
 from feature_platform.wiring import open_platform
 from tests.support.feast_command import serve_feast
 from tests.support.platforms import MainJob, put_events
+from tests.support.tls_proxy import tls_proxy
 
 # Importing Feast raises DeprecationWarnings of its own.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
@@ -50,6 +53,7 @@ class Life:
     applied_again: Any
     verified_empty: Any
     served: Any
+    untrusted: Any
     without_server: Any
     changed: Any
     features_before: list[str]
@@ -69,8 +73,15 @@ def life(module_env: dict[str, str], module_instance: dg.DagsterInstance, tmp_pa
     found["verified_empty"] = answered("verify")
     run = job.run(DAY)
     assert run.success, run.failure
-    with serve_feast(dict(os.environ), tmp_path_factory.mktemp("feast") / "log") as url:
-        found["served"] = answered("verify", "--server", url)
+    directory = tmp_path_factory.mktemp("feast")
+    (directory / "tokens").write_text("# callers\nverification 0123456789abcdef # ours\n", encoding="utf-8")
+    with (
+        serve_feast(dict(os.environ), directory / "log") as url,
+        tls_proxy("127.0.0.1", int(url.rpartition(":")[2]), directory=directory) as proxy,
+    ):
+        closed = ["--tokens", str(directory / "tokens"), "--ca", str(proxy.certificate)]
+        found["served"] = answered("verify", "--server", f"https://{proxy.host}:{proxy.port}", *closed)
+        found["untrusted"] = answered("verify", "--server", f"https://{proxy.host}:{proxy.port}", code=1)
     found["without_server"] = answered("verify", "--server", "http://127.0.0.1:1", code=1)
     found["features_before"] = features_in_registry()
     with pytest.MonkeyPatch.context() as environment:
@@ -125,6 +136,21 @@ def test_served_data_is_proved_with_the_answers_of_a_server(life: Life) -> None:
 
 def test_a_server_that_does_not_answer_is_a_finding(life: Life) -> None:
     assert [(finding["file"], finding["code"]) for finding in life.without_server["findings"]] == [("server", "StorageError")] * 2
+
+
+def test_a_server_that_nobody_vouches_for_is_a_finding(life: Life) -> None:
+    assert all("certificate" in finding["found"] for finding in life.untrusted["findings"])
+    assert len(life.untrusted["findings"]) == 2
+
+
+def test_a_file_without_tokens_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("# none yet\n", encoding="utf-8")
+    with pytest.raises(ConfigurationError, match="holds no token"):
+        AskedServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
+    (tmp_path / "tokens").write_text("a 0123456789abcdef\nb fedcba9876543210\n", encoding="utf-8")
+    asked = AskedServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
+    assert asked.token == "0123456789abcdef"
+    assert "0123456789abcdef" not in repr(asked)
 
 
 def test_a_changed_contract_waits_for_its_data(life: Life) -> None:

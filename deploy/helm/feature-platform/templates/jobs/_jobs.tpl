@@ -26,7 +26,8 @@ helm.sh/hook-weight: {{ .weight | quote }}
 helm.sh/hook-delete-policy: before-hook-creation{{ if not .keep }},hook-succeeded{{ end }}
 {{- end -}}
 
-{{/* A Job: dict "root" "name" "stage" "hooks" "weight" "redis" "postgres" "contracts" "instance" "command" (YAML) "servers". */}}
+{{/* A Job: dict "root" "name" "stage" "hooks" "weight" "redis" "postgres" "contracts" "instance" "command" (YAML) "servers", and "server"
+(whether it asks the feature server, and so needs its token and its authority). */}}
 {{- define "fp.job" -}}
 {{- $root := .root -}}
 {{- $prefix := include "fp.stagePrefix" . -}}
@@ -70,7 +71,13 @@ spec:
             {{- include "fp.containerSecurityContext" $root | nindent 12 }}
           volumeMounts:
             {{- include "fp.volumeMounts" $files | nindent 12 }}
+            {{- if .server }}
+            {{- include "fp.serverSecretMounts" $root | nindent 12 }}
+            {{- end }}
       {{- include "fp.scheduling" $root.Values.jobs | nindent 6 }}
       volumes:
         {{- include "fp.volumes" $files | nindent 8 }}
+        {{- if .server }}
+        {{- include "fp.serverSecretVolumes" $root | nindent 8 }}
+        {{- end }}
 {{- end -}}

@@ -23,6 +23,7 @@ Whoever goes out to a component is let in by it: both ends are written from the 
 {{- $_ := set $flows "webserver" (dict
   "in" (list (dict "port" 3000 "peers" $policy.webserverFrom "namespace" (not $policy.webserverFrom)))
   "out" (concat $s3 (list $postgres $code $api))) -}}
+{{- $_ := set $flows "cleanup" (dict "out" (list $api)) -}}
 {{- $_ := set $flows "daemon" (dict "out" (concat $s3 (list $postgres $code $api))) -}}
 {{- $_ := set $flows "code-location" (dict
   "in" (list (dict "port" $values.codeLocation.port "components" (list "webserver" "daemon")))
