@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 import redis
-from feature_platform.cli.asked_server import AskedServer
+from feature_platform.adapters.feature_server import HTTPFeatureServer
 from typer.testing import CliRunner
 
 from feature_platform.cli.app import app
@@ -146,9 +146,9 @@ def test_a_server_that_nobody_vouches_for_is_a_finding(life: Life) -> None:
 def test_a_file_without_tokens_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("# none yet\n", encoding="utf-8")
     with pytest.raises(ConfigurationError, match="holds no token"):
-        AskedServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
+        HTTPFeatureServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
     (tmp_path / "tokens").write_text("a 0123456789abcdef\nb fedcba9876543210\n", encoding="utf-8")
-    asked = AskedServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
+    asked = HTTPFeatureServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
     assert asked.token == "0123456789abcdef"
     assert "0123456789abcdef" not in repr(asked)
 
