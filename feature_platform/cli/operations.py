@@ -40,6 +40,7 @@ def status(
 
 def _status_row(status: "Status") -> dict[str, Any]:
     latest, online = status.latest, status.online
+    agreement = "; ".join(finding.sentence for finding in status.findings) or "ok"
     return {
         "feature_set": status.contract.feature_set,
         "newest": status.newest.version if status.newest else None,
@@ -50,7 +51,7 @@ def _status_row(status: "Status") -> dict[str, Any]:
         "rows": status.metadata.row_count if status.metadata else None,
         "schema_hash": status.contract.schema_hash,
         "content_hash": latest.content_hash if latest else None,
-        "agreement": "; ".join(finding.sentence for finding in status.findings) or "ok",
+        "agreement": agreement + "".join(f" (latest is {note.sentence})" for note in status.notes),
     }
 
 

@@ -15,6 +15,7 @@ from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build
+from feature_platform.use_cases.contracts import contract_of
 from feature_platform.use_cases.promote import LatestMove, move_latest
 from feature_platform.wiring import Platform
 
@@ -105,7 +106,7 @@ def _latest_metadata(platform: Platform, contract: Contract, move: LatestMove) -
     facts = platform.feature_sets.metadata(contract.feature_set, move.version.version)
     return {
         presentation.ROW_COUNT: facts.row_count,
-        presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
+        presentation.COLUMN_SCHEMA: presentation.contract_schema(contract_of(platform, contract, move.version)),
         presentation.URI: platform.feature_sets.layout(contract.feature_set).latest,
         "version": move.version.version,
         "sequence": move.sequence,
