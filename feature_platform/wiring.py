@@ -153,11 +153,12 @@ def online_store_at(connection_string: str) -> "OnlineStore":
     return RedisOnlineStore(connection_string)
 
 
-def s3_at(endpoint_url: str | None = None) -> "ObjectStore":
-    """The S3 that the environment names, or the one at an endpoint."""
-    from feature_platform.adapters.object_store.s3 import S3ObjectStore
+def s3_at(endpoint_url: str | None = None, *, is_brief: bool = False) -> "ObjectStore":
+    """The S3 that the environment names, or the one at an endpoint; a brief one gives up after two seconds."""
+    from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 
-    return S3ObjectStore(endpoint_url=endpoint_url)
+    brief = S3Timeouts(connect_s=0.5, read_s=2.0, attempts=1, deadline_s=2.0, body_attempts=1)
+    return S3ObjectStore(endpoint_url=endpoint_url, timeouts=brief) if is_brief else S3ObjectStore(endpoint_url=endpoint_url)
 
 
 def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":

@@ -1,11 +1,13 @@
 """Which contract describes what: the deployed one, or the one that a version carries as its ``schema.json``.
 
-A deployed contract is in force for what is built; what was published goes on being described by its own. Comparing two contracts does
-not belong here (``core.contract.compatibility``).
+A deployed contract is in force for what is built; what was published goes on being described by its own. What kind
+of change a change is does not belong here (``core.contract.compatibility``).
 """
 
+from feature_platform.core.contract.compatibility import ContractDiff, compare
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions.log import Version
+from feature_platform.errors import ContractError
 from feature_platform.ports.platform import Platform
 
 
@@ -44,3 +46,38 @@ def contracts_to_register(platform: Platform) -> list[Contract]:
         head = platform.feature_sets.history(name).head_version
         chosen.append(contract_of(platform, contract, head) if head else contract)
     return chosen
+
+
+def changes_since(platform: Platform, contract: Contract) -> ContractDiff:
+    """How a contract differs from the one that latest was built by; no change at all where nothing is latest yet.
+
+    Raises:
+        NotFoundError, ContractError: As :func:`contract_of`.
+    """
+    return _compared(platform, contract)[1]
+
+
+def require_announced(platform: Platform, contract: Contract) -> None:
+    """Refuse to build what would break readers under the very label that they know.
+
+    Raises:
+        ContractError: The contract breaks the one that latest was built by, and has the same ``version``.
+    """
+    published, difference = _compared(platform, contract)
+    if published is not None and difference.breaking and published.version == contract.version:
+        raise ContractError(
+            f"{contract.feature_set} is published as contract version {published.version!r}, which this one breaks; give it another "
+            "`version`, or take the change back. `feature-platform contract diff` shows what it would do. Breaking:",
+            [str(change) for change in difference.breaking],
+        )
+
+
+def _compared(platform: Platform, contract: Contract) -> tuple[Contract | None, ContractDiff]:
+    """The contract of the head, and how the given one differs from it; a document that is the same is not fetched."""
+    name = contract.feature_set
+    head = platform.feature_sets.history(name).head_version
+    if head is None or (head.schema_hash == contract.schema_hash and contract.sql is None):
+        return None, ContractDiff(())
+    published = contract_of(platform, contract, head)
+    sql_hash = platform.feature_sets.metadata(name, head.version).sql_hash if contract.sql is not None else None
+    return published, compare(published, contract, old_sql_hash=sql_hash, new_sql_hash=contract.sql_hash)

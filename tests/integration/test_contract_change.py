@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def contracts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def changed(module_env: dict[str, str], contracts: Path, module_instance: dg.DagsterInstance) -> MainJob:
+def deployed(module_env: dict[str, str], contracts: Path, module_instance: dg.DagsterInstance) -> Iterator[MainJob]:
     """Two days by the shipped contract; then one feature is added and one removed, and the newest day is built by that."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEATURE_PLATFORM_START_DATE", DAYS[0])
@@ -63,20 +64,30 @@ def changed(module_env: dict[str, str], contracts: Path, module_instance: dg.Dag
         before = MainJob(open_platform(load_settings()), instance=module_instance)
         for day in DAYS:
             put_events(before.platform, day)
-        assert before.run(DAYS[0], until=DAYS[1]).success
+        run = before.run(DAYS[0], until=DAYS[1])
+        assert run.success, run.failure
         path = contracts / "user_features.schema.json"
         document = json.loads(path.read_text())
         kept = [column for column in document["columns"] if column["name"] != "f_last_country"]
         path.write_text(json.dumps({**document, "version": "v2", "columns": [*kept, ADDED]}))
-        deployed = MainJob(open_platform(load_settings()), instance=module_instance)
+        after = MainJob(open_platform(load_settings()), instance=module_instance)
         # A run of an old day after the deployment: it ends green, and the head is still served as it was built.
-        run = deployed.run(DAYS[0])
+        run = after.run(DAYS[0])
         assert run.success, run.failure
-        assert deployed.latest() == OLDER
+        assert after.latest() == OLDER
         assert "f_last_country" in columns()
-        run = deployed.run(DAYS[2])
+        run = after.run(DAYS[2])
         assert run.success, run.failure
-        yield deployed
+        yield after
+
+
+@pytest.fixture
+def changed(deployed: MainJob) -> MainJob:
+    """The version by the changed contract is latest and online, whatever an earlier test did."""
+    if deployed.latest() != NEWER:
+        deployed.platform.feature_sets.rollback("user_features", NEWER, actor="test", reason="as it was")
+        assert deployed.run(DAYS[2], only=SERVING).success
+    return deployed
 
 
 def test_readers_get_the_new_columns_with_the_first_version_that_has_them(changed: MainJob) -> None:
@@ -113,3 +124,26 @@ def test_materialize_by_hand_after_a_rollback_describes_what_it_loads(changed: M
     store.materialize_incremental(as_of(DAYS[2]), feature_views=["user_features"])
     assert "f_last_country" in columns()
     assert is_proved()
+
+
+def test_a_change_against_what_is_published_is_said_before_it_is_deployed_and_refused_when_built(changed: MainJob, contracts: Path) -> None:
+    before = f"user_features@{OLDER}"
+    said = answered("contract", "diff", before, f"user_features@{NEWER}", code=1)
+    assert [(change["where"], change["kind"]) for change in said["changes"]] == [
+        ("column f_last_country", "breaking"),
+        ("column f_views_1d", "additive"),
+    ]
+    path = contracts / "user_features.schema.json"
+    published = path.read_text()
+    document = json.loads(published)
+    added = {**ADDED, "name": "f_views_2d"}
+    path.write_text(json.dumps({**document, "columns": [*document["columns"], added]}))
+    (row,) = (row for row in answered("contract", "check") if row["contract"] == "user_features")
+    assert (row["change"], row["changes"]) == ("additive", ["column f_views_2d: added (int64)"])
+    path.write_text(json.dumps({**document, "columns": document["columns"][:-1]}))
+    refused = CliRunner().invoke(app, ["contract", "check"])
+    assert (refused.exit_code, "give it another `version`" in refused.output) == (2, True), refused.output
+    run = MainJob(open_platform(load_settings()), instance=changed.instance).run(DAYS[2], only=["user_features"])
+    assert not run.success
+    assert "column f_views_1d: removed (was int64)" in run.failure
+    path.write_text(published)
