@@ -77,6 +77,13 @@ class Platform:
         return self._port("objects", s3_at)
 
     @cached_property
+    def _owned(self) -> "ObjectStore":
+        """The same, refusing to write below what another environment owns; registry and online store name the environment themselves."""
+        from feature_platform.adapters.object_store.owned import OwnedObjects
+
+        return OwnedObjects(self.objects, bases=(self.settings.feature_base, self.settings.work_uri), owner=self.settings.env)
+
+    @cached_property
     def raw(self) -> "RawEvents":
         """Raw events below the raw URI."""
         return self._port("raw", lambda: _raw(self.objects, self.settings.raw_uri))
@@ -84,12 +91,12 @@ class Platform:
     @cached_property
     def feature_sets(self) -> "FeatureSetStore":
         """Feature set versions below the feature base."""
-        return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self.objects, workdir=self.workdir))
+        return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self._owned, workdir=self.workdir))
 
     @cached_property
     def engine(self) -> "ComputeEngine":
         """What validates days and computes features."""
-        return self._port("engine", lambda: _duckdb(self.objects, self.settings.work_uri, self.workdir, self.settings.engine_memory_mib))
+        return self._port("engine", lambda: _duckdb(self._owned, self.settings.work_uri, self.workdir, self.settings.engine_memory_mib))
 
     @cached_property
     def online(self) -> "OnlineStore":
