@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, local, online, operations, versions
+from feature_platform.cli import contracts, first_hour, local, online, operations, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -31,6 +31,7 @@ def main(
 
 
 local.register(app)
+first_hour.register(app)
 operations.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from feature_platform.cli.output import FINDING, AsJson, command, say, show, show_one
+from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
 
 if TYPE_CHECKING:
     from feature_platform.core.contract.catalog import Catalog
@@ -105,6 +105,51 @@ def diff(
         _show_diff(found, title=f"{after.feature_set}: {found.kind}")
     if found.breaking:
         raise typer.Exit(FINDING)
+
+
+@app.command(name="try")
+@command
+def try_build(
+    feature_set: FeatureSet,
+    day: Annotated[str, typer.Option("--day", help="The partition to build, YYYY-MM-DD.", show_default=False)],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Build one day in memory by the deployed contract and show what would come of it. Nothing is written, nothing is published."""
+    from feature_platform.use_cases.preview import preview
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    contract = platform.catalog.contract(feature_set)
+    found = preview(platform, contract, day_of(day))
+    first = found.table.slice(0, rows).to_pylist()
+    days = [{"day": one.partition, "rows": one.rows_in, "kept": one.kept, "rejected": dict(one.rejected)} for one in found.days]
+    if as_json:
+        nulls, missing = dict(found.nulls), list(found.missing)
+        show_one({"rows": found.table.num_rows, "nulls": nulls, "days": days, "missing": missing, "first": first}, as_json=True)
+        return
+    show(days, as_json=False, title=f"Events of {contract.source}")
+    show(first, as_json=False, title=f"{feature_set} {day}: {found.table.num_rows} rows", empty="No rows.")
+    empty = [f"{name} in {count} of {found.table.num_rows} rows" for name, count in found.nulls.items() if count]
+    say(f"Nothing was published. Days without data: {', '.join(found.missing) or 'none'}. Nulls: {', '.join(empty) or 'none'}.")
+
+
+def day_of(text: str) -> str:
+    """A day as it is written in a partition key.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    from datetime import date
+
+    from feature_platform.errors import ConfigurationError
+
+    try:
+        if date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise ConfigurationError(f"--day {text}: expected a day as YYYY-MM-DD.")
 
 
 def _show_diff(found: "ContractDiff", *, title: str) -> None:

@@ -48,6 +48,12 @@ class ObjectStoreContract:
         assert store.head(root + "absent") is None
         assert store.get(root + "absent") is None
 
+    def test_directories_are_one_level_each_once_and_sorted(self, store: ObjectStore, root: str) -> None:
+        for key in ("d/b/_log/1", "d/b/x", "d/a/x", "d/file", "e/c/x"):
+            put(store, root + key)
+        assert store.directories(root + "d/") == [root + "d/a/", root + "d/b/"]
+        assert store.directories(root + "nothing/") == []
+
     def test_a_put_is_described_and_read_back(self, store: ObjectStore, root: str) -> None:
         before = datetime.now(UTC) - timedelta(seconds=2)
         etag = put(store, root + "a/b.txt", write_id="w-é".encode().hex(), sha256=HELLO_SHA256)

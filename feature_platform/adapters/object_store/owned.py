@@ -6,7 +6,7 @@ not named by it is refused before its first write. Reading is free.
 
 import json
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -45,6 +45,9 @@ class OwnedObjects:
 
     def scan(self, prefix: str) -> Iterator[ObjectInfo]:
         return self._store.scan(prefix)
+
+    def directories(self, prefix: str) -> Sequence[str]:
+        return self._store.directories(prefix)
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         """See :meth:`ObjectStore.put`.
