@@ -78,6 +78,13 @@ class Platform:
         return self._port("objects", s3_at)
 
     @cached_property
+    def _owned(self) -> "ObjectStore":
+        """The same, refusing to write below what another environment owns; registry and online store name the environment themselves."""
+        from feature_platform.adapters.object_store.owned import OwnedObjects
+
+        return OwnedObjects(self.objects, bases=(self.settings.feature_base, self.settings.work_uri), owner=self.settings.env)
+
+    @cached_property
     def raw(self) -> "RawEvents":
         """Raw events below the raw URI."""
         return self._port("raw", lambda: _raw(self.objects, self.settings.raw_uri))
@@ -85,12 +92,12 @@ class Platform:
     @cached_property
     def feature_sets(self) -> "FeatureSetStore":
         """Feature set versions below the feature base."""
-        return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self.objects, workdir=self.workdir))
+        return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self._owned, workdir=self.workdir))
 
     @cached_property
     def engine(self) -> "ComputeEngine":
         """What validates days and computes features."""
-        return self._port("engine", lambda: _duckdb(self.objects, self.settings.work_uri, self.workdir, self.settings.engine_memory_mib))
+        return self._port("engine", lambda: _duckdb(self._owned, self.settings.work_uri, self.workdir, self.settings.engine_memory_mib))
 
     @cached_property
     def online(self) -> "OnlineStore":
@@ -161,11 +168,12 @@ def feature_server_at(address: str, *, tokens: Path | None = None, authority: Pa
     return HTTPFeatureServer.of(address, tokens=tokens, authority=authority)
 
 
-def s3_at(endpoint_url: str | None = None) -> "ObjectStore":
-    """The S3 that the environment names, or the one at an endpoint."""
-    from feature_platform.adapters.object_store.s3 import S3ObjectStore
+def s3_at(endpoint_url: str | None = None, *, is_brief: bool = False) -> "ObjectStore":
+    """The S3 that the environment names, or the one at an endpoint; a brief one gives up after two seconds."""
+    from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 
-    return S3ObjectStore(endpoint_url=endpoint_url)
+    brief = S3Timeouts(connect_s=0.5, read_s=2.0, attempts=1, deadline_s=2.0, body_attempts=1)
+    return S3ObjectStore(endpoint_url=endpoint_url, timeouts=brief) if is_brief else S3ObjectStore(endpoint_url=endpoint_url)
 
 
 def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
+from feature_platform.core.contract import documents
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract, cross_faults, load_source_contract
+from feature_platform.core.versions.proof import contract_of
 from feature_platform.errors import ContractError
 
 SHARED_TEMPLATE: Final = "metadata.json.j2"
@@ -73,6 +75,20 @@ def _read_all(directory: Path, suffix: str, load: Callable[[Path, str], T], faul
         except ContractError as error:
             faults += [f"{path.name}: {fault}" for fault in error.faults or [error.subject]]
     return found
+
+
+def read_contract(path: Path) -> Contract:
+    """The contract of one file: of a directory of contracts, where its SQL transform lies beside it, or a version's ``schema.json``.
+
+    Raises:
+        ContractError: With one sentence for each fault.
+    """
+    name = path.name.removesuffix(".schema.json")
+    if name != path.name:
+        return _contract(path, name)
+    text = _text(path)
+    named = documents.parse_object(text, file=path.name).get("feature_set")
+    return contract_of(text.encode(), feature_set=str(named))
 
 
 def _contract(path: Path, name: str) -> Contract:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, deployment, local, online, operations, prove, serve, versions
+from feature_platform.cli import contracts, deployment, first_hour, local, online, operations, prove, serve, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -31,6 +31,7 @@ def main(
 
 
 local.register(app)
+first_hour.register(app)
 operations.register(app)
 app.command()(serve.serve)
 app.command()(prove.prove)

@@ -1,13 +1,22 @@
-"""``feature-platform contract …``: check contracts and sign them."""
+"""``feature-platform contract …``: check contracts, compare them with each other and with what is published, and sign them."""
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from feature_platform.cli.output import AsJson, command, show
+from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
 
-app = typer.Typer(help="Check contracts and show their hashes.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from feature_platform.core.contract.catalog import Catalog
+    from feature_platform.core.contract.compatibility import ContractDiff
+    from feature_platform.core.contract.feature_set import Contract
+    from feature_platform.wiring import Platform
+
+_IN_A_TABLE: Final = ("contract", "kind", "version", "columns", "schema_hash", "change")
+app = typer.Typer(help="Check, compare and sign contracts.", no_args_is_help=True)
 Directory = Annotated[
     Path | None,
     typer.Option("--dir", help="Directory of contracts; FEATURE_PLATFORM_CONTRACTS_DIR where left out.", exists=True, file_okay=False),
@@ -25,20 +34,156 @@ def _directory(given: Path | None) -> Path:
 def check(directory: Directory = None, as_json: AsJson = False) -> None:
     """Read every contract, render every template, bind every SQL transform, and list all faults. Exits 2 when there is one.
 
-    Nothing but the directory is read: no data, no network, no other setting.
+    Nothing but the directory is needed. Where the environment is set and answers, each contract is compared with what is published, too,
+    and one that breaks it under the same `version` is a fault.
     """
     from feature_platform.adapters.contract_check import check_catalog
+    from feature_platform.use_cases.contracts import require_announced
 
     catalog = check_catalog(_directory(directory))
+    platform, found = _against_what_is_published(catalog)
     rows = [
-        {"contract": name, "kind": "feature set", "version": c.version, "columns": len(c.all_columns), "schema_hash": c.schema_hash}
+        {
+            "contract": name,
+            "kind": "feature set",
+            "version": c.version,
+            "columns": len(c.all_columns),
+            "schema_hash": c.schema_hash,
+            "change": found[name].kind if name in found else None,
+            "changes": [str(change) for change in found[name].changes] if name in found else [],
+        }
         for name, c in catalog.contracts.items()
     ]
     rows += [
-        {"contract": name, "kind": "source", "version": s.version, "columns": len(s.columns), "schema_hash": s.schema_hash}
+        {"contract": name, "kind": "source", "version": s.version, "columns": len(s.columns), "schema_hash": s.schema_hash, "change": None}
         for name, s in catalog.sources.items()
     ]
-    show(rows, as_json=as_json, title="No faults")
+    show(rows, as_json=as_json, title="No faults", columns=_IN_A_TABLE)
+    for name, difference in found.items():
+        if difference.changes and not as_json:
+            _show_diff(difference, title=f"{name}: against what is published")
+    for contract in catalog.contracts.values():
+        if platform is not None and contract.feature_set in found:
+            require_announced(platform, contract)
+
+
+def _against_what_is_published(catalog: "Catalog") -> "tuple[Platform | None, Mapping[str, ContractDiff]]":
+    """How each contract differs from the published one; nothing where no environment is set, or where it does not answer at once."""
+    from feature_platform.errors import ConfigurationError, FeaturePlatformError
+    from feature_platform.settings import load_settings
+    from feature_platform.use_cases.contracts import changes_since
+    from feature_platform.wiring import Platform, s3_at
+
+    try:
+        settings = load_settings()
+    except ConfigurationError:
+        return None, {}
+    platform = Platform(settings=settings, catalog=catalog, objects=s3_at(is_brief=True))
+    try:
+        return platform, {name: changes_since(platform, contract) for name, contract in catalog.contracts.items()}
+    except FeaturePlatformError as error:
+        say(f"Not compared with what is published: {error}")
+        return None, {}
+
+
+@app.command()
+@command
+def diff(
+    old: Annotated[str, typer.Argument(help="A contract file, or <feature_set>[@version] as published.", show_default=False)],
+    new: Annotated[str | None, typer.Argument(help="The same; the deployed contract where left out.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two contracts of a feature set: what changed, of which kind, and where it shows. Exits 1 when readers would notice."""
+    from feature_platform.core.contract.compatibility import compare
+
+    (before, before_sql), (after, after_sql) = _side(old), _side(new) if new else _deployed(old)
+    found = compare(before, after, old_sql_hash=before_sql, new_sql_hash=after_sql)
+    if as_json:
+        changes = [asdict(change) for change in found.changes]
+        show_one({"feature_set": after.feature_set, "kind": found.kind, "changes": changes, "effects": found.effects}, as_json=True)
+    else:
+        _show_diff(found, title=f"{after.feature_set}: {found.kind}")
+    if found.breaking:
+        raise typer.Exit(FINDING)
+
+
+@app.command(name="try")
+@command
+def try_build(
+    feature_set: FeatureSet,
+    day: Annotated[str, typer.Option("--day", help="The partition to build, YYYY-MM-DD.", show_default=False)],
+    rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Build one day in memory by the deployed contract and show what would come of it. Nothing is written, nothing is published."""
+    from feature_platform.use_cases.preview import preview
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    contract = platform.catalog.contract(feature_set)
+    found = preview(platform, contract, day_of(day))
+    first = found.table.slice(0, rows).to_pylist()
+    days = [{"day": one.partition, "rows": one.rows_in, "kept": one.kept, "rejected": dict(one.rejected)} for one in found.days]
+    if as_json:
+        nulls, missing = dict(found.nulls), list(found.missing)
+        show_one({"rows": found.table.num_rows, "nulls": nulls, "days": days, "missing": missing, "first": first}, as_json=True)
+        return
+    show(days, as_json=False, title=f"Events of {contract.source}")
+    show(first, as_json=False, title=f"{feature_set} {day}: {found.table.num_rows} rows", empty="No rows.")
+    empty = [f"{name} in {count} of {found.table.num_rows} rows" for name, count in found.nulls.items() if count]
+    say(f"Nothing was published. Days without data: {', '.join(found.missing) or 'none'}. Nulls: {', '.join(empty) or 'none'}.")
+
+
+def day_of(text: str) -> str:
+    """A day as it is written in a partition key.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    from datetime import date
+
+    from feature_platform.errors import ConfigurationError
+
+    try:
+        if date.fromisoformat(text).isoformat() == text:
+            return text
+    except ValueError:
+        pass
+    raise ConfigurationError(f"--day {text}: expected a day as YYYY-MM-DD.")
+
+
+def _show_diff(found: "ContractDiff", *, title: str) -> None:
+    changes = [{"change": change.where, "kind": change.kind, "what": change.reason} for change in found.changes]
+    show(changes, as_json=False, title=title, empty="Both say the same.")
+    if changes:
+        show([{"part": part, "effect": effect} for part, effect in found.effects.items()], as_json=False, title="What comes of it")
+
+
+def _side(text: str) -> "tuple[Contract, str | None]":
+    """A contract by its file or as it was published, with what signs its SQL transform where that is known."""
+    from feature_platform.adapters.contract_files import read_contract
+    from feature_platform.core.publishing.decisions import committed
+    from feature_platform.errors import NotFoundError
+    from feature_platform.wiring import open_platform
+
+    if Path(text).is_file():
+        contract = read_contract(Path(text))
+        return contract, contract.sql_hash if contract.sql else None
+    name, _, version = text.partition("@")
+    store = open_platform().feature_sets
+    history = store.history(name)
+    found = committed(history, version) if version not in {"", "latest"} else history.head_version
+    if found is None:
+        raise NotFoundError(f"{text!r} is neither a file nor a feature set with a latest.")
+    return store.contract_of(name, found.version), store.metadata(name, found.version).sql_hash
+
+
+def _deployed(text: str) -> "tuple[Contract, str | None]":
+    from feature_platform.adapters.contract_files import load_catalog
+
+    name = Path(text).name.removesuffix(".schema.json").partition("@")[0]
+    contract = load_catalog(_directory(None)).contract(name)
+    return contract, contract.sql_hash
 
 
 @app.command(name="hash")

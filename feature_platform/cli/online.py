@@ -19,11 +19,13 @@ def get(
     """Read entities as a service does, through Feast. Exits 1 when an entity is not served."""
     from datetime import UTC, datetime
 
+    from feature_platform.use_cases.contracts import contract_in_service
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
     contract = platform.catalog.contract(feature_set)
     keys = parse_keys(key, types={c.name: c.type for c in contract.all_columns if c.name in contract.primary_keys})
+    contract = contract_in_service(platform, contract)
     rows = platform.registry.read(contract, keys)
     show(rows, as_json=as_json, title=f"{feature_set} online")
     absent = [row for row in rows if all(row[column.name] is None for column in contract.feature_columns)]
@@ -77,7 +79,7 @@ def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    report = serve.repair(platform, platform.catalog.contract(feature_set))
+    report = serve.repair(platform, platform.catalog.contract(feature_set).feature_set)
     row = {"feature_set": feature_set, "version": report.marker.target.version, "scanned": report.scanned, "removed": report.removed}
     show_one(row, as_json=as_json, title="repaired")
 

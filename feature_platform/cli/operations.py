@@ -2,14 +2,17 @@
 
 import getpass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
 
 if TYPE_CHECKING:
+    from feature_platform.use_cases.decommission import Retired
     from feature_platform.use_cases.inspect import Status
+
+DECOMMISSION: Final = "take it out of service: feature-platform decommission <feature_set> --remove"
 
 Version = Annotated[str, typer.Argument(help="A version id, v_YYYYMMDDTHHMMSS.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the log.", show_default=False)]
@@ -28,18 +31,22 @@ def status(
 ) -> None:
     """Per feature set: newest version, latest, what is online, age, rows, hash, and whether all agree. Exits 1 where they do not."""
     from feature_platform.use_cases import inspect
+    from feature_platform.use_cases.decommission import retired
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
     names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)
     found = [inspect.status(platform, platform.catalog.contract(name), now=datetime.now(UTC)) for name in names]
-    show([_status_row(status) for status in found], as_json=as_json, title=f"Environment {platform.settings.env}")
-    if any(status.findings for status in found):
+    left = retired(platform) if feature_set is None else []
+    rows = [*(_status_row(status) for status in found), *(_retired_row(one) for one in left)]
+    show(rows, as_json=as_json, title=f"Environment {platform.settings.env}")
+    if any(status.findings for status in found) or any(one.online for one in left):
         raise typer.Exit(FINDING)
 
 
 def _status_row(status: "Status") -> dict[str, Any]:
     latest, online = status.latest, status.online
+    agreement = "; ".join(finding.sentence for finding in status.findings) or "ok"
     return {
         "feature_set": status.contract.feature_set,
         "newest": status.newest.version if status.newest else None,
@@ -50,8 +57,15 @@ def _status_row(status: "Status") -> dict[str, Any]:
         "rows": status.metadata.row_count if status.metadata else None,
         "schema_hash": status.contract.schema_hash,
         "content_hash": latest.content_hash if latest else None,
-        "agreement": "; ".join(finding.sentence for finding in status.findings) or "ok",
+        "agreement": agreement + "".join(f" (latest is {note.sentence})" for note in status.notes),
     }
+
+
+def _retired_row(left: "Retired") -> dict[str, Any]:
+    said = f"no contract, and {left.online} is still served; {DECOMMISSION}" if left.online else "no contract; not in service"
+    shown = {"feature_set": left.feature_set, "newest": left.newest, "latest": left.latest, "online": left.online}
+    absent = dict.fromkeys(("online_since", "age", "rows", "schema_hash", "content_hash"))
+    return {**shown, **absent, "agreement": said}
 
 
 @command
@@ -105,6 +119,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Name every drift between contract, log, latest/, registry and online store. Exits 1 when there is one."""
+    from feature_platform.use_cases.decommission import retired
     from feature_platform.use_cases.inspect import drifts
     from feature_platform.wiring import open_platform
 
@@ -118,6 +133,11 @@ def doctor(
         {"feature_set": name, "part": finding.file, "drift": finding.sentence, "remedy": finding.remedy}
         for name in names
         for finding in drifts(platform, platform.catalog.contract(name))
+    ]
+    found += [
+        {"feature_set": one.feature_set, "part": "contract", "drift": f"none, and {one.online} is still served", "remedy": DECOMMISSION}
+        for one in (retired(platform) if feature_set is None else [])
+        if one.online
     ]
     show(found, as_json=as_json, title="Drifts", empty="Contract, log, latest, registry and online store agree.")
     if found:
@@ -166,13 +186,17 @@ def gc(
     delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what nothing needs: versions beyond the policy and leftovers of crashed builds. A dry run unless --delete is given."""
+    """Delete what nothing needs: versions beyond the policy and leftovers of crashed builds. A dry run unless --delete is given.
+
+    A feature set without a contract is collected as well; it keeps its latest.
+    """
     from feature_platform.core.publishing.retention import Policy, describe
     from feature_platform.use_cases import retain
+    from feature_platform.use_cases.decommission import known
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    platform.catalog.contract(feature_set)
+    known(platform, feature_set)
     policy = Policy(keep_newest=keep, keep_days=keep_days, grace_s=grace_s, leftover_age=timedelta(days=1))
     if not delete:
         found = retain.survey(platform, feature_set, policy=policy)
@@ -191,18 +215,22 @@ def decommission(
     remove: Annotated[bool, typer.Option("--remove", help="Really remove; without it nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a feature set out of service: registry and online values go, versions stay. A dry run unless --remove is given."""
+    """Take a feature set out of service, also one without a contract: registry and online values go, versions stay.
+
+    A dry run unless --remove is given.
+    """
     from feature_platform.use_cases import decommission as use_case
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
-    contract = platform.catalog.contract(feature_set)
-    done = use_case.decommission(platform, contract) if remove else use_case.plan(platform, contract)
+    name = use_case.known(platform, feature_set)
+    done = use_case.decommission(platform, name) if remove else use_case.plan(platform, name)
     rows = [{"what": item, "outcome": "removed" if remove else "would be removed"} for item in done.registered]
     rows += [{"what": f"online values of {done.online}", "outcome": "removed" if remove else "would be removed"}] if done.online else []
     show(rows, as_json=as_json, title=feature_set, empty=f"{feature_set} is neither registered nor online.")
     if rows and not remove:
-        say(f"Nothing was removed; add --remove. Materializing {feature_set}_online later brings it back.")
+        later = f" Materializing {name}_online later brings it back." if name in platform.catalog.contracts else ""
+        say(f"Nothing was removed; add --remove.{later}")
 
 
 def _actor() -> str:

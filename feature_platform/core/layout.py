@@ -133,6 +133,11 @@ def quarantine_partition(work_uri: str, source: str, partition: str) -> str:
     return f"{work_uri.rstrip('/')}/quarantine/{source}/dt={partition}/"
 
 
+def owner_mark(base: str) -> str:
+    """Says which environment writes below a base URI."""
+    return f"{base.rstrip('/')}/_owner.json"
+
+
 def registry_uri(registry_base: str, env: str) -> str:
     """The Feast registry file of one environment."""
     return f"{registry_base.rstrip('/')}/{env}/registry.pb"

@@ -53,7 +53,7 @@ def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: dg.RetryPolic
     @dg.asset_check(asset=asset, name="parity", blocking=True, retry_policy=retry, description="Online values equal the published file.")
     def check_parity(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
         with as_dagster_failures():
-            report = compare(platform, contract)
+            report = compare(platform, contract.feature_set)
         counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "expired": report.expired}
         rows = [{"feature": name, **asdict(counted)} for name, counted in report.features.items()]
         return dg.AssetCheckResult(

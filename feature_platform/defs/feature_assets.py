@@ -15,6 +15,7 @@ from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build
+from feature_platform.use_cases.contracts import contract_of, require_announced
 from feature_platform.use_cases.promote import LatestMove, move_latest
 from feature_platform.wiring import Platform
 
@@ -54,6 +55,7 @@ def features_asset(
     def features(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> FeatureBuilds:
         with reported(context, feature_set=contract.feature_set, is_last=False):
             started = time.monotonic()
+            require_announced(platform, contract)
             told = _told(context, source)
             builds = {key: build(platform, contract, key, run_id=run_id_of(context), on_validated=told) for key in partitions_of(context)}
             context.add_output_metadata({"seconds": round(time.monotonic() - started, 3)})
@@ -105,7 +107,7 @@ def _latest_metadata(platform: Platform, contract: Contract, move: LatestMove) -
     facts = platform.feature_sets.metadata(contract.feature_set, move.version.version)
     return {
         presentation.ROW_COUNT: facts.row_count,
-        presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
+        presentation.COLUMN_SCHEMA: presentation.contract_schema(contract_of(platform, contract, move.version)),
         presentation.URI: platform.feature_sets.layout(contract.feature_set).latest,
         "version": move.version.version,
         "sequence": move.sequence,

@@ -1,4 +1,4 @@
-"""The asset that serves a feature set: contract applied to Feast, latest loaded into Redis. Loading does not belong here."""
+"""The asset that serves a feature set: latest's own contract applied to Feast, its rows loaded into Redis. Loading does not belong here."""
 
 import time
 from collections.abc import Callable
@@ -37,13 +37,13 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
     )
     def online(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=contract.feature_set) as report:
-            served = serve(platform, contract, progress=_told(context))
+            served = serve(platform, contract.feature_set, progress=_told(context))
             load = served.load
             report.add(version=load.version, uri=f"redis {platform.project}:{contract.feature_set}", rows=load.rows)
             return dg.MaterializeResult(
                 metadata={
                     presentation.ROW_COUNT: load.rows,
-                    presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
+                    presentation.COLUMN_SCHEMA: presentation.contract_schema(served.contract),
                     presentation.URI: platform.settings.redis.split(",", 1)[0],
                     "version": load.version,
                     "sequence": load.sequence,

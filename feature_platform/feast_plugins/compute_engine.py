@@ -6,11 +6,12 @@ neither marker nor fence. Views that no publication log stands behind are left t
 
 from typing import Any
 
-from feast import FileSource
+from feast import FeatureStore, FileSource
 from feast.infra.common.materialization_job import MaterializationJobStatus
 from feast.infra.compute_engines.local.compute import LocalComputeEngine, LocalComputeEngineConfig
 from feast.infra.compute_engines.local.job import LocalMaterializationJob
 
+from feature_platform.adapters.feast.objects import SCHEMA_HASH_TAG, feast_objects
 from feature_platform.adapters.feast.repository import COMPUTE_ENGINE
 from feature_platform.core.layout import PARQUET
 from feature_platform.errors import FeaturePlatformError, NotFoundError
@@ -57,7 +58,14 @@ class PublishedVersionEngine(LocalComputeEngine):  # type: ignore[misc]
                     f"{view.name}: the published version {head.load.version} is true as of {head.as_of:%Y-%m-%dT%H:%M:%SZ}, after the end "
                     f"of the interval ({task.end_time:%Y-%m-%dT%H:%M:%SZ}). Only the published version can be online; choose a later end."
                 )
+            if view.tags.get(SCHEMA_HASH_TAG) != head.load.schema_hash:
+                self._describe(head, base, s3_endpoint=view.batch_source.s3_endpoint_override or None)
             online_store_at(self.repo_config.online_store.connection_string).load(head.load, progress=_progress(task, head))
+
+    def _describe(self, head: PublishedHead, base: str, *, s3_endpoint: str | None) -> None:
+        """Make the registry say the head's own contract: a rollback, or an apply before anything was built, left it with another one."""
+        objects = feast_objects([head.load.contract], feature_base=base, s3_endpoint=s3_endpoint)
+        FeatureStore(config=self.repo_config).apply(objects.all, partial=True)
 
 
 def feature_base_of(view: Any) -> str | None:

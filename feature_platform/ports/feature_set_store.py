@@ -1,6 +1,6 @@
 """The feature set store port: versions, log, latest, pins. Which decisions are made belongs in ``core.publishing``."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -35,6 +35,9 @@ class FeatureSetStore(Protocol):
 
     def history(self, feature_set: str) -> History:
         """The state that the feature set's log adds up to."""
+
+    def published(self) -> Sequence[str]:
+        """Names of the feature sets that anything was ever written of, sorted."""
 
     def commit(
         self,

@@ -1,6 +1,6 @@
 """The object store port: an S3-like store of whole objects. What is stored does not belong here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -38,6 +38,9 @@ class ObjectStore(Protocol):
 
     def scan(self, prefix: str) -> Iterator[ObjectInfo]:
         """Every object below a prefix, in key order, without user metadata."""
+
+    def directories(self, prefix: str) -> Sequence[str]:
+        """What lies one level below a prefix that ends in ``/``: URIs that end in ``/``, sorted, each once."""
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         """Write one object by a single PUT and return its ETag; ``write_id`` and ``sha256`` become user metadata.

@@ -1,8 +1,14 @@
-"""Take a feature set out of service on purpose: registry and online values go, files and log stay."""
+"""Take a feature set out of service on purpose: registry and online values go, files and log stay.
 
+A set whose contract is gone is one too: nothing builds it any more, and nothing but this stops it from being served.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions.log import History
+from feature_platform.errors import UnknownNameError
 from feature_platform.ports.platform import Platform
 
 
@@ -15,14 +21,42 @@ class Decommission:
     online: str | None
 
 
-def plan(platform: Platform, contract: Contract) -> Decommission:
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A published feature set without a contract: its newest version, latest, and the version that is still online, if one is."""
+
+    feature_set: str
+    newest: str | None
+    latest: str | None
+    online: str | None
+
+
+def retired(platform: Platform) -> Sequence[Retired]:
+    """Every feature set that was published and has no contract any more."""
+    names = [name for name in platform.feature_sets.published() if name not in platform.catalog.contracts]
+    found = [(name, platform.feature_sets.history(name)) for name in names]
+    return [_retired(platform, name, history) for name, history in found if history.versions]
+
+
+def known(platform: Platform, feature_set: str) -> str:
+    """The name, where it is that of a contract or of a published feature set.
+
+    Raises:
+        UnknownNameError: It is neither.
+    """
+    if feature_set not in platform.catalog.contracts and not platform.feature_sets.history(feature_set).versions:
+        return platform.catalog.contract(feature_set).feature_set
+    return feature_set
+
+
+def plan(platform: Platform, feature_set: str) -> Decommission:
     """What :func:`decommission` would remove; writes nothing."""
-    marker = platform.online.marker(project=platform.project, view=contract.feature_set)
-    registered = platform.registry.registered(contract.feature_set)
-    return Decommission(contract.feature_set, registered, marker.target.version if marker else None)
+    marker = platform.online.marker(project=platform.project, view=feature_set)
+    registered = platform.registry.registered(feature_set)
+    return Decommission(feature_set, registered, marker.target.version if marker else None)
 
 
-def decommission(platform: Platform, contract: Contract) -> Decommission:
+def decommission(platform: Platform, feature_set: str) -> Decommission:
     """Remove a feature set from the registry with its online values, so that no service gets it any more.
 
     Versions, log and latest stay; materializing the online asset brings it back.
@@ -30,5 +64,24 @@ def decommission(platform: Platform, contract: Contract) -> Decommission:
     Raises:
         StorageError: The registry or the online store could not be reached; run it again.
     """
-    planned = plan(platform, contract)
-    return Decommission(contract.feature_set, platform.registry.remove(contract), planned.online)
+    planned = plan(platform, feature_set)
+    return Decommission(feature_set, platform.registry.remove(_contract(platform, feature_set)), planned.online)
+
+
+def _contract(platform: Platform, feature_set: str) -> Contract:
+    """The deployed contract, or else that of the newest version there is."""
+    if feature_set in platform.catalog.contracts:
+        return platform.catalog.contracts[feature_set]
+    history = platform.feature_sets.history(feature_set)
+    version = history.head_version or (history.live[-1] if history.live else None)
+    if version is None:
+        raise UnknownNameError(f"Nothing of feature set {feature_set!r} is published, and it has no contract.")
+    return platform.feature_sets.contract_of(feature_set, version.version)
+
+
+def _retired(platform: Platform, name: str, history: History) -> Retired:
+    marker = platform.online.marker(project=platform.project, view=name)
+    newest, head = history.live[-1] if history.live else None, history.head
+    return Retired(
+        name, newest.version if newest else None, head.version if head else None, marker.target.version if marker is not None else None
+    )

@@ -4,7 +4,6 @@ Both may run any number of times, and are content with an environment in which n
 does not belong here (``use_cases.inspect``).
 """
 
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,8 +15,9 @@ from feature_platform.core.versions.findings import LOAD, Finding
 from feature_platform.core.versions.log import History
 from feature_platform.ports.feature_server import FeatureServer
 from feature_platform.ports.platform import Platform
-from feature_platform.use_cases.inspect import counted, online_marker, prove, readable
-from feature_platform.use_cases.serve import PARITY_ROWS, published_head
+from feature_platform.use_cases.contracts import contracts_to_register
+from feature_platform.use_cases.inspect import online_marker, prove, readable
+from feature_platform.use_cases.serve import published_head
 
 READ_ENTITIES: Final = 20
 _AS_JSON_SAYS_IT: Final = frozenset({"int32", "int64", "bool", "string"})
@@ -34,16 +34,14 @@ class Deployed:
 
 
 def apply_ready(platform: Platform) -> dict[str, bool]:
-    """Tell the registry about every contract that may be described now; feature set → whether it was applied.
+    """Make the registry describe every feature set; feature set → whether it does so by the deployed contract.
 
-    A changed contract waits for the first version that is built by it: readers of what is online need its description, and the online
-    asset changes both together.
+    A changed contract waits for the first version that is built by it: readers of what is online need the description of that, and the
+    online asset changes both together.
     """
-    ready = {name: _may_be_applied(platform, contract) for name, contract in sorted(platform.catalog.contracts.items())}
-    contracts = [platform.catalog.contract(name) for name, is_ready in ready.items() if is_ready]
-    if contracts:
-        platform.registry.apply(contracts)
-    return ready
+    described = contracts_to_register(platform)
+    platform.registry.apply(described)
+    return {one.feature_set: one.schema_hash == platform.catalog.contract(one.feature_set).schema_hash for one in described}
 
 
 def verify_deployment(platform: Platform, *, server: FeatureServer | None) -> tuple[list[Deployed], list[Finding]]:
@@ -54,11 +52,6 @@ def verify_deployment(platform: Platform, *, server: FeatureServer | None) -> tu
     """
     health = [] if server is None else list(readable("server", lambda: _health(server)))
     return [_verify_one(platform, name, server=server) for name in sorted(platform.catalog.contracts)], health
-
-
-def _may_be_applied(platform: Platform, contract: Contract) -> bool:
-    known = platform.registry.registered(contract.feature_set)
-    return not known or _is_built_by(platform.feature_sets.history(contract.feature_set), contract)
 
 
 def _is_built_by(history: History, contract: Contract) -> bool:
@@ -73,12 +66,8 @@ def _verify_one(platform: Platform, name: str, *, server: FeatureServer | None) 
         found = [*readable("registry", lambda: platform.registry.findings(contract)), *readable("online", lambda: _reached(platform, name))]
         return Deployed(name, "nothing is published yet", tuple(found))
     version = history.head.version
-    if _is_built_by(history, contract):
-        state, found = version, list(prove(platform, contract, version=None).findings)
-    else:
-        state = f"{version}; the contract has changed since, and waits for the first build"
-        found = list(prove(platform, contract, version=version).findings)
-        found += readable("online", lambda: _online_findings(platform, name))
+    state = version if _is_built_by(history, contract) else f"{version}; the contract has changed since, and waits for the first build"
+    found = list(prove(platform, contract, version=None).findings)
     if server is not None:
         found += readable("server", lambda: _answer_findings(platform, name, server))
     return Deployed(name, state, tuple(found))
@@ -92,13 +81,6 @@ def _health(server: FeatureServer) -> list[Finding]:
 def _reached(platform: Platform, name: str) -> list[Finding]:
     online_marker(platform, name)
     return []
-
-
-def _online_findings(platform: Platform, name: str) -> list[Finding]:
-    """The stored bytes of a sample against the head's file, by the contract that the head was built by."""
-    with published_head(platform.feature_sets, name, project=platform.project) as head:
-        report = platform.online.parity(head.load, limit=PARITY_ROWS, now_us=time.time_ns() // 1000)
-    return counted(report, where="online")
 
 
 def _answer_findings(platform: Platform, name: str, server: FeatureServer) -> list[Finding]:

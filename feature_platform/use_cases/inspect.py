@@ -16,13 +16,18 @@ from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.contracts import contract_of
 from feature_platform.use_cases.serve import compare
 from feature_platform.use_cases.verify import verify_latest, verify_version
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Newest version, latest and online of one feature set; ``findings`` are where they disagree."""
+    """Newest version, latest and online of one feature set.
+
+    ``findings`` are where they disagree; ``notes`` are no disagreement and worth knowing: latest, and so what is served, was built by
+    another contract than the deployed one.
+    """
 
     contract: Contract
     newest: Version | None
@@ -31,6 +36,7 @@ class Status:
     online: Marker | None
     age: timedelta | None
     findings: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +82,8 @@ def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
         metadata=store.metadata(name, head.version) if head else None,
         online=marker if marker and marker.state == "online" else None,
         age=now - head.as_of if head else None,
-        findings=(*_latest(platform, name, history), *_contract(contract, head), *findings),
+        findings=(*_latest(platform, name, history), *findings),
+        notes=tuple(_contract(contract, head)),
     )
 
 
@@ -90,7 +97,7 @@ def drifts(platform: Platform, contract: Contract) -> list[Finding]:
     found = [*_latest(platform, name, history), *_contract(contract, history.head_version)]
     if not history.versions:
         return [*found, Finding("not_committed", "versions", "a version", "none", MATERIALIZE)]
-    found += readable("registry", lambda: platform.registry.findings(contract))
+    found += readable("registry", lambda: platform.registry.findings(_describing(platform, contract, history)))
     if history.head is not None:
         found += _online(platform, name, history)[1]
     return found
@@ -116,9 +123,9 @@ def prove(platform: Platform, contract: Contract, *, version: str | None) -> Pro
     if version is None:
         looks += [
             ("latest", lambda: verify_latest(store, name).findings),
-            ("registry", lambda: platform.registry.findings(contract)),
-            ("online values", lambda: counted(compare(platform, contract, limit=None, is_through_registry=False), where="online")),
-            ("read by Feast", lambda: counted(compare(platform, contract), where="read by Feast")),
+            ("registry", lambda: platform.registry.findings(_describing(platform, contract, history))),
+            ("online values", lambda: counted(compare(platform, name, limit=None, is_through_registry=False), where="online")),
+            ("read by Feast", lambda: counted(compare(platform, name), where="read by Feast")),
         ]
     return Proof(name, proved, tuple(_probed(what, look) for what, look in looks))
 
@@ -146,6 +153,12 @@ def _latest(platform: Platform, name: str, history: History) -> list[Finding]:
     except FeaturePlatformError as error:
         return [Finding("unreachable", "latest", "latest/metadata.json", f"latest/metadata.json: {error}", HEAL)]
     return [] if shown == history.head.version else [Finding("latest_differs", "latest", history.head.version, shown, HEAL)]
+
+
+def _describing(platform: Platform, contract: Contract, history: History) -> Contract:
+    """What the registry must say: the contract of what is latest."""
+    head = history.head_version
+    return contract_of(platform, contract, head) if head else contract
 
 
 def _contract(contract: Contract, head: Version | None) -> list[Finding]:

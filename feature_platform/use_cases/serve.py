@@ -12,7 +12,7 @@ from datetime import datetime
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.load import LoadReport, OnlineLoad, RepairReport
 from feature_platform.core.online.parity import ParityReport
-from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.errors import NotFoundError
 from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.platform import Platform
 
@@ -30,9 +30,10 @@ class PublishedHead:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What serving a version did."""
+    """What serving a version did, and the contract that it is served by: the version's own."""
 
     load: LoadReport
+    contract: Contract
     elapsed_s: float
 
 
@@ -68,46 +69,32 @@ def published_head(feature_sets: FeatureSetStore, feature_set: str, *, project: 
         yield PublishedHead(as_of=version.as_of, load=load)
 
 
-@contextmanager
-def servable_head(platform: Platform, contract: Contract) -> Iterator[PublishedHead]:
-    """What the online store must hold.
+def serve(platform: Platform, feature_set: str, *, progress: Callable[[int, int], object] | None = None) -> Served:
+    """Make the registry say the contract that the head was built by, and the online store hold exactly the head's rows.
+
+    That contract is stored with the version and may be older or newer than the deployed one: after a rollback, or while nothing that was
+    built by a changed contract is latest yet, readers get the columns that the head has.
 
     Raises:
         NotFoundError: Nothing was promoted yet.
-        InvalidDataError: The head was built by another contract than the one that would describe it.
-    """
-    with published_head(platform.feature_sets, contract.feature_set, project=platform.project) as head:
-        request = head.load
-        if request.schema_hash != contract.schema_hash:
-            raise InvalidDataError(
-                f"{contract.feature_set} {request.version} was built by contract {request.schema_hash[:12]}, the contract now is "
-                f"{contract.schema_hash[:12]}; build and promote a version by this contract before it is served."
-            )
-        yield head
-
-
-def serve(platform: Platform, contract: Contract, *, progress: Callable[[int, int], object] | None = None) -> Served:
-    """Apply the contract to the registry and make the online store hold exactly the head's rows.
-
-    Raises:
-        NotFoundError: Nothing was promoted yet.
-        InvalidDataError: The version was built by another contract, or its file must not be served.
+        ContractError: The head's contract cannot be read, or disagrees with another feature set about a join key.
+        InvalidDataError: The version's file must not be served.
         ConflictError: A newer publication is online already, or another load is running.
         StorageError: S3, the registry or Redis failed; run it again.
     """
     started = time.monotonic()
-    with servable_head(platform, contract) as head:
-        platform.registry.apply([contract])
+    with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
+        platform.registry.apply([head.load.contract])
         report = platform.online.load(head.load, progress=progress)
-    return Served(report, round(time.monotonic() - started, 3))
+    return Served(report, head.load.contract, round(time.monotonic() - started, 3))
 
 
-def compare(platform: Platform, contract: Contract, *, limit: int | None = PARITY_ROWS, is_through_registry: bool = True) -> ParityReport:
+def compare(platform: Platform, feature_set: str, *, limit: int | None = PARITY_ROWS, is_through_registry: bool = True) -> ParityReport:
     """Compare what is online with the head's file, value by value, and look for entities that should not be there.
 
     Args:
         platform: The environment.
-        contract: The feature set.
+        feature_set: Of which.
         limit: Rows up to which every entity is compared, and about how many above it, chosen by key hash; None compares all.
         is_through_registry: Read as a service does, by Feast's SDK (ttl judged at the version's own moment), or the stored bytes directly.
 
@@ -115,17 +102,17 @@ def compare(platform: Platform, contract: Contract, *, limit: int | None = PARIT
         NotFoundError: Nothing was promoted yet.
         StorageError: S3, the registry or Redis failed.
     """
-    with servable_head(platform, contract) as head:
-        read = platform.registry.reader(contract, as_of=head.as_of) if is_through_registry else None
+    with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
+        read = platform.registry.reader(head.load.contract, as_of=head.as_of) if is_through_registry else None
         return platform.online.parity(head.load, limit=limit, now_us=time.time_ns() // 1000, read=read)
 
 
-def repair(platform: Platform, contract: Contract) -> RepairReport:
+def repair(platform: Platform, feature_set: str) -> RepairReport:
     """Scan the whole online store and remove what the version that is online lacks.
 
     Raises:
         NotFoundError: Nothing was promoted yet.
         ConflictError: Another version is online, or the last load did not finish.
     """
-    with servable_head(platform, contract) as head:
+    with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
         return platform.online.repair(head.load)

@@ -15,11 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.adapters.object_store.owned import OwnedObjects
 from feature_platform.adapters.object_store.s3 import S3ObjectStore
 from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError
 from feature_platform.ports.object_store import ObjectStore
 from tests.support.fault_proxy import FaultProxy
+from tests.support.faulty_store import FaultyObjectStore
 from tests.support.moto_server import moto_server
 from tests.support.services import S3Bucket, S3Endpoint
 
@@ -45,6 +47,12 @@ class ObjectStoreContract:
     def test_an_absent_object_is_none(self, store: ObjectStore, root: str) -> None:
         assert store.head(root + "absent") is None
         assert store.get(root + "absent") is None
+
+    def test_directories_are_one_level_each_once_and_sorted(self, store: ObjectStore, root: str) -> None:
+        for key in ("d/b/_log/1", "d/b/x", "d/a/x", "d/file", "e/c/x"):
+            put(store, root + key)
+        assert store.directories(root + "d/") == [root + "d/a/", root + "d/b/"]
+        assert store.directories(root + "nothing/") == []
 
     def test_a_put_is_described_and_read_back(self, store: ObjectStore, root: str) -> None:
         before = datetime.now(UTC) - timedelta(seconds=2)
@@ -290,6 +298,44 @@ class TestMemoryObjectStore(ObjectStoreContract):
         assert store.head("s3://any/x") == ObjectInfo(
             uri="s3://any/x", etag=HELLO_MD5, size_bytes=5, modified_at=datetime(2026, 1, 15, tzinfo=UTC), write_id="w-1"
         )
+
+
+class TestOwnedObjects(ObjectStoreContract):
+    @pytest.fixture
+    def store(self) -> ObjectStore:
+        return OwnedObjects(MemoryObjectStore(buckets=["bucket"]), bases=("s3://elsewhere/base",), owner="dev")
+
+    @pytest.fixture
+    def root(self) -> str:
+        return "s3://bucket/"
+
+    def test_the_first_environment_that_writes_owns_the_base_and_others_only_read(self) -> None:
+        objects, bases = MemoryObjectStore(), ("s3://bucket/base/",)
+        dev, prod = (OwnedObjects(objects, bases=bases, owner=owner) for owner in ("dev", "prod"))
+        put(prod, "s3://bucket/raw/x")
+        put(dev, "s3://bucket/base/a")
+        for write in (lambda: put(prod, "s3://bucket/base/b"), lambda: prod.delete("s3://bucket/base/a")):
+            with pytest.raises(ConfigurationError, match="s3://bucket/base belongs to environment 'dev'"):
+                write()
+        found = prod.get("s3://bucket/base/a")
+        assert found is not None
+        assert [info.uri for info in prod.scan("s3://bucket/base/")] == ["s3://bucket/base/_owner.json", "s3://bucket/base/a"]
+
+    def test_of_two_environments_that_write_first_at_once_one_is_refused(self) -> None:
+        objects = FaultyObjectStore()
+        dev = OwnedObjects(objects, bases=("s3://bucket/base",), owner="dev")
+        mark = b'{"format": 1, "environment": "prod"}'
+        objects.put_faults.append(lambda: put(objects, "s3://bucket/base/_owner.json", mark))
+        with pytest.raises(ConfigurationError, match="belongs to environment 'prod'"):
+            put(dev, "s3://bucket/base/a")
+        assert [info.uri for info in objects.scan("s3://bucket/")] == ["s3://bucket/base/_owner.json"]
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"\xff"])
+    def test_a_mark_that_cannot_be_read_lets_nobody_write(self, body: bytes) -> None:
+        objects = MemoryObjectStore()
+        put(objects, "s3://bucket/base/_owner.json", body)
+        with pytest.raises(ConfigurationError, match="belongs to environment 'unknown'"):
+            put(OwnedObjects(objects, bases=("s3://bucket/base",), owner="dev"), "s3://bucket/base/a")
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 import pytest
 import redis
-from feature_platform.adapters.feature_server import HTTPFeatureServer
 from typer.testing import CliRunner
 
+from feature_platform.adapters.feature_server import HTTPFeatureServer
 from feature_platform.cli.app import app
 from feature_platform.core.layout import as_of, registry_uri, version_id
 from feature_platform.errors import ConfigurationError

@@ -42,6 +42,10 @@ class CountingObjectStore:
         self.calls.append(("scan", prefix))
         return self._store.scan(prefix)
 
+    def directories(self, prefix: str) -> list[str]:
+        self.calls.append(("directories", prefix))
+        return self._store.directories(prefix)
+
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         self.calls.append(("put", uri))
         return self._store.put(uri, body, write_id=write_id, sha256=sha256, condition=condition)

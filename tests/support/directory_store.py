@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -58,6 +58,10 @@ class DirectoryStore:
             info = self.head(f"s3://{path.relative_to(self._root)}") if path.suffix != ".sha256" else None
             if info:
                 yield info
+
+    def directories(self, prefix: str) -> Sequence[str]:
+        root = self.path(prefix)
+        return sorted(f"{prefix}{path.name}/" for path in (root.iterdir() if root.is_dir() else ()) if path.is_dir())
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         path = self.path(uri)

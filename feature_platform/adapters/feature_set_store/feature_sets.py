@@ -5,7 +5,7 @@ belong here.
 """
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +78,11 @@ class ObjectFeatureSetStore:
     def history(self, feature_set: str) -> History:
         """The feature set's state, from its log."""
         return self._runner.run(publication.read_history(self.layout(feature_set)))
+
+    def published(self) -> Sequence[str]:
+        """See :meth:`FeatureSetStore.published`."""
+        base = f"{self._base.rstrip('/')}/"
+        return [uri.removeprefix(base).rstrip("/") for uri in self.objects.directories(base)]
 
     def commit(
         self,

@@ -8,7 +8,7 @@ import hashlib
 import os
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -72,6 +72,11 @@ class MemoryObjectStore:
             found = [stored.info for uri, stored in self._objects.items() if uri.startswith(prefix)]
         for info in sorted(found, key=lambda info: info.uri.encode()):
             yield ObjectInfo(uri=info.uri, etag=info.etag, size_bytes=info.size_bytes, modified_at=info.modified_at)
+
+    def directories(self, prefix: str) -> Sequence[str]:
+        """See :meth:`ObjectStore.directories`."""
+        below = [info.uri.removeprefix(prefix) for info in self.scan(prefix)]
+        return sorted({f"{prefix}{rest.split('/', 1)[0]}/" for rest in below if "/" in rest})
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         """See :meth:`ObjectStore.put`."""

@@ -1,6 +1,6 @@
 """Recorded raw objects and nothing beside them, over a memory that takes every write: where a version is computed again."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +38,9 @@ class RecordedObjects:
             yield from (info for info in self._store.scan(prefix) if info.uri in self._recorded)
         else:
             yield from self._scratch.scan(prefix)
+
+    def directories(self, prefix: str) -> Sequence[str]:
+        return self._of(prefix).directories(prefix)
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         return self._scratch.put(uri, body, write_id=write_id, sha256=sha256, condition=condition)

@@ -9,7 +9,7 @@ import random
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -185,18 +185,28 @@ class S3ObjectStore:
 
         The listing is read whole and then sorted: SeaweedFS and S3's directory buckets list in another order than that of the keys.
         """
+        bucket = split_uri(prefix)[0]
+        found = [_listed(bucket, item) for page in self._pages(prefix) for item in page.get("Contents", ())]
+        yield from sorted(found, key=lambda info: info.uri.encode())
+
+    def directories(self, prefix: str) -> Sequence[str]:
+        """See :meth:`ObjectStore.directories`."""
+        bucket = split_uri(prefix)[0]
+        pages = self._pages(prefix, Delimiter="/")
+        return sorted({f"s3://{bucket}/{item['Prefix']}" for page in pages for item in page.get("CommonPrefixes", ())})
+
+    def _pages(self, prefix: str, **options: str) -> Iterator[Mapping[str, Any]]:
+        """Every page of a listing."""
         bucket, key_prefix = split_uri(prefix)
-        found: list[ObjectInfo] = []
         token: dict[str, str] = {}
         while True:
             with self._call(prefix, effect="read") as s3:
-                page = s3.list_objects_v2(Bucket=bucket, Prefix=key_prefix, **token)
-            found += (_listed(bucket, item) for item in page.get("Contents", ()))
+                page = s3.list_objects_v2(Bucket=bucket, Prefix=key_prefix, **options, **token)
+            yield page
             if not page.get("IsTruncated"):
                 break
             token = {"ContinuationToken": page["NextContinuationToken"]}
         self._known_buckets.add(bucket)
-        yield from sorted(found, key=lambda info: info.uri.encode())
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         """See :meth:`ObjectStore.put`."""

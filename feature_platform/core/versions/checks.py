@@ -82,6 +82,9 @@ def _null_ratio(contract: Contract, metadata: VersionMetadata) -> CheckResult:
     rows = metadata.row_count
     faults, figures = [], {}
     for column, allowed in contract.checks.max_null_ratio.items():
+        if column not in metadata.statistics:
+            faults.append(f"column {column!r} is not in the version, which another contract built; expected it")
+            continue
         ratio = metadata.statistics[column].nulls / rows if rows else 0.0
         figures[column] = ratio
         if ratio > allowed:

@@ -47,7 +47,9 @@ REMOVE: Final = "Remove the object; the platform did not write it."
 HEAL: Final = "Heal latest: the next run does, or `feature-platform doctor --heal` now."
 MATERIALIZE: Final = "Materialize the feature set, its latest and its online asset for the partition."
 LOAD: Final = "Materialize the online asset: it loads latest exactly."
-REBUILD: Final = "Build a version by the contract that is in force, or deploy the contract that latest was built by."
+REBUILD: Final = (
+    "Build a version by the deployed contract, or deploy the one that latest was built by; until then latest is served as built."
+)
 LOOK_AGAIN: Final = "Look again when what it names answers."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
 
@@ -56,7 +58,7 @@ _SENTENCES: Final = {
     "not_committed": "nothing is published; materialize a partition",
     "not_promoted": "nothing was promoted",
     "latest_differs": "latest/ shows {found}, the log's head is {expected}",
-    "contract_differs": "found contract {found}, the contract is {expected}",
+    "contract_differs": "built by contract {found}, deployed is {expected}",
     "not_online": "nothing is online",
     "load_unfinished": "a load of {expected} began at {found} and has not finished",
     "online_differs": "online is {found}, latest is {expected}",

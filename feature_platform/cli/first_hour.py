@@ -1,0 +1,108 @@
+"""``feature-platform init`` and ``raw put``: from one's own file to contracts and raw data. Guessing is ``core.contract.draft``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feature_platform.cli.contracts import day_of
+from feature_platform.cli.output import AsJson, command, say, show
+
+if TYPE_CHECKING:
+    from feature_platform.core.contract.draft import Draft
+
+raw = typer.Typer(help="Raw data of one's own.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the tree."""
+    app.command()(init)
+    app.add_typer(raw, name="raw")
+
+
+@command
+def init(
+    directory: Annotated[Path, typer.Argument(help="Where contracts go; made where there is none.", file_okay=False, show_default=False)],
+    sample: Annotated[Path, typer.Option("--sample", help="A raw file: CSV, JSON Lines or Parquet.", exists=True, dir_okay=False)],
+    source: Annotated[str | None, typer.Option("--source", help="The source's name; the file's where left out.")] = None,
+    event_time: Annotated[str | None, typer.Option("--event-time", help="Column that says when an event happened.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="Column of the entity that features are about, e.g. user_id.")] = None,
+) -> None:
+    """Write a source contract, a first feature contract and a metadata template that follow from a sample, and say what to check."""
+    import re
+
+    from feature_platform.adapters.contract_check import check_catalog
+    from feature_platform.adapters.events.sample import read_sample
+    from feature_platform.core.contract.draft import draft
+
+    name = source or re.sub(r"[^a-z0-9_]", "_", sample.name.split(".")[0].lower()).lstrip("_0123456789") or "events"
+    found = draft(read_sample(sample), source=name, event_time=event_time, key=key)
+    written = _write(directory, found)
+    check_catalog(directory)
+    show([{"file": str(path)} for path in written], as_json=False, title="Written; contract check finds no faults")
+    say("Check what was guessed, and edit:\n" + "\n".join(f"  - {line}" for line in found.to_check))
+    feature_set = found.feature_set["feature_set"]
+    say(
+        "Then:\n"
+        f'  eval "$(feature-platform up --contracts {directory} --start-date YYYY-MM-DD)"\n'
+        f"  feature-platform raw put {sample} --source {name} --day YYYY-MM-DD\n"
+        f"  feature-platform contract try {feature_set} --day YYYY-MM-DD"
+    )
+
+
+def _write(directory: Path, found: "Draft") -> list[Path]:
+    """The three files, none over one that is there.
+
+    Raises:
+        ConfigurationError: One is there already, or the directory cannot be written.
+    """
+    import json
+
+    from feature_platform.adapters.contract_files import SHARED_TEMPLATE
+    from feature_platform.adapters.machine.spool import disk_errors
+    from feature_platform.core.versions.metadata import REQUIRED
+    from feature_platform.errors import ConfigurationError
+
+    texts = {
+        f"{found.source['source']}.source.json": json.dumps(found.source, indent=2, ensure_ascii=False),
+        f"{found.feature_set['feature_set']}.schema.json": json.dumps(found.feature_set, indent=2, ensure_ascii=False),
+    }
+    present = [name for name in texts if (directory / name).exists()]
+    if present:
+        raise ConfigurationError(f"{directory} has {' and '.join(present)} already; nothing was written. Choose another directory.")
+    if not (directory / SHARED_TEMPLATE).exists():
+        fields = ",\n".join(f'  "{name}": {{{{ {name} | tojson }}}}' for name in REQUIRED)
+        texts[SHARED_TEMPLATE] = f"{{\n{fields}\n}}"
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (directory / name).write_text(f"{text}\n", encoding="utf-8")
+    return [directory / name for name in texts]
+
+
+@raw.callback()
+def _group() -> None:
+    """Keep ``put`` a command of its own name, alone as it is."""
+
+
+@raw.command()
+@command
+def put(
+    path: Annotated[Path, typer.Argument(help="A directory of dt=YYYY-MM-DD directories; or a file or directory, and --day.", exists=True)],
+    source: Annotated[str, typer.Option("--source", help="The source, as its contract calls it.", show_default=False)],
+    day: Annotated[str | None, typer.Option("--day", help="The day of these files, YYYY-MM-DD.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload raw files to where upstream's lie, each only where none of its name is. Again changes nothing."""
+    from feature_platform.errors import UnknownNameError
+    from feature_platform.use_cases import deliver
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    sources = platform.catalog.sources
+    if source not in sources:
+        raise UnknownNameError(f"No contract for source {source!r}; there are: {', '.join(sorted(sources)) or 'none'}.")
+    found = deliver.found_below(path, day=day_of(day) if day else None)
+    done = [one for key, files in found.items() for one in deliver.deliver(platform, sources[source], key, files)]
+    rows = [{"day": one.partition, "object": one.uri, "bytes": one.size_bytes, "outcome": one.outcome} for one in done]
+    show(rows, as_json=as_json, title=f"Raw data of {source}")

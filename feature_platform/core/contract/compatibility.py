@@ -1,0 +1,135 @@
+"""What a changed contract means for whoever reads: nothing, more than before, or something else than before.
+
+Who is compared with whom, and what is refused, does not belong here (``use_cases.contracts``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from feature_platform.core.contract.feature_set import Aggregation, Column, Contract
+
+Kind = Literal["none", "additive", "breaking"]
+"""``additive`` leaves every reader what it has; ``breaking`` takes something away, or gives another value under the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One difference between two contracts: where, of which kind, and what it is."""
+
+    where: str
+    kind: Kind
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class ContractDiff:
+    """Every difference between an older and a newer contract of one feature set."""
+
+    changes: tuple[Change, ...]
+
+    @property
+    def kind(self) -> Kind:
+        """The gravest kind of all changes."""
+        kinds: set[Kind] = {change.kind for change in self.changes}
+        return "breaking" if "breaking" in kinds else "additive" if "additive" in kinds else "none"
+
+    @property
+    def breaking(self) -> tuple[Change, ...]:
+        """The changes that take something away from readers."""
+        return tuple(change for change in self.changes if change.kind == "breaking")
+
+    @property
+    def effects(self) -> dict[str, str]:
+        """Part of the platform → what happens there once a version is built by the newer contract; empty where nothing is published."""
+        if not self.changes:
+            return {}
+        readers = {
+            "none": "get the same features",
+            "additive": "get what they got, and may ask for more",
+            "breaking": f"notice: {'; '.join(map(str, self.breaking))}",
+        }
+        return {
+            "versions": "those there are stay as they are; every later one, rebuilt days too, is built by the newer contract",
+            "latest": "moves to the first version by the newer contract that passes its checks",
+            "registry": "says the older contract until then, the newer one from the online asset of that run on",
+            "online": "holds the older columns until then; one load replaces them",
+            "readers": readers[self.kind],
+        }
+
+
+def compare(old: Contract, new: Contract, *, old_sql_hash: str | None = None, new_sql_hash: str | None = None) -> ContractDiff:
+    """Every difference between two contracts of one feature set.
+
+    Args:
+        old: What readers have.
+        new: What they will have.
+        old_sql_hash: Signs the old SQL transform; None where there is none, or nobody knows.
+        new_sql_hash: The same for the new one. Transforms are compared where both are known.
+    """
+    changes = [*_of_the_set(old, new), *_of_columns(old, new)]
+    if old_sql_hash and new_sql_hash and old_sql_hash != new_sql_hash:
+        changes.append(Change("sql", "breaking", "the SQL transform is another one; the same names may mean something else"))
+    return ContractDiff(tuple(changes))
+
+
+def _of_the_set(old: Contract, new: Contract) -> Iterator[Change]:
+    fixed = ("feature_set", "primary_keys", "entity", "timestamp_field", "source")
+    for name in (name for name in fixed if getattr(old, name) != getattr(new, name)):
+        yield Change(name, "breaking", f"{_spelled(getattr(old, name))} became {_spelled(getattr(new, name))}")
+    is_declarative = any(column.aggregation for column in new.columns)
+    if old.window != new.window and not is_declarative:
+        yield Change("window", "breaking", f"the SQL transform reads {new.window} instead of {old.window}")
+    if new.ttl_duration < old.ttl_duration:
+        yield Change("ttl", "breaking", f"values are served for {new.ttl} instead of {old.ttl}")
+    elif new.ttl_duration > old.ttl_duration:
+        yield Change("ttl", "additive", f"values are served for {new.ttl} instead of {old.ttl}")
+    if old.checks != new.checks:
+        yield Change("checks", "none", "what a version must pass changed")
+    if (old.owner, old.description) != (new.owner, new.description):
+        yield Change("owner, description", "none", "texts for people changed")
+
+
+def _of_columns(old: Contract, new: Contract) -> Iterator[Change]:
+    before, after = ({column.name: column for column in contract.all_columns} for contract in (old, new))
+    for name, column in before.items():
+        if name not in after:
+            yield Change(f"column {name}", "breaking", f"removed (was {column.type})")
+        else:
+            yield from _of_a_column(column, after[name])
+    for name in (name for name in after if name not in before):
+        yield Change(f"column {name}", "additive", f"added ({after[name].type})")
+    kept = [name for name in before if name in after]
+    if kept != [name for name in after if name in before]:
+        yield Change("columns", "none", "their order in the files changed; readers go by name")
+
+
+def _of_a_column(old: Column, new: Column) -> Iterator[Change]:
+    where = f"column {new.name}"
+    if old.type != new.type:
+        yield Change(where, "breaking", f"retyped from {old.type} to {new.type}")
+    if old.aggregation != new.aggregation:
+        yield Change(where, "breaking", f"redefined from {_formula(old.aggregation)} to {_formula(new.aggregation)}")
+    if old.checks != new.checks:
+        yield Change(where, "none", "its bounds changed")
+    if old.description != new.description:
+        yield Change(where, "none", "its description changed")
+
+
+def _formula(aggregation: Aggregation | None) -> str:
+    """An aggregation in a few words.
+
+    >>> _formula(Aggregation(function="sum", window="7d", column="price", where={"kind": "sale"}))
+    "sum(price) over 7d where {'kind': 'sale'}"
+    """
+    if aggregation is None:
+        return "an SQL transform"
+    rules = {name: rule.model_dump(exclude_none=True) if hasattr(rule, "model_dump") else rule for name, rule in aggregation.where.items()}
+    return f"{aggregation.function}({aggregation.column or ''}) over {aggregation.window}" + (f" where {rules}" if rules else "")
+
+
+def _spelled(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, list) else str(value)

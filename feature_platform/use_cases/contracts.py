@@ -1,0 +1,83 @@
+"""Which contract describes what: the deployed one, or the one that a version carries as its ``schema.json``.
+
+A deployed contract is in force for what is built; what was published goes on being described by its own. What kind
+of change a change is does not belong here (``core.contract.compatibility``).
+"""
+
+from feature_platform.core.contract.compatibility import ContractDiff, compare
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions.log import Version
+from feature_platform.errors import ContractError
+from feature_platform.ports.platform import Platform
+
+
+def contract_of(platform: Platform, contract: Contract, version: Version) -> Contract:
+    """The contract that a version was built by; ``contract``, the deployed one, where it is that.
+
+    Raises:
+        NotFoundError: The version's ``schema.json`` is gone.
+        ContractError: It is no contract that this release understands.
+    """
+    if version.schema_hash == contract.schema_hash:
+        return contract
+    return platform.feature_sets.contract_of(contract.feature_set, version.version)
+
+
+def contract_in_service(platform: Platform, contract: Contract) -> Contract:
+    """The contract that readers are served by: that of the version which is online, and the deployed one where nothing is.
+
+    Raises:
+        NotFoundError: That version's ``schema.json`` is gone.
+        ContractError: It is no contract that this release understands.
+    """
+    marker = platform.online.marker(project=platform.project, view=contract.feature_set)
+    if marker is None or marker.target.schema_hash == contract.schema_hash:
+        return contract
+    return platform.feature_sets.contract_of(contract.feature_set, marker.target.version)
+
+
+def contracts_to_register(platform: Platform) -> list[Contract]:
+    """What the registry should say of every feature set: the head's own contract, and the deployed one where nothing is latest yet.
+
+    A contract that was deployed and by which nothing is latest so far would promise readers columns that hold nothing.
+    """
+    chosen = []
+    for name, contract in platform.catalog.contracts.items():
+        head = platform.feature_sets.history(name).head_version
+        chosen.append(contract_of(platform, contract, head) if head else contract)
+    return chosen
+
+
+def changes_since(platform: Platform, contract: Contract) -> ContractDiff:
+    """How a contract differs from the one that latest was built by; no change at all where nothing is latest yet.
+
+    Raises:
+        NotFoundError, ContractError: As :func:`contract_of`.
+    """
+    return _compared(platform, contract)[1]
+
+
+def require_announced(platform: Platform, contract: Contract) -> None:
+    """Refuse to build what would break readers under the very label that they know.
+
+    Raises:
+        ContractError: The contract breaks the one that latest was built by, and has the same ``version``.
+    """
+    published, difference = _compared(platform, contract)
+    if published is not None and difference.breaking and published.version == contract.version:
+        raise ContractError(
+            f"{contract.feature_set} is published as contract version {published.version!r}, which this one breaks; give it another "
+            "`version`, or take the change back. `feature-platform contract diff` shows what it would do. Breaking:",
+            [str(change) for change in difference.breaking],
+        )
+
+
+def _compared(platform: Platform, contract: Contract) -> tuple[Contract | None, ContractDiff]:
+    """The contract of the head, and how the given one differs from it; a document that is the same is not fetched."""
+    name = contract.feature_set
+    head = platform.feature_sets.history(name).head_version
+    if head is None or (head.schema_hash == contract.schema_hash and contract.sql is None):
+        return None, ContractDiff(())
+    published = contract_of(platform, contract, head)
+    sql_hash = platform.feature_sets.metadata(name, head.version).sql_hash if contract.sql is not None else None
+    return published, compare(published, contract, old_sql_hash=sql_hash, new_sql_hash=contract.sql_hash)

@@ -1,0 +1,88 @@
+"""Deliver raw files of one's own to where upstream's lie: for first days, trials and small sources. Judging rows does not belong here."""
+
+import hashlib
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final, Literal
+
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import SUFFIXES, format_of
+from feature_platform.core.layout import raw_partition
+from feature_platform.core.objects import IfAbsent
+from feature_platform.errors import ConflictError, InvalidDataError
+from feature_platform.ports.platform import Platform
+
+_DAY_DIRECTORY: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One raw file and where it is now."""
+
+    partition: str
+    uri: str
+    size_bytes: int
+    outcome: Literal["written", "already there"]
+
+
+def found_below(path: Path, *, day: str | None) -> Mapping[str, Sequence[Path]]:
+    """Day → data files, sorted: of the ``dt=YYYY-MM-DD`` directories of a directory, or of one day where it is given.
+
+    Raises:
+        InvalidDataError: There is no data file, a directory names no day, or two days of which one has no data; all of it together.
+    """
+    places = {day: path} if day else _day_directories(path)
+    found = {key: _data_files(place) for key, place in places.items()}
+    faults = [f"{key}: expected a day as YYYY-MM-DD" for key in found if not _is_day(key)]
+    faults += [f"{places[key]}: expected at least one {SUFFIXES} file, found none" for key, files in found.items() if not files]
+    if not found:
+        faults.append(f"{path}: expected directories dt=YYYY-MM-DD, found none; name the day of these files by --day")
+    if faults:
+        raise InvalidDataError("Nothing was uploaded:", faults)
+    return found
+
+
+def deliver(platform: Platform, source: SourceContract, partition: str, files: Sequence[Path]) -> list[Delivered]:
+    """Write files to one day of a source, each only where no object of its name is; a file that is there already is left as it is.
+
+    Raises:
+        ConflictError: An object of that name holds something else; those before it were written.
+    """
+    return [_delivered(platform, raw_partition(platform.raw.uri, source.source, partition) + file.name, file, partition) for file in files]
+
+
+def _delivered(platform: Platform, uri: str, file: Path, partition: str) -> Delivered:
+    with file.open("rb") as opened:
+        sha256 = hashlib.file_digest(opened, "sha256").hexdigest()
+    try:
+        platform.objects.put(uri, file, write_id=uuid.uuid4().hex, sha256=sha256, condition=IfAbsent())
+    except ConflictError:
+        stored = platform.objects.get(uri)
+        if stored is not None and hashlib.sha256(stored.body).hexdigest() == sha256:
+            return Delivered(partition, uri, file.stat().st_size, "already there")
+        raise ConflictError(
+            f"{uri} exists and holds something else than {file}; deliver a correction under another file name, or remove the object first."
+        ) from None
+    return Delivered(partition, uri, file.stat().st_size, "written")
+
+
+def _day_directories(path: Path) -> dict[str, Path]:
+    named = [(found[1], place) for place in sorted(path.iterdir()) if place.is_dir() and (found := _DAY_DIRECTORY.fullmatch(place.name))]
+    return dict(named)
+
+
+def _data_files(place: Path) -> list[Path]:
+    """The data files of a directory, or the one file itself."""
+    files = [place] if place.is_file() else sorted(place.iterdir())
+    return [file for file in files if file.is_file() and format_of(file.name) is not None]
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False

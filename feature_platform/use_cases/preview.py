@@ -1,0 +1,50 @@
+"""Build one day of a feature set in memory, to look at: what a contract would give, before anything is published by it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from feature_platform.core import layout
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.events.validated import ValidatedDay
+from feature_platform.errors import NotFoundError
+from feature_platform.ports.platform import Platform
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The rows of one partition, the days that they follow from, and the days of the window that upstream has nothing of."""
+
+    table: pa.Table
+    days: Sequence[ValidatedDay]
+    missing: Sequence[str]
+
+    @property
+    def nulls(self) -> Mapping[str, int]:
+        """Column → how many rows have no value in it."""
+        return {name: self.table.column(name).null_count for name in self.table.column_names}
+
+
+def preview(platform: Platform, contract: Contract, partition: str) -> Preview:
+    """Validate the raw objects of a partition's window and build its rows; nothing is written to the store.
+
+    Raises:
+        NotFoundError: Upstream delivered nothing for the partition itself.
+        InvalidDataError: A day cannot be read, too many of its rows are bad, or the rows break the contract.
+        ContractError: The SQL transform cannot be run.
+    """
+    source, moment = platform.catalog.source_of(contract), layout.as_of(partition)
+    window = layout.window_partitions(moment, days=contract.window_days)
+    recorded = {info.uri for key in window for info in platform.raw.listed(source.source, key)}
+    bench = platform.bench(platform.raw.uri, recorded)
+    days, missing = [], []
+    for key in window:
+        try:
+            days.append(bench.engine.validate(source, bench.raw.discover(source, key)))
+        except NotFoundError:
+            if key == partition:
+                raise
+            missing.append(key)
+    table = bench.engine.build(contract, source, as_of=moment, days=days)
+    return Preview(table.to_arrow(), days, missing)
