@@ -31,7 +31,7 @@ def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_
         asset_checks=_checks(platform, retry=retry_policy(delay_s=retry_delay_s)),
         jobs=[job],
         schedules=[automation.daily_schedule(job, settings=settings)],
-        sensors=[automation.raw_sensor(catalog, job=job, first_day=settings.start_date), *automation.slack_sensors(settings)],
+        sensors=[automation.raw_sensor(catalog, job=job, settings=settings), *automation.slack_sensors(settings)],
         # Steps follow one another, and each new process would import Dagster, Arrow and Feast again (ten seconds a step); on Kubernetes a
         # run has a pod of its own.
         executor=dg.in_process_executor,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, local, online, operations, versions
+from feature_platform.cli import contracts, local, online, operations, refresh, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -32,6 +32,7 @@ def main(
 
 local.register(app)
 operations.register(app)
+refresh.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")
