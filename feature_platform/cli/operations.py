@@ -161,7 +161,7 @@ def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.
 def gc(
     feature_set: FeatureSet,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions to keep.")] = 14,
-    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions whose as-of is within so many days.")] = 30,
+    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions that were published within so many days.")] = 30,
     grace_s: Annotated[float, typer.Option("--grace", min=0, help="Seconds between the expire record and the deletion.")] = 900.0,
     delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it nothing is written.")] = False,
     as_json: AsJson = False,
