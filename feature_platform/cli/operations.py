@@ -26,7 +26,7 @@ def status(
     feature_set: Annotated[str | None, typer.Argument(help="One feature set; all where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Per feature set: newest version, latest, what is online, age, rows, hash, and whether all agree. Exits 1 where they do not."""
+    """Per feature set: newest version, latest, online, age, rows, hash; whether all agree, also with raw data. Exits 1 where not."""
     from feature_platform.use_cases import inspect
     from feature_platform.wiring import open_platform
 
@@ -48,9 +48,11 @@ def _status_row(status: "Status") -> dict[str, Any]:
         "online_since": online.since if online else None,
         "age": str(status.age).split(".")[0] if status.age is not None else None,
         "rows": status.metadata.row_count if status.metadata else None,
+        "missing_days": ", ".join(status.metadata.missing_partitions) if status.metadata else None,
         "schema_hash": status.contract.schema_hash,
         "content_hash": latest.content_hash if latest else None,
         "agreement": "; ".join(finding.sentence for finding in status.findings) or "ok",
+        "remedy": " ".join(dict.fromkeys(finding.remedy for finding in status.findings)) or None,
     }
 
 
@@ -104,7 +106,7 @@ def doctor(
     heal: Annotated[bool, typer.Option("--heal", help="Make latest/ show the log's head first; always safe.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name every drift between contract, log, latest/, registry and online store. Exits 1 when there is one."""
+    """Name every drift between raw data, contract, log, latest/, registry and online store. Exits 1 when there is one."""
     from feature_platform.use_cases.inspect import drifts
     from feature_platform.wiring import open_platform
 
@@ -117,9 +119,9 @@ def doctor(
     found = [
         {"feature_set": name, "part": finding.file, "drift": finding.sentence, "remedy": finding.remedy}
         for name in names
-        for finding in drifts(platform, platform.catalog.contract(name))
+        for finding in drifts(platform, platform.catalog.contract(name), today=datetime.now(UTC).date())
     ]
-    show(found, as_json=as_json, title="Drifts", empty="Contract, log, latest, registry and online store agree.")
+    show(found, as_json=as_json, title="Drifts", empty="Raw data, contract, log, latest, registry and online store agree.")
     if found:
         raise typer.Exit(FINDING)
 

@@ -15,6 +15,7 @@ from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build
+from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.promote import LatestMove, move_latest
 from feature_platform.wiring import Platform
 
@@ -115,5 +116,7 @@ def _latest_metadata(platform: Platform, contract: Contract, move: LatestMove) -
         "schema_hash": facts.schema_hash,
         "content_hash": facts.content_hash,
         "bytes": facts.size_bytes,
+        "missing_partitions": ", ".join(facts.missing_partitions) or "none",
+        "changed_days": presentation.changed_days(look_at(platform, contract, move.version.version)),
         "refused": presentation.table([{"refused": line} for line in move.refused]) if move.refused else "none",
     }

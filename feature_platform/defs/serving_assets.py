@@ -11,6 +11,7 @@ from feature_platform.defs import presentation
 from feature_platform.defs.feature_assets import latest_key
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.summary import reported
+from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.serve import serve
 from feature_platform.wiring import Platform
 
@@ -49,6 +50,7 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
                     "sequence": load.sequence,
                     "schema_hash": load.marker.target.schema_hash,
                     "served_since": load.marker.since,
+                    "changed_days": presentation.changed_days(look_at(platform, contract, load.version)),
                     "entities_removed": load.removed + load.swept,
                     "seconds": served.elapsed_s,
                 },

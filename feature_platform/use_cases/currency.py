@@ -14,7 +14,7 @@ from feature_platform.core.versions import currency
 from feature_platform.core.versions.currency import Outdated, Pins
 from feature_platform.core.versions.log import Version
 from feature_platform.ports.platform import Platform
-from feature_platform.use_cases.validate import raw_pins
+from feature_platform.use_cases.validate import first_day, raw_pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,10 @@ def look(platform: Platform, contract: Contract, *, today: date, days: int, also
         StorageError: The store could not be read, or a version's metadata is damaged.
     """
     source, history = platform.catalog.source_of(contract), platform.feature_sets.history(contract.feature_set)
-    recent = currency.look_back(today, days=days, first=platform.first_day)
+    recent = currency.look_back(today, days=days, first=date.fromisoformat(first_day(platform, source)))
     judged = currency.judged_versions(history, since=recent[0] if recent else today.isoformat(), also=also)
     recorded = {version.version: _recorded(platform, contract, version) for version in judged}
-    first = platform.first_day.isoformat()
+    first = first_day(platform, source)
     windows = {day for version in judged for day in recorded[version.version] if day >= first or day == partition_of(version.as_of)}
     present = _listed(platform, source, {*recent, *windows})
     return Currency(
@@ -71,10 +71,9 @@ def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | 
     found = history.versions.get(version)
     if found is None:
         return None
-    recorded = _recorded(platform, contract, found)
-    first = platform.first_day.isoformat()
-    days = [day for day in recorded if day >= first or day == partition_of(found.as_of)]
-    present = _listed(platform, platform.catalog.source_of(contract), days)
+    recorded, source = _recorded(platform, contract, found), platform.catalog.source_of(contract)
+    first = first_day(platform, source)
+    present = _listed(platform, source, [day for day in recorded if day >= first or day == partition_of(found.as_of)])
     return next(iter(currency.outdated_versions(history, [found], recorded={version: recorded}, present=present)), None)
 
 

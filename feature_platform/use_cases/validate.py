@@ -53,6 +53,11 @@ def validated(
     return day
 
 
+def first_day(platform: Platform, source: SourceContract) -> str:
+    """The first day that a source can have data of, ``YYYY-MM-DD``: its own, or the environment's where that is later."""
+    return max(platform.first_day.isoformat(), source.first_day or "")
+
+
 def raw_pins(platform: Platform, source: str, partition: str) -> frozenset[tuple[str, str]]:
     """URI and ETag of every raw object of a day that holds data, by one listing."""
     return frozenset((info.uri, info.etag) for info in platform.raw.listed(source, partition) if format_of(info.uri) is not None)

@@ -55,6 +55,8 @@ def online(user: int) -> Any:
 def test_corrected_late_and_deleted_days_reach_every_version_latest_and_online_by_one_command(platform: Platform) -> None:
     assert answered("refresh", "--plan", "user_features") == []
     assert (online(1), online(3)) == (3, None)
+    [status] = answered("status")
+    assert (status["agreement"], status["missing_days"]) == ("ok", DAYS[1])
 
     put_events(platform, DAYS[0], users=(1, 2, 3))  # corrected
     put_events(platform, DAYS[1], users=(1,))  # late
@@ -70,6 +72,17 @@ def test_corrected_late_and_deleted_days_reach_every_version_latest_and_online_b
     ]
     assert (online(1), online(3)) == (3, None)
 
+    [status] = answered("status", code=1)
+    told = f"{VERSIONS[3]} rests on raw data that is other now: {', '.join(changes)}"
+    assert f"latest {told}; online {told}; {DAYS[1]} arrived and was never built" in status["agreement"]
+    assert f"{VERSIONS[0]}, {VERSIONS[2]}, {VERSIONS[3]} rest on raw data that is other now" in status["agreement"]
+    drifts = answered("doctor", code=1)
+    assert [drift["part"] for drift in drifts] == ["versions", "latest", "online", "versions"]
+    assert {"`feature-platform refresh user_features`" in drift["remedy"] for drift in drifts} == {True}
+    gone = answered("reproduce", "user_features", VERSIONS[3], code=1)["findings"]
+    assert {finding["code"] for finding in gone} == {"source_changed", "source_gone"}
+    assert "`feature-platform refresh user_features`" in gone[0]["remedy"]
+
     done = answered("refresh", "user_features", code=1)
     assert [row["outcome"] for row in done if row["partition"] != DAYS[2]] == [
         f"rebuilt as {version}" for version in (CORRECTED[0], VERSIONS[1], CORRECTED[3])
@@ -84,3 +97,5 @@ def test_corrected_late_and_deleted_days_reach_every_version_latest_and_online_b
     ]
     assert (online(1), online(2), online(3)) == (4, 3, 1)
     assert answered("refresh") == []
+    [status] = answered("status")
+    assert (status["agreement"], status["missing_days"]) == ("ok", "")

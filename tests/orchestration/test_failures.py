@@ -149,7 +149,7 @@ def test_a_version_that_fails_a_blocking_check_is_committed_and_never_becomes_la
     assert job.run(DAY).success
     put_events(platform, DAY, users=(1,))
     run = job.run(DAY)
-    assert run.checks() == {"row_count": False, "null_ratio": True, "value_bounds": True, "drift": True}
+    assert run.checks() == {"row_count": False, "null_ratio": True, "value_bounds": True, "drift": True, "missing_days": True}
     assert (run.success, job.version_of(DAY), job.latest()) == (False, "v_20260111T000001", "v_20260111T000000")
     assert run.summary("user_features_latest") == {}
 
@@ -192,3 +192,18 @@ def test_a_damaged_projection_is_healed_by_the_next_run_of_latest(job: MainJob) 
     healed = job.platform.objects.get(uri)
     assert healed is not None
     assert json.loads(healed.body)["version"] == json.loads(good.body)["version"] == "v_20260111T000000"
+
+
+def test_a_contract_that_refuses_missing_days_gets_no_version_without_them(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    contracts = with_checks(tmp_path)
+    file = contracts / "user_features.schema.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "missing_days": "refuse"}))
+    job = MainJob(memory_platform(tmp_path, contracts=contracts), instance=instance, only=UPSTREAM)
+    put_events(job.platform, DAY)
+    put_events(job.platform, "2026-01-12")
+    assert job.run(DAY).success, "days before the first do not count"
+    run = job.run("2026-01-12")
+    assert (run.success, run.count("STEP_UP_FOR_RETRY"), job.version_of("2026-01-12")) == (False, 0, None)
+    assert "the window lacks 2026-01-11 of source 'events'; expected every day since 2026-01-10 (missing_days: refuse)" in run.failure
+    put_events(job.platform, NEXT)
+    assert job.run("2026-01-12").success

@@ -54,7 +54,7 @@ def recorded_days(metadata: VersionMetadata) -> dict[str, Pins]:
     """Day → the raw objects that a version was computed from, days it lacked included; empty for a version that records none."""
     if not metadata.sources:
         return {}
-    days: dict[str, set[tuple[str, str]]] = {day: set() for day in metadata.missing_partitions}
+    days: dict[str, set[tuple[str, str]]] = {day: set() for day in (*metadata.missing_partitions, *metadata.earlier_partitions)}
     for item in metadata.sources:
         days.setdefault(item.partition, set()).add((item.uri, item.etag))
     return {day: frozenset(pins) for day, pins in sorted(days.items())}
