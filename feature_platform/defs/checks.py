@@ -12,7 +12,7 @@ from feature_platform.core import layout
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import History, Version
-from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.failures import Retry, as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.presentation import table
 from feature_platform.errors import NotFoundError
@@ -21,15 +21,16 @@ from feature_platform.use_cases.serve import compare
 from feature_platform.wiring import Platform
 
 
-def version_checks(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetChecksDefinition:
+def version_checks(contract: Contract, *, retry: Retry) -> dg.AssetChecksDefinition:
     """The checks of a feature set's versions; latest waits for those that block. A missing day is named and does not block."""
     specs = [
         dg.AssetCheckSpec(name, asset=contract.feature_set, blocking=True, description=checks.DESCRIPTIONS[name]) for name in checks.NAMES
     ]
     specs.append(dg.AssetCheckSpec(checks.MISSING_DAYS, asset=contract.feature_set, description=checks.MISSING_DAYS_DESCRIPTION))
 
-    @dg.multi_asset_check(name=f"{contract.feature_set}_checks", specs=specs, retry_policy=retry)
+    @dg.multi_asset_check(name=f"{contract.feature_set}_checks", specs=specs)
     def check_versions(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.AssetCheckResult]:
+        retry.pause(context)
         with as_dagster_failures():
             store, name = platform.feature_sets, contract.feature_set
             history = store.history(name)
@@ -59,11 +60,12 @@ def _told(
     )
 
 
-def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: dg.RetryPolicy) -> dg.AssetChecksDefinition:
+def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: Retry) -> dg.AssetChecksDefinition:
     """Blocking: what is online equals what was published, value for value, nothing missing."""
 
-    @dg.asset_check(asset=asset, name="parity", blocking=True, retry_policy=retry, description="Online values equal the published file.")
-    def check_parity(platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
+    @dg.asset_check(asset=asset, name="parity", blocking=True, description="Online values equal the published file.")
+    def check_parity(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:
+        retry.pause(context)
         with as_dagster_failures():
             report = compare(platform, contract)
         counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "expired": report.expired}

@@ -8,6 +8,7 @@ import dagster as dg
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.defs import presentation
+from feature_platform.defs.failures import Retry
 from feature_platform.defs.feature_assets import latest_key
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.summary import reported
@@ -23,7 +24,7 @@ def online_key(feature_set: str) -> dg.AssetKey:
     return dg.AssetKey(f"{feature_set}_online")
 
 
-def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
+def online_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     """What is served: afterwards online values equal the published file."""
 
     @dg.asset(
@@ -31,13 +32,12 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         deps=[latest_key(contract.feature_set)],
         group_name=contract.feature_set,
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
-        retry_policy=retry,
         kinds={"feast", "redis"},
         owners=owners_of(contract.owner),
         description=f"{contract.feature_set} as Feast serves it from Redis: the rows of `latest/`, all of them and no others.",
     )
     def online(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
-        with reported(context, feature_set=contract.feature_set) as report:
+        with reported(context, feature_set=contract.feature_set, retry=retry) as report:
             served = serve(platform, contract, progress=_told(context))
             load = served.load
             report.add(version=load.version, uri=f"redis {platform.project}:{contract.feature_set}", rows=load.rows)

@@ -98,11 +98,9 @@ def test_a_local_instance_runs_the_job_one_at_a_time_and_catches_nothing_up(tmp_
         assert instance.telemetry_enabled is False
 
 
-def test_every_step_is_retried_once_after_three_minutes(tmp_path: Path) -> None:
+def test_no_step_has_a_retry_policy_of_dagsters_which_would_retry_what_a_person_ended(tmp_path: Path) -> None:
     job = build_definitions(memory_platform(tmp_path)).resolve_job_def("daily_features")
-    policies = {node.name: node.definition.retry_policy for node in job.graph.nodes if isinstance(node.definition, dg.OpDefinition)}
-    assert len(policies) == 7
-    assert set(policies.values()) == {dg.RetryPolicy(max_retries=1, delay=180)}
+    assert {node.definition.retry_policy for node in job.graph.nodes if isinstance(node.definition, dg.OpDefinition)} == {None}
 
 
 def test_the_first_look_finds_what_was_corrected_before_it_and_asks_for_every_version_that_rests_on_it_once(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.defs import automation, feature_assets, serving_assets, source_assets
+from feature_platform.defs.failures import Retry
 from feature_platform.defs.partitions import daily_partitions
 from feature_platform.use_cases.commit import commit
 from feature_platform.wiring import Platform
@@ -19,7 +20,7 @@ from tests.support.platforms import memory_platform, put_events
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 DAY = "2026-01-11"
-NO_RETRY = dg.RetryPolicy(max_retries=0)
+NO_RETRY = Retry(delay_s=0)
 
 
 @pytest.fixture
