@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from feature_platform.defs import automation, checks, feature_assets, serving_assets, source_assets
-from feature_platform.defs.failures import RETRY_DELAY_S, retry_policy
+from feature_platform.defs.failures import RETRY_DELAY_S, Retry
 from feature_platform.defs.io_manager import S3FeatureSetIOManager
 from feature_platform.defs.partitions import daily_partitions
 from feature_platform.wiring import Platform, open_platform
@@ -25,13 +25,13 @@ def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_
         # Single-run backfills and windows that begin before the first partition are marked beta in the Dagster that uv.lock pins; the
         # tests of the main job hold both, so the note at every load helps nobody.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = _assets(platform, retry=retry_policy(delay_s=retry_delay_s))
+        assets = _assets(platform, retry=Retry(retry_delay_s))
     return dg.Definitions(
         assets=assets,
-        asset_checks=_checks(platform, retry=retry_policy(delay_s=retry_delay_s)),
+        asset_checks=_checks(platform, retry=Retry(retry_delay_s)),
         jobs=[job],
         schedules=[automation.daily_schedule(job, settings=settings)],
-        sensors=[automation.raw_sensor(catalog, job=job, first_day=settings.start_date), *automation.slack_sensors(settings)],
+        sensors=[automation.raw_sensor(catalog, job=job, settings=settings), *automation.slack_sensors(settings)],
         # Steps follow one another, and each new process would import Dagster, Arrow and Feast again (ten seconds a step); on Kubernetes a
         # run has a pod of its own.
         executor=dg.in_process_executor,
@@ -39,7 +39,7 @@ def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_
     )
 
 
-def _assets(platform: Platform, *, retry: dg.RetryPolicy) -> Sequence[dg.AssetsDefinition]:
+def _assets(platform: Platform, *, retry: Retry) -> Sequence[dg.AssetsDefinition]:
     catalog, partitions = platform.catalog, daily_partitions(platform.settings.start_date)
     assets: list[dg.AssetsDefinition] = []
     for source in catalog.sources.values():
@@ -56,7 +56,7 @@ def _assets(platform: Platform, *, retry: dg.RetryPolicy) -> Sequence[dg.AssetsD
     return assets
 
 
-def _checks(platform: Platform, *, retry: dg.RetryPolicy) -> Sequence[dg.AssetChecksDefinition]:
+def _checks(platform: Platform, *, retry: Retry) -> Sequence[dg.AssetChecksDefinition]:
     return [
         check
         for contract in platform.catalog.contracts.values()

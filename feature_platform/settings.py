@@ -104,6 +104,12 @@ class Settings(BaseModel):
     engine_memory_mib: Annotated[int, Field(ge=64)] | None = Field(
         default=None, description="Memory of the compute engine in MiB; where left out, about half of what the container may use"
     )
+    look_back_days: Annotated[int, Field(ge=1, le=3660)] = Field(
+        default=14, description="How many days back raw data is compared with what versions record: by the sensor, `refresh` and `status`"
+    )
+    sensor_interval_s: Annotated[int, Field(ge=5)] = Field(
+        default=300, description="Seconds between two looks of the sensor `raw_data_changed`"
+    )
     slack_token: str | None = Field(default=None, repr=False, description="Slack bot token for failure alerts and run summaries")
     slack_channel: str | None = Field(default=None, description="Slack channel for them; both or neither")
 

@@ -72,6 +72,11 @@ class Platform:
         """The first daily partition."""
         return self.settings.start_date
 
+    @property
+    def look_back_days(self) -> int:
+        """How many days back raw data is compared with what versions record."""
+        return self.settings.look_back_days
+
     @cached_property
     def objects(self) -> "ObjectStore":
         """The object store that every URI of the settings lies in."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, deployment, first_hour, local, online, operations, prove, serve, versions
+from feature_platform.cli import contracts, deployment, first_hour, local, online, operations, prove, refresh, serve, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -35,6 +35,7 @@ first_hour.register(app)
 operations.register(app)
 app.command()(serve.serve)
 app.command()(prove.prove)
+refresh.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")

@@ -29,7 +29,7 @@ def status(
     feature_set: Annotated[str | None, typer.Argument(help="One feature set; all where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Per feature set: newest version, latest, what is online, age, rows, hash, and whether all agree. Exits 1 where they do not."""
+    """Per feature set: newest version, latest, online, age, rows, hash; whether all agree, also with raw data. Exits 1 where not."""
     from feature_platform.use_cases import inspect
     from feature_platform.use_cases.decommission import retired
     from feature_platform.wiring import open_platform
@@ -55,16 +55,18 @@ def _status_row(status: "Status") -> dict[str, Any]:
         "online_since": online.since if online else None,
         "age": str(status.age).split(".")[0] if status.age is not None else None,
         "rows": status.metadata.row_count if status.metadata else None,
+        "missing_days": ", ".join(status.metadata.missing_partitions) if status.metadata else None,
         "schema_hash": status.contract.schema_hash,
         "content_hash": latest.content_hash if latest else None,
         "agreement": agreement + "".join(f" (latest is {note.sentence})" for note in status.notes),
+        "remedy": " ".join(dict.fromkeys(finding.remedy for finding in status.findings)) or None,
     }
 
 
 def _retired_row(left: "Retired") -> dict[str, Any]:
     said = f"no contract, and {left.online} is still served; {DECOMMISSION}" if left.online else "no contract; not in service"
     shown = {"feature_set": left.feature_set, "newest": left.newest, "latest": left.latest, "online": left.online}
-    absent = dict.fromkeys(("online_since", "age", "rows", "schema_hash", "content_hash"))
+    absent = dict.fromkeys(("online_since", "age", "rows", "missing_days", "schema_hash", "content_hash", "remedy"))
     return {**shown, **absent, "agreement": said}
 
 
@@ -118,7 +120,7 @@ def doctor(
     heal: Annotated[bool, typer.Option("--heal", help="Make latest/ show the log's head first; always safe.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name every drift between contract, log, latest/, registry and online store. Exits 1 when there is one."""
+    """Name every drift between raw data, contract, log, latest/, registry and online store. Exits 1 when there is one."""
     from feature_platform.use_cases.decommission import retired
     from feature_platform.use_cases.inspect import drifts
     from feature_platform.wiring import open_platform
@@ -132,14 +134,14 @@ def doctor(
     found = [
         {"feature_set": name, "part": finding.file, "drift": finding.sentence, "remedy": finding.remedy}
         for name in names
-        for finding in drifts(platform, platform.catalog.contract(name))
+        for finding in drifts(platform, platform.catalog.contract(name), today=datetime.now(UTC).date())
     ]
     found += [
         {"feature_set": one.feature_set, "part": "contract", "drift": f"none, and {one.online} is still served", "remedy": DECOMMISSION}
         for one in (retired(platform) if feature_set is None else [])
         if one.online
     ]
-    show(found, as_json=as_json, title="Drifts", empty="Contract, log, latest, registry and online store agree.")
+    show(found, as_json=as_json, title="Drifts", empty="Raw data, contract, log, latest, registry and online store agree.")
     if found:
         raise typer.Exit(FINDING)
 
@@ -181,7 +183,7 @@ def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.
 def gc(
     feature_set: FeatureSet,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions to keep.")] = 14,
-    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions whose as-of is within so many days.")] = 30,
+    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions that were published within so many days.")] = 30,
     grace_s: Annotated[float, typer.Option("--grace", min=0, help="Seconds between the expire record and the deletion.")] = 900.0,
     delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it nothing is written.")] = False,
     as_json: AsJson = False,

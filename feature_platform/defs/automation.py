@@ -2,15 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
 from feature_platform.core.contract.catalog import Catalog
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions.currency import look_back, ranges
+from feature_platform.defs.feature_assets import latest_key
+from feature_platform.defs.serving_assets import online_key
 from feature_platform.defs.summary import summaries
 from feature_platform.settings import Settings
+from feature_platform.use_cases.currency import look
 from feature_platform.wiring import Platform
 
 if TYPE_CHECKING:
@@ -23,7 +28,13 @@ if TYPE_CHECKING:
 JOB_NAME: Final = "daily_features"
 ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
 """Tag that the instance's run queue limits to one run at a time."""
-WATCHED_DAYS: Final = 14
+_UNDER_WAY: Final = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 def _utc_now() -> datetime:
@@ -48,44 +59,69 @@ def daily_schedule(job: "AssetJob", *, settings: Settings) -> "PartitionedSchedu
     )
 
 
-def raw_sensor(catalog: Catalog, *, job: "AssetJob", first_day: date, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
-    """Rebuilds a day whose raw objects changed after it had been seen: late or corrected deliveries.
+def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
+    """Rebuilds what rests on raw data that changed: corrected, late and deleted deliveries.
 
-    Objects are compared by key and ETag, because a rewritten key does not look newer to a key cursor. The first evaluation only takes
-    stock, so that switching the sensor on does not rebuild the past. Of the day that has not ended stock is taken too and nothing more:
-    the schedule builds it, and at midnight it is no news.
+    What versions record is compared with one listing of each day of the look-back, by key and ETag, so that the first look already finds
+    what happened before the sensor was switched on. Where neither listings nor logs changed since the last look nothing else is read.
+    While a run of the job is queued or under way it waits: that run may be what mends the day.
     """
 
-    @dg.sensor(name="raw_data_changed", job=job, minimum_interval_seconds=300, description=(raw_sensor.__doc__ or "").split("\n")[0])
+    @dg.sensor(
+        name="raw_data_changed",
+        job=job,
+        minimum_interval_seconds=settings.sensor_interval_s,
+        description=(raw_sensor.__doc__ or "").split("\n")[0],
+    )
     def changed(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
-        seen = json.loads(context.cursor) if context.cursor else None
         today = clock().date()
-        found = {day: _fingerprint(platform, sorted(catalog.sources), day) for day in _watched_days(first_day, today=today)}
-        found = {day: digest for day, digest in found.items() if digest}
-        new = [day for day, digest in found.items() if seen is not None and seen.get(day) != digest and day < today.isoformat()]
+        days = look_back(today, days=settings.look_back_days, first=settings.start_date)
+        listed = {source: {day: _listing(platform, source, day) for day in days} for source in sorted(catalog.sources)}
+        heads = {name: platform.feature_sets.history(name).next_sequence for name in sorted(catalog.contracts)}
+        state = _digest([listed, heads])
+        if context.cursor == state:
+            return dg.SensorResult(skip_reason=f"Nothing changed in the last {settings.look_back_days} days.", cursor=state)
+        if context.instance.get_runs(dg.RunsFilter(tags=ONE_AT_A_TIME, statuses=_UNDER_WAY), limit=1):
+            return dg.SensorResult(skip_reason="A run is queued or under way; looks again after it.", cursor=context.cursor)
         requests = [
-            dg.RunRequest(partition_key=day, run_key=f"{day}:{found[day]}", tags={"feature_platform/cause": "raw data changed"})
-            for day in new
+            request
+            for contract in catalog.contracts.values()
+            for request in _requests(platform, contract, listed=listed[contract.source], today=today)
         ]
         if requests:
-            return dg.SensorResult(run_requests=requests, cursor=json.dumps(found))
-        why = f"Nothing changed in the last {WATCHED_DAYS} days." if seen is not None else "Took stock of what there is."
-        return dg.SensorResult(skip_reason=why, cursor=json.dumps(found))
+            return dg.SensorResult(run_requests=requests, cursor=state)
+        return dg.SensorResult(skip_reason="Every version rests on the raw data as it is now.", cursor=state)
 
     return changed
 
 
-def _watched_days(first_day: date, *, today: date) -> Iterator[str]:
-    for back in range(WATCHED_DAYS, -1, -1):
-        day = today - timedelta(days=back)
-        if day >= first_day:
-            yield day.isoformat()
+def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, str], today: date) -> Iterator[dg.RunRequest]:
+    """One run for each unbroken range of partitions to build; it covers the set, its latest and its online asset.
+
+    The source's assets are left out: a build validates the days of its window that changed, and no others.
+    """
+    name = contract.feature_set
+    to_build = {item.partition: item for item in look(platform, contract, today=today, days=platform.look_back_days).to_build}
+    for first, last in ranges(day for day, item in to_build.items() if item.is_buildable):
+        items = [item for day, item in to_build.items() if first <= day <= last]
+        changes = sorted({str(change) + listed.get(change.partition, "") for item in items for change in item.changes})
+        covered = {} if first == last else {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
+        yield dg.RunRequest(
+            partition_key=first if first == last else None,
+            # Dagster drops a request whose key it has seen: a day that cannot be built is not asked for again until it changes.
+            run_key=f"{name}:{first}..{last}:{_digest(changes)}",
+            asset_selection=[dg.AssetKey(name), latest_key(name), online_key(name)],
+            tags={**ONE_AT_A_TIME, **covered, "feature_platform/cause": "raw data changed"},
+        )
 
 
-def _fingerprint(platform: Platform, sources: Sequence[str], day: str) -> str | None:
-    """A digest of a day's keys and ETags over all sources; None where there is nothing."""
-    listed = [f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for source in sources for info in platform.raw.listed(source, day)]
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:20] if listed else None
+def _listing(platform: Platform, source: str, day: str) -> str:
+    """A day's keys, ETags and times of writing: a file that becomes what it was before is a change of its own."""
+    return "\n".join(f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for info in platform.raw.listed(source, day))
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def slack_sensors(settings: Settings) -> list[dg.SensorDefinition]:

@@ -10,12 +10,14 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
+from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build
 from feature_platform.use_cases.contracts import contract_of, require_announced
+from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.promote import LatestMove, move_latest
 from feature_platform.wiring import Platform
 
@@ -28,7 +30,7 @@ def latest_key(feature_set: str) -> dg.AssetKey:
 
 
 def features_asset(
-    contract: Contract, source: SourceContract, *, partitions: dg.TimeWindowPartitionsDefinition, retry: dg.RetryPolicy
+    contract: Contract, source: SourceContract, *, partitions: dg.TimeWindowPartitionsDefinition, retry: Retry
 ) -> dg.AssetsDefinition:
     """A feature set's versions: one for each daily partition, computed from the validated events of its window."""
     upstream = validated_key(contract.source)
@@ -40,7 +42,6 @@ def features_asset(
         group_name=contract.feature_set,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=retry,
         io_manager_key=IO_MANAGER_KEY,
         code_version=contract.schema_hash[:16],
         kinds={"duckdb", "s3"},
@@ -53,7 +54,7 @@ def features_asset(
         },
     )
     def features(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> FeatureBuilds:
-        with reported(context, feature_set=contract.feature_set, is_last=False):
+        with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False):
             started = time.monotonic()
             require_announced(platform, contract)
             told = _told(context, source)
@@ -76,7 +77,7 @@ def _told(context: dg.AssetExecutionContext, source: SourceContract) -> Callable
     return tell
 
 
-def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
+def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     """The latest pointer: moved to the newest version that passes every check, and shown in ``latest/``."""
 
     @dg.asset(
@@ -84,13 +85,12 @@ def latest_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         deps=[dg.AssetDep(contract.feature_set, partition_mapping=dg.AllPartitionMapping())],
         group_name=contract.feature_set,
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
-        retry_policy=retry,
         kinds={"s3"},
         owners=owners_of(contract.owner),
         description=f"`latest/` of {contract.feature_set}: four files of the newest version that passed its checks; what Feast reads.",
     )
     def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
-        with reported(context, feature_set=contract.feature_set) as report:
+        with reported(context, feature_set=contract.feature_set, retry=retry) as report:
             started = time.monotonic()
             move = move_latest(platform, contract, actor=f"dagster run {run_id_of(context)}", log=context.log.info)
             metadata = _latest_metadata(platform, contract, move)
@@ -117,5 +117,7 @@ def _latest_metadata(platform: Platform, contract: Contract, move: LatestMove) -
         "schema_hash": facts.schema_hash,
         "content_hash": facts.content_hash,
         "bytes": facts.size_bytes,
+        "missing_partitions": ", ".join(facts.missing_partitions) or "none",
+        "changed_days": presentation.changed_days(look_at(platform, contract, move.version.version)),
         "refused": presentation.table([{"refused": line} for line in move.refused]) if move.refused else "none",
     }

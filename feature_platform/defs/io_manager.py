@@ -43,6 +43,9 @@ class S3FeatureSetIOManager(dg.IOManager):
             catalog = self._platform.catalog
             contract = catalog.contract(name)
             rows = sum(publication.metadata.row_count for publication in published.values())
+            lacking = sorted({day for publication in published.values() for day in publication.metadata.missing_partitions})
+            if lacking:
+                report.add(missing_days=",".join(lacking))
             report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
             lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
             for partition, publication in published.items():

@@ -10,6 +10,7 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.versions.currency import Outdated
 from feature_platform.core.versions.version_metadata import ColumnSummary, VersionMetadata
 
 PREVIEW_ROWS: Final = 10
@@ -137,6 +138,11 @@ def published(
         "null_ratio": _null_ratio(facts),
         "preview": table(preview),
     }
+
+
+def changed_days(found: Outdated | None) -> str:
+    """Days of a version's window whose raw objects are not those that it records any more."""
+    return found.why if found else "none"
 
 
 def _brief(values: ColumnSummary) -> dict[str, Any]:

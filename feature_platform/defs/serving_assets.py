@@ -8,9 +8,11 @@ import dagster as dg
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.defs import presentation
+from feature_platform.defs.failures import Retry
 from feature_platform.defs.feature_assets import latest_key
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.summary import reported
+from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.serve import serve
 from feature_platform.wiring import Platform
 
@@ -22,7 +24,7 @@ def online_key(feature_set: str) -> dg.AssetKey:
     return dg.AssetKey(f"{feature_set}_online")
 
 
-def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
+def online_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     """What is served: afterwards online values equal the published file."""
 
     @dg.asset(
@@ -30,13 +32,12 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
         deps=[latest_key(contract.feature_set)],
         group_name=contract.feature_set,
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
-        retry_policy=retry,
         kinds={"feast", "redis"},
         owners=owners_of(contract.owner),
         description=f"{contract.feature_set} as Feast serves it from Redis: the rows of `latest/`, all of them and no others.",
     )
     def online(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
-        with reported(context, feature_set=contract.feature_set) as report:
+        with reported(context, feature_set=contract.feature_set, retry=retry) as report:
             served = serve(platform, contract.feature_set, progress=_told(context))
             load = served.load
             report.add(version=load.version, uri=f"redis {platform.project}:{contract.feature_set}", rows=load.rows)
@@ -49,6 +50,7 @@ def online_asset(contract: Contract, *, retry: dg.RetryPolicy) -> dg.AssetsDefin
                     "sequence": load.sequence,
                     "schema_hash": load.marker.target.schema_hash,
                     "served_since": load.marker.since,
+                    "changed_days": presentation.changed_days(look_at(platform, contract, load.version)),
                     "entities_removed": load.removed + load.swept,
                     "seconds": served.elapsed_s,
                 },

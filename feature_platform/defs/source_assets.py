@@ -8,6 +8,7 @@ import dagster as dg
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.defs import presentation
+from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import partitions_of, result_metadata
 from feature_platform.defs.summary import reported
@@ -27,7 +28,7 @@ def validated_key(source: str) -> dg.AssetKey:
     return dg.AssetKey(f"validated_{source}")
 
 
-def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
+def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, retry: Retry) -> dg.AssetsDefinition:
     """The raw objects of a day: checked to exist, recorded by URI, ETag, size and rows. Copies nothing."""
 
     @dg.asset(
@@ -35,13 +36,12 @@ def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, re
         group_name=GROUP,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=retry,
         kinds={"s3"},
         owners=owners_of(source.owner),
         description=f"Raw objects of source `{source.source}`, owned by upstream. {source.description}",
     )
     def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
-        with reported(context, feature_set=source.source) as report:
+        with reported(context, feature_set=source.source, retry=retry) as report:
             started = time.monotonic()
             manifests = [platform.raw.discover(source, partition) for partition in partitions_of(context)]
             rows = sum(manifest.rows for manifest in manifests)
@@ -54,7 +54,7 @@ def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, re
     return raw
 
 
-def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, retry: dg.RetryPolicy) -> dg.AssetsDefinition:
+def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, retry: Retry) -> dg.AssetsDefinition:
     """A day's good events; the bad ones go to quarantine with a reason each. Rows in = rows kept + rows quarantined."""
 
     @dg.asset(
@@ -63,13 +63,12 @@ def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefiniti
         group_name=GROUP,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        retry_policy=retry,
         kinds={"duckdb", "parquet"},
         owners=owners_of(source.owner),
         description=f"Validated events of source `{source.source}`. Rejected rows lie in quarantine with a reason code each.",
     )
     def validated(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
-        with reported(context, feature_set=source.source) as report:
+        with reported(context, feature_set=source.source, retry=retry) as report:
             started = time.monotonic()
             days = []
             for partition in partitions_of(context):

@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.failures import Retry, as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 
 TAG_PREFIX = "feature_platform/summary."
@@ -51,7 +51,12 @@ def run_id_of(context: dg.AssetExecutionContext) -> str:
 
 @contextmanager
 def reported(
-    context: dg.AssetExecutionContext | dg.OutputContext, *, feature_set: str, partitions: Sequence[str] | None = None, is_last: bool = True
+    context: dg.AssetExecutionContext | dg.OutputContext,
+    *,
+    feature_set: str,
+    partitions: Sequence[str] | None = None,
+    retry: Retry | None = None,
+    is_last: bool = True,
 ) -> Iterator[Report]:
     """Run a part of a step: map its errors to Dagster's, and end with the summary whatever happened.
 
@@ -59,11 +64,14 @@ def reported(
         context: Of the step's body, or of its IO manager.
         feature_set: Feature set or source that the step is about.
         partitions: What the step covers; read from the body's context where left out.
+        retry: The pause before a second attempt; left out by an IO manager, whose step's body paused already.
         is_last: False for a body whose IO manager ends the step; then only a failure is summed up here.
     """
     report = Report()
     outcome = "failed"
     try:
+        if retry is not None and isinstance(context, dg.AssetExecutionContext):
+            retry.pause(context)
         with as_dagster_failures():
             yield report
         outcome = "succeeded"

@@ -41,6 +41,10 @@ class Platform(Protocol):
         """The first daily partition."""
 
     @property
+    def look_back_days(self) -> int:
+        """How many days back raw data is compared with what versions record."""
+
+    @property
     def objects(self) -> ObjectStore:
         """The object store that every URI of the environment lies in."""
 

@@ -1,6 +1,6 @@
 """Build one partition of a feature set: which days its window reads, and where its rows came from. Computing belongs to the engine."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version as installed_version
@@ -13,7 +13,7 @@ from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.errors import InvalidDataError
 from feature_platform.ports.platform import Platform
-from feature_platform.use_cases.validate import validated
+from feature_platform.use_cases.validate import first_day, validated
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,29 +42,39 @@ def build(
         on_validated: Hears of days of the window that had to be validated now.
 
     Raises:
-        InvalidDataError: Upstream delivered nothing for the partition itself, or the rows break the contract.
+        InvalidDataError: Upstream delivered nothing for the partition itself, the window lacks a day and the contract refuses that, or the
+            rows break the contract.
     """
     source, moment = platform.catalog.source_of(contract), layout.as_of(partition)
     window = layout.window_partitions(moment, days=contract.window_days)
-    first = platform.first_day.isoformat()
-    found = {
-        key: validated(platform, source, key, on_validated=on_validated) if key >= first or key == partition else None for key in window
-    }
+    first = first_day(platform, source)
+    possible = [key for key in window if key >= first or key == partition]
+    found = {key: validated(platform, source, key, on_validated=on_validated) for key in possible}
     if found[partition] is None:
         raise InvalidDataError(
             f"{contract.feature_set} {partition}: no validated events of {source.source!r}; expected that day's. Load it."
         )
-    provenance = _provenance(contract, source, found, run_id=run_id)
+    missing = [key for key, day in found.items() if day is None]
+    if missing and contract.missing_days == "refuse":
+        raise InvalidDataError(
+            f"{contract.feature_set} {partition}: the window lacks {', '.join(missing)} of source {source.source!r}; expected every day "
+            f"since {max(first, window[0])} (missing_days: refuse). Have upstream deliver them, or let the contract warn."
+        )
+    earlier = [key for key in window if key not in found]
+    provenance = _provenance(contract, source, found, earlier=earlier, run_id=run_id)
     days = [day for day in found.values() if day is not None]
     return FeatureBuild(table=platform.engine.build(contract, source, as_of=moment, days=days), as_of=moment, provenance=provenance)
 
 
-def _provenance(contract: Contract, source: SourceContract, window: Mapping[str, ValidatedDay | None], *, run_id: str) -> Provenance:
+def _provenance(
+    contract: Contract, source: SourceContract, window: Mapping[str, ValidatedDay | None], *, earlier: Sequence[str], run_id: str
+) -> Provenance:
     days = [day for day in window.values() if day is not None]
     return Provenance(
         sources=[SourceObject(o.uri, o.etag, o.size_bytes, day.partition) for day in days for o in day.raw.objects],
         partitions=[day.partition for day in days],
         missing_partitions=[key for key, day in window.items() if day is None],
+        earlier_partitions=earlier,
         code_version=installed_version("feature-platform"),
         run_id=run_id,
         extra={"source_hash": source.schema_hash, "sql_hash": contract.sql_hash},

@@ -5,8 +5,16 @@ from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.build import FeatureBuild
 
 
-def commit(platform: Platform, feature_set: str, partition: str, build: FeatureBuild) -> Publication:
+def commit(platform: Platform, feature_set: str, partition: str, build: FeatureBuild, *, actor: str = "", reason: str = "") -> Publication:
     """Make a build a version, or find the version that it is already. Latest does not move.
+
+    Args:
+        platform: The environment.
+        feature_set: Of which.
+        partition: What was built.
+        build: Its rows.
+        actor: Who publishes; the build's Dagster run where left out.
+        reason: Why, for the log.
 
     Raises:
         InvalidDataError: The rows break the contract's shape.
@@ -21,5 +29,6 @@ def commit(platform: Platform, feature_set: str, partition: str, build: FeatureB
         as_of=build.as_of,
         provenance=build.provenance,
         idempotency_key=f"{run_id}:{partition}",
-        actor=f"dagster run {run_id}",
+        actor=actor or f"dagster run {run_id}",
+        reason=reason,
     )

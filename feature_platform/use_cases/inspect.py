@@ -6,17 +6,19 @@ What each must be is decided in ``core``; changing anything does not belong here
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.marker import Marker
 from feature_platform.core.online.parity import ParityReport
-from feature_platform.core.versions.findings import HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding
+from feature_platform.core.versions.currency import Outdated
+from feature_platform.core.versions.findings import HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding, refresh_remedy
 from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.contracts import contract_of
+from feature_platform.use_cases.currency import look
 from feature_platform.use_cases.serve import compare
 from feature_platform.use_cases.verify import verify_latest, verify_version
 
@@ -68,13 +70,17 @@ def online_marker(platform: Platform, feature_set: str) -> Marker | None:
 
 
 def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
-    """Newest version, latest and online of one feature set, and whether they agree; the registry is not asked."""
+    """Newest version, latest and online of one feature set, whether they agree, and whether they rest on the raw data as it is now.
+
+    The registry is not asked.
+    """
     store, name = platform.feature_sets, contract.feature_set
     history = store.history(name)
     head = history.head_version
     marker, findings = _online(platform, name, history)
     if not history.live:
         findings.append(Finding("not_committed", "versions", "a version", "none", MATERIALIZE))
+    findings += readable("raw data", lambda: _currency(platform, contract, history, marker, today=now.date()))
     return Status(
         contract=contract,
         newest=history.live[-1] if history.live else None,
@@ -87,8 +93,8 @@ def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
     )
 
 
-def drifts(platform: Platform, contract: Contract) -> list[Finding]:
-    """Every place where contract, log, ``latest/``, registry and online store disagree; empty when all say the same.
+def drifts(platform: Platform, contract: Contract, *, today: date) -> list[Finding]:
+    """Every place where raw data, contract, log, ``latest/``, registry and online store disagree; empty when all say the same.
 
     A part that cannot be read is a finding of its own, so that one broken server does not hide another drift.
     """
@@ -98,9 +104,11 @@ def drifts(platform: Platform, contract: Contract) -> list[Finding]:
     if not history.versions:
         return [*found, Finding("not_committed", "versions", "a version", "none", MATERIALIZE)]
     found += readable("registry", lambda: platform.registry.findings(_describing(platform, contract, history)))
+    marker = None
     if history.head is not None:
-        found += _online(platform, name, history)[1]
-    return found
+        marker, findings = _online(platform, name, history)
+        found += findings
+    return found + list(readable("raw data", lambda: _currency(platform, contract, history, marker, today=today)))
 
 
 def prove(platform: Platform, contract: Contract, *, version: str | None) -> Proof:
@@ -159,6 +167,38 @@ def _describing(platform: Platform, contract: Contract, history: History) -> Con
     """What the registry must say: the contract of what is latest."""
     head = history.head_version
     return contract_of(platform, contract, head) if head else contract
+
+
+def _currency(platform: Platform, contract: Contract, history: History, marker: Marker | None, *, today: date) -> list[Finding]:
+    """Which versions, latest and online rest on raw data that is not there any more as it was."""
+    shown, head = marker.target.version if marker else None, history.head.version if history.head else None
+    found = look(platform, contract, today=today, days=platform.look_back_days, also=[shown] if shown else [])
+    as_it_is, remedy = "the raw data as it is now", refresh_remedy(contract.feature_set)
+    findings = []
+    if stale := [item for item in found.outdated if item.is_current]:
+        days = ", ".join(sorted({str(change) for item in stale for change in item.changes}))
+        told = f"{', '.join(str(item.version) for item in stale)} rest on raw data that is other now: {days}"
+        findings.append(Finding("stale_versions", "versions", as_it_is, told, remedy))
+    parts: list[tuple[Code, str, str | None]] = [("stale_latest", "latest", head), ("stale_online", "online", shown)]
+    for code, part, version in parts:
+        if item := found.of(version):
+            told = f"{item.version} rests on raw data that is other now: {item.why}"
+            findings.append(Finding(code, part, as_it_is, told, _remedy(contract.feature_set, item, history)))
+    if history.versions and found.never_built:
+        told = f"{', '.join(item.partition for item in found.never_built)} arrived and was never built"
+        findings.append(Finding("never_built", "versions", "a version of every day", told, remedy))
+    return findings
+
+
+def _remedy(feature_set: str, item: Outdated, history: History) -> str:
+    """What mends latest or online: building again, unless the day itself is gone or a correction exists that a rollback keeps out."""
+    if not item.is_buildable:
+        return f"Have upstream deliver {item.partition} again, or roll back: `feature-platform rollback {feature_set} VERSION --reason …`."
+    if item.is_current or item.version is None:
+        return refresh_remedy(feature_set)
+    newest = history.newest_of(history.versions[item.version].as_of)
+    correction = newest.version if newest else "VERSION"
+    return f"Its correction is there: move latest to it, `feature-platform rollback {feature_set} {correction} --reason …`, and load it."
 
 
 def _contract(contract: Contract, head: Version | None) -> list[Finding]:

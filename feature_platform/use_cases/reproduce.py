@@ -18,7 +18,6 @@ from feature_platform.errors import ContractError, InvalidDataError, StorageErro
 from feature_platform.ports.object_store import ObjectStore
 from feature_platform.ports.platform import Platform
 
-RESTORE_SOURCE: Final = "Restore the raw object's previous S3 version, then reproduce again; or accept that this version cannot be rebuilt."
 COMPARE_CODE: Final = (
     "Reproduce with the release and the contracts that metadata.json names; if it still differs, the computation is not deterministic."
 )
@@ -49,7 +48,7 @@ def reproduce(platform: Platform, contract: Contract, version: str) -> Reproduct
     described = store.metadata(feature_set, version)
     if not described.sources:
         raise StorageError(f"metadata.json of {version} records no raw objects; it was not built from any, so it cannot be rebuilt.")
-    findings = _missing(store.objects, described.sources)
+    findings = _missing(store.objects, described.sources, remedy=_restore_or_rebuild(feature_set))
     if findings:
         return Reproduction(feature_set, version, known.content_hash, found=None, row_count=None, findings=tuple(findings))
     source = platform.catalog.source_of(contract)
@@ -85,15 +84,22 @@ def _differences(
     return findings
 
 
-def _missing(objects: ObjectStore, recorded: Sequence[SourceObject]) -> list[Finding]:
+def _restore_or_rebuild(feature_set: str) -> str:
+    return (
+        "Restore the raw object's previous S3 version, then reproduce again; or replace the version by one of what is there now: "
+        f"`feature-platform refresh {feature_set}`."
+    )
+
+
+def _missing(objects: ObjectStore, recorded: Sequence[SourceObject], *, remedy: str) -> list[Finding]:
     """Which raw objects are not the recorded ones any more."""
     findings = []
     for item in recorded:
         info = objects.head(item.uri)
         if info is None:
-            findings.append(Finding("source_gone", item.uri, f"an object with ETag {item.etag}", "no object", RESTORE_SOURCE))
+            findings.append(Finding("source_gone", item.uri, f"an object with ETag {item.etag}", "no object", remedy))
         elif info.etag != item.etag:
-            findings.append(Finding("source_changed", item.uri, f"ETag {item.etag}", f"ETag {info.etag}", RESTORE_SOURCE))
+            findings.append(Finding("source_changed", item.uri, f"ETag {item.etag}", f"ETag {info.etag}", remedy))
     return findings
 
 

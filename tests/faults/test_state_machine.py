@@ -92,9 +92,9 @@ class Model:
             self.latest = version
 
     def survivors(self, policy):
-        """Literally: the newest N, those of the last days, latest, and whatever is pinned."""
+        """Literally: the newest N, those published in the last days (all were, at this very moment), latest, and whatever is pinned."""
         newest = self.live[max(0, len(self.live) - policy.keep_newest) :]
-        recent = [v for v in self.live if DAY + timedelta(days=self.versions[v][0]) > NOW - timedelta(days=policy.keep_days)]
+        recent = self.live if policy.keep_days else []
         return {*newest, *recent, *(version for version, _ in self.pins), self.latest}
 
 

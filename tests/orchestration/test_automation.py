@@ -1,6 +1,7 @@
 """When things run by themselves, and who hears of it: schedule, run queue, retries, the sensor of raw data, Slack."""
 
-import json
+from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from slack_sdk.web.client import WebClient
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.cli.environment import prepare_instance
 from feature_platform.definitions import build_definitions
+from feature_platform.use_cases.build import build
+from feature_platform.use_cases.commit import commit
+from feature_platform.use_cases.promote import move_latest
 from feature_platform.wiring import Platform
-from tests.support.platforms import MainJob, memory_platform, put_events
+from tests.support.platforms import RANGE, MainJob, memory_platform, put_events
 
 SLACK = {"slack_token": "xoxb-test", "slack_channel": "#features"}
 
@@ -26,15 +30,32 @@ def recent_platform(home: Path, **given: Any) -> Platform:
     return memory_platform(home, start=datetime.now(UTC).date() - timedelta(days=5), **given)
 
 
-def evaluate(platform: Platform, cursor: str | None) -> tuple[list[dg.RunRequest], str, str]:
+def evaluate(
+    platform: Platform, cursor: str | None, *, instance: dg.DagsterInstance | None = None
+) -> tuple[list[dg.RunRequest], str | None, str]:
     """What the sensor asks for, its next cursor, and why it asks for nothing."""
     definitions = build_definitions(platform)
-    told = (
-        definitions.get_repository_def()
-        .get_sensor_def("raw_data_changed")
-        .evaluate_tick(dg.build_sensor_context(cursor=cursor, definitions=definitions, resources={"platform": platform}))
-    )
-    return list(told.run_requests or []), told.cursor or "", told.skip_message or ""
+    with nullcontext(instance) if instance else dg.DagsterInstance.ephemeral() as known:
+        context = dg.build_sensor_context(cursor=cursor, instance=known, definitions=definitions, resources={"platform": platform})
+        told = definitions.get_repository_def().get_sensor_def("raw_data_changed").evaluate_tick(context)
+    return list(told.run_requests or []), told.cursor, told.skip_message or ""
+
+
+def asked(requests: Sequence[dg.RunRequest]) -> list[tuple[str, str]]:
+    """The partitions of each request, first and last."""
+    return [
+        (request.partition_key, request.partition_key) if request.partition_key else (request.tags[RANGE[0]], request.tags[RANGE[1]])
+        for request in requests
+    ]
+
+
+def published(platform: Platform, *days: str) -> None:
+    """Deliver and publish days, oldest first, as runs of the job do."""
+    contract = platform.catalog.contract("user_features")
+    for day in days:
+        put_events(platform, day)
+        commit(platform, "user_features", day, build(platform, contract, day, run_id=f"run-{day}", on_validated=lambda _: None))
+    move_latest(platform, contract, actor="test", log=lambda _: None)
 
 
 # Dagster's own schedule builder calls a function that Dagster deprecates.
@@ -77,69 +98,82 @@ def test_a_local_instance_runs_the_job_one_at_a_time_and_catches_nothing_up(tmp_
         assert instance.telemetry_enabled is False
 
 
-def test_every_step_is_retried_once_after_three_minutes(tmp_path: Path) -> None:
+def test_no_step_has_a_retry_policy_of_dagsters_which_would_retry_what_a_person_ended(tmp_path: Path) -> None:
     job = build_definitions(memory_platform(tmp_path)).resolve_job_def("daily_features")
-    policies = {node.name: node.definition.retry_policy for node in job.graph.nodes if isinstance(node.definition, dg.OpDefinition)}
-    assert len(policies) == 7
-    assert set(policies.values()) == {dg.RetryPolicy(max_retries=1, delay=180)}
+    assert {node.definition.retry_policy for node in job.graph.nodes if isinstance(node.definition, dg.OpDefinition)} == {None}
 
 
-def test_the_first_look_at_raw_data_only_takes_stock(tmp_path: Path) -> None:
+def test_the_first_look_finds_what_was_corrected_before_it_and_asks_for_every_version_that_rests_on_it_once(tmp_path: Path) -> None:
     platform = recent_platform(tmp_path)
-    put_events(platform, days_ago(2))
-    put_events(platform, days_ago(3))
-    requests, cursor, message = evaluate(platform, None)
-    assert requests == []
-    assert message == "Took stock of what there is."
-    assert {days_ago(2), days_ago(3)} <= set(json.loads(cursor))
-    requests, again, message = evaluate(platform, cursor)
-    assert (requests, again) == ([], cursor)
-    assert message == "Nothing changed in the last 14 days."
+    published(platform, *(days_ago(back) for back in (5, 4, 3, 2)))
+    assert evaluate(platform, None)[0::2] == ([], "Every version rests on the raw data as it is now.")
+    put_events(platform, days_ago(4), users=(1, 2, 3, 4))
+    requests, cursor, _ = evaluate(platform, None)
+    assert asked(requests) == [(days_ago(4), days_ago(2))]
+    assert requests[0].tags["feature_platform/cause"] == "raw data changed"
+    assert {key.to_user_string() for key in requests[0].asset_selection or []} == {
+        "user_features", "user_features_latest", "user_features_online",
+    }  # fmt: skip
+    assert evaluate(platform, cursor)[0::2] == ([], "Nothing changed in the last 14 days.")
 
 
-def test_a_corrected_delivery_requests_exactly_its_day_once(tmp_path: Path) -> None:
+def test_what_the_sensor_asks_for_mends_every_version_and_a_second_look_finds_nothing(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     platform = recent_platform(tmp_path)
-    for back in (2, 3, 4):
-        put_events(platform, days_ago(back))
-    _, cursor, _ = evaluate(platform, None)
+    published(platform, days_ago(3), days_ago(2))
     put_events(platform, days_ago(3), users=(1, 2, 3, 4))
-    requests, after, _ = evaluate(platform, cursor)
-    assert [(request.partition_key, request.tags["feature_platform/cause"]) for request in requests] == [(days_ago(3), "raw data changed")]
-    assert requests[0].run_key == f"{days_ago(3)}:{json.loads(after)[days_ago(3)]}"
-    assert json.loads(after)[days_ago(3)] != json.loads(cursor)[days_ago(3)]
-    assert evaluate(platform, after)[0] == []
+    [request] = evaluate(platform, None)[0]
+    first, last = asked([request])[0]
+    run = MainJob(platform, instance=instance).run(first, until=last, only=["user_features", "user_features_latest"])
+    assert run.success, run.failure
+    assert run.metadata("user_features_latest")["dagster/row_count"] == 4
+    assert evaluate(platform, None)[0::2] == ([], "Every version rests on the raw data as it is now.")
 
 
 def test_a_file_that_becomes_what_it_was_is_a_change_of_its_own(tmp_path: Path) -> None:
     seconds = iter(range(1_000_000))
     store = MemoryObjectStore(clock=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=next(seconds)))
     platform = recent_platform(tmp_path, store=store)
-    put_events(platform, days_ago(2))
-    cursor, keys = evaluate(platform, None)[1], set()
-    for users in ((1, 2), (1, 2, 3), (1, 2)):
+    published(platform, days_ago(2))
+    keys = set()
+    for users in ((1, 2), (1,), (1, 2)):
         put_events(platform, days_ago(2), users=users)
-        requests, cursor, _ = evaluate(platform, cursor)
-        keys |= {request.run_key for request in requests}
+        keys |= {request.run_key for request in evaluate(platform, None)[0]}
     assert len(keys) == 3
 
 
-def test_a_day_delivered_late_is_requested_and_the_unfinished_day_is_not(tmp_path: Path) -> None:
+def test_a_late_day_is_built_with_those_that_lacked_it_and_the_unfinished_day_is_not(tmp_path: Path) -> None:
     platform = recent_platform(tmp_path)
-    put_events(platform, days_ago(4))
-    _, cursor, _ = evaluate(platform, None)
-    put_events(platform, days_ago(2))
+    published(platform, days_ago(4), days_ago(2))
+    put_events(platform, days_ago(3))
     put_events(platform, days_ago(0))
-    put_events(platform, days_ago(6))
-    requests, _, _ = evaluate(platform, cursor)
-    assert [request.partition_key for request in requests] == [days_ago(2)]
+    assert asked(evaluate(platform, None)[0]) == [(days_ago(3), days_ago(2))]
 
 
-def test_a_day_whose_files_were_seen_before_it_ended_is_left_to_the_schedule(tmp_path: Path) -> None:
-    """Otherwise every day would be built twice: by the schedule, and by the sensor that sees it for the first time just after midnight."""
+def test_a_day_whose_objects_were_deleted_is_left_out_and_the_days_after_it_are_rebuilt(tmp_path: Path) -> None:
     platform = recent_platform(tmp_path)
-    put_events(platform, days_ago(0))
-    _, cursor, _ = evaluate(platform, None)
-    assert days_ago(0) in json.loads(cursor)
+    published(platform, days_ago(4), days_ago(3), days_ago(2))
+    platform.objects.delete(f"s3://memory/raw_uri/events/dt={days_ago(3)}/part-0.jsonl")
+    assert asked(evaluate(platform, None)[0]) == [(days_ago(2), days_ago(2))]
+
+
+def test_while_a_run_is_under_way_the_sensor_waits_and_then_looks_again(tmp_path: Path) -> None:
+    """Otherwise every day would be built twice: by the schedule, and by the sensor that looks while the schedule's run is under way."""
+    platform = recent_platform(tmp_path)
+    put_events(platform, days_ago(1))
+    job = build_definitions(platform).resolve_job_def("daily_features")
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=dict(job.tags))
+        assert evaluate(platform, None, instance=instance) == ([], None, "A run is queued or under way; looks again after it.")
+        instance.report_run_failed(run)
+        assert asked(evaluate(platform, None, instance=instance)[0]) == [(days_ago(1), days_ago(1))]
+
+
+def test_look_back_and_interval_are_settings(tmp_path: Path) -> None:
+    platform = recent_platform(tmp_path, look_back_days=2, sensor_interval_s=60)
+    published(platform, days_ago(4), days_ago(3), days_ago(2))
+    put_events(platform, days_ago(4), users=(1,))
+    assert asked(evaluate(platform, None)[0]) == [(days_ago(2), days_ago(2))]
+    assert build_definitions(platform).get_repository_def().get_sensor_def("raw_data_changed").minimum_interval_seconds == 60
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "group": "user_features",
         "deps": ["validated_events"],
         "daily": True,
-        "checks": CHECKS,
+        "checks": sorted([*CHECKS, "missing_days"]),
         "kinds": ["duckdb", "s3"],
         "owners": ["team:ml-platform"],
     },
@@ -153,7 +153,7 @@ def test_a_second_contract_file_adds_a_second_column_of_assets_that_runs(tmp_pat
     assert added == {
         "raw_orders": ("sources", [], []),
         "validated_orders": ("sources", ["raw_orders"], []),
-        "shop_features": ("shop_features", ["validated_orders"], CHECKS),
+        "shop_features": ("shop_features", ["validated_orders"], sorted([*CHECKS, "missing_days"])),
         "shop_features_latest": ("shop_features", ["shop_features"], []),
         "shop_features_online": ("shop_features", ["shop_features_latest"], ["parity"]),
     }

@@ -10,6 +10,7 @@ import pytest
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.defs import automation, feature_assets, serving_assets, source_assets
+from feature_platform.defs.failures import Retry
 from feature_platform.defs.partitions import daily_partitions
 from feature_platform.use_cases.commit import commit
 from feature_platform.wiring import Platform
@@ -19,7 +20,7 @@ from tests.support.platforms import memory_platform, put_events
 pytestmark = pytest.mark.filterwarnings("ignore::dagster.BetaWarning")
 
 DAY = "2026-01-11"
-NO_RETRY = dg.RetryPolicy(max_retries=0)
+NO_RETRY = Retry(delay_s=0)
 
 
 @pytest.fixture
@@ -58,16 +59,14 @@ def test_a_day_goes_from_raw_objects_to_online_values_by_direct_calls(platform: 
     assert row["f_total_events_7d"] == 2
 
 
-def test_the_sensor_asks_for_the_day_that_changed_by_the_clock_it_is_given(platform: Platform) -> None:
+def test_the_sensor_asks_for_the_day_that_ended_by_the_clock_it_is_given(platform: Platform) -> None:
     def clock() -> datetime:
-        return datetime(2026, 1, 13, 6, tzinfo=UTC)
+        return datetime(2026, 1, 12, 6, tzinfo=UTC)
 
-    sensor = automation.raw_sensor(platform.catalog, job=automation.features_job(), first_day=platform.first_day, clock=clock)
-    stock = sensor(dg.build_sensor_context(), platform=platform)
-    assert (stock.run_requests, str(stock.skip_reason.skip_message)) == ([], "Took stock of what there is.")
-    put_events(platform, DAY, users=(2, 3, 4))
-    again = sensor(dg.build_sensor_context(cursor=stock.cursor), platform=platform)
-    assert [request.partition_key for request in again.run_requests] == [DAY]
+    sensor = automation.raw_sensor(platform.catalog, job=automation.features_job(), settings=platform.settings, clock=clock)
+    with dg.DagsterInstance.ephemeral() as instance:
+        asked = sensor(dg.build_sensor_context(instance=instance), platform=platform)
+    assert [request.partition_key for request in asked.run_requests] == [DAY]
 
 
 def test_an_unknown_port_is_refused_by_name(tmp_path: Path) -> None:

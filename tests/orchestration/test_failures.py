@@ -1,7 +1,10 @@
 """Runs that fail: what is retried and what is not, what the run says at its end, and that latest stays where it was."""
 
 import json
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,11 @@ import pytest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import METADATA
 from feature_platform.core.objects import ObjectInfo
+from feature_platform.definitions import build_definitions
+from feature_platform.defs.automation import JOB_NAME
 from feature_platform.errors import StorageError
 from feature_platform.local.services import SHIPPED_CONTRACTS
-from tests.support.platforms import UPSTREAM, MainJob, event, json_lines, memory_platform, put_events, put_raw
+from tests.support.platforms import QUIET, UPSTREAM, MainJob, Run, event, json_lines, memory_platform, put_events, put_raw
 
 DAY, NEXT = "2026-01-10", "2026-01-11"
 
@@ -28,8 +33,11 @@ class UnreliableStore(MemoryObjectStore):
     def __init__(self) -> None:
         super().__init__()
         self.failing: list[str] = []
+        self.is_interrupting = False
 
     def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+        if self.is_interrupting:
+            signal.raise_signal(signal.SIGINT)
         if self.failing and prefix.endswith(self.failing[0]):
             raise StorageError(f"{self.failing.pop(0)}: {UNREACHABLE}")
         return super().scan(prefix)
@@ -100,6 +108,40 @@ def test_a_run_that_succeeds_sums_up_every_step(job: MainJob) -> None:
     assert all(line.endswith("outcome=succeeded") for line in logged)
 
 
+def test_a_run_that_a_person_interrupts_ends_there_and_is_not_retried(job: MainJob, store: UnreliableStore) -> None:
+    store.is_interrupting = True
+    run = job.run(DAY)
+    counted = [run.count(kind) for kind in ("STEP_START", "STEP_UP_FOR_RETRY", "STEP_FAILURE", "STEP_SUCCESS")]
+    assert (run.success, counted) == (False, [1, 0, 1, 0])
+    assert run.summary("raw_events")["outcome"] == "failed"
+
+
+def test_the_pause_before_a_retry_is_announced_and_an_interrupt_ends_it(
+    tmp_path: Path, store: UnreliableStore, instance: dg.DagsterInstance
+) -> None:
+    """With a pause of an hour the test would not end otherwise."""
+    platform = memory_platform(tmp_path, store=store)
+    put_events(platform, DAY)
+    store.failing.append("dt=2026-01-10/")
+    definitions = build_definitions(platform, retry_delay_s=3600)
+    announced = threading.Event()
+
+    def heard(entry: dg.EventLogEntry, _: str) -> None:
+        if "tries again in 3600 s" in entry.user_message:
+            announced.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    run_id = dg.DagsterRun(job_name="x").run_id
+    instance.watch_event_logs(run_id, None, heard)
+    result = definitions.resolve_job_def(JOB_NAME).execute_in_process(
+        partition_key=DAY, instance=instance, run_id=run_id, asset_selection=[dg.AssetKey("raw_events")], run_config=QUIET,
+        raise_on_error=False,
+    )  # fmt: skip
+    run = Run(result, instance)
+    assert announced.is_set()
+    assert (run.success, run.count("STEP_UP_FOR_RETRY"), run.count("STEP_SUCCESS")) == (False, 1, 0)
+
+
 def test_a_storage_error_in_an_asset_is_retried_once_and_then_succeeds(job: MainJob, store: UnreliableStore) -> None:
     store.failing.append("dt=2026-01-10/")
     run = job.run(DAY)
@@ -149,7 +191,7 @@ def test_a_version_that_fails_a_blocking_check_is_committed_and_never_becomes_la
     assert job.run(DAY).success
     put_events(platform, DAY, users=(1,))
     run = job.run(DAY)
-    assert run.checks() == {"row_count": False, "null_ratio": True, "value_bounds": True, "drift": True}
+    assert run.checks() == {"row_count": False, "null_ratio": True, "value_bounds": True, "drift": True, "missing_days": True}
     assert (run.success, job.version_of(DAY), job.latest()) == (False, "v_20260111T000001", "v_20260111T000000")
     assert run.summary("user_features_latest") == {}
 
@@ -192,3 +234,18 @@ def test_a_damaged_projection_is_healed_by_the_next_run_of_latest(job: MainJob) 
     healed = job.platform.objects.get(uri)
     assert healed is not None
     assert json.loads(healed.body)["version"] == json.loads(good.body)["version"] == "v_20260111T000000"
+
+
+def test_a_contract_that_refuses_missing_days_gets_no_version_without_them(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    contracts = with_checks(tmp_path)
+    file = contracts / "user_features.schema.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "missing_days": "refuse"}))
+    job = MainJob(memory_platform(tmp_path, contracts=contracts), instance=instance, only=UPSTREAM)
+    put_events(job.platform, DAY)
+    put_events(job.platform, "2026-01-12")
+    assert job.run(DAY).success, "days before the first do not count"
+    run = job.run("2026-01-12")
+    assert (run.success, run.count("STEP_UP_FOR_RETRY"), job.version_of("2026-01-12")) == (False, 0, None)
+    assert "the window lacks 2026-01-11 of source 'events'; expected every day since 2026-01-10 (missing_days: refuse)" in run.failure
+    put_events(job.platform, NEXT)
+    assert job.run("2026-01-12").success

@@ -211,6 +211,10 @@ def test_a_single_day_reads_its_whole_window_and_says_what_upstream_never_delive
     assert counts == [2, 2, 2]
     described = job.platform.feature_sets.metadata("user_features", "v_20260113T000000")
     assert described.partitions == ("2026-01-10", "2026-01-12")
-    assert "2026-01-11" in described.missing_partitions
-    assert "2026-01-11" in run.metadata("user_features")["missing_partitions"]
+    assert (described.missing_partitions, described.earlier_partitions[-1]) == (("2026-01-11",), "2026-01-09")
+    assert run.metadata("user_features")["missing_partitions"] == run.metadata("user_features_latest")["missing_partitions"] == "2026-01-11"
+    assert run.summary("user_features")["missing_days"] == "2026-01-11"
+    [check] = [found for found in run.result.get_asset_check_evaluations() if found.check_name == "missing_days"]
+    assert (check.passed, check.blocking, check.severity) == (False, False, dg.AssetCheckSeverity.WARN)
+    assert check.description == "v_20260113T000000: the window lacks 2026-01-11; the rows rest on 2 of 3 days"
     assert sorted(run.partitions("validated_events")) == ["2026-01-10", "2026-01-12"]

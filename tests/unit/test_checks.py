@@ -92,13 +92,31 @@ def test_drift_names_the_column_the_index_and_what_it_was_compared_with() -> Non
 
 
 @pytest.mark.parametrize(
-    ("asked", "before", "missing"),
-    [({}, True, ()), ({"max_drift_psi": 0.25}, False, ()), ({"max_drift_psi": 0.25}, True, ("2026-01-10",))],
+    ("asked", "before", "missing", "note"),
+    [
+        ({}, True, (), ""),
+        ({"max_drift_psi": 0.25}, False, (), "not judged: there is no version of an earlier moment"),
+        ({"max_drift_psi": 0.25}, True, ("2026-01-10",), "not judged: the window of v_20260115T000000 lacks 2026-01-10"),
+    ],
     ids=["not asked", "nothing before", "window filled in part"],
 )
-def test_drift_is_not_judged_where_there_is_nothing_comparable(asked: dict[str, Any], before: bool, missing: tuple[str, ...]) -> None:
+def test_drift_is_not_judged_where_there_is_nothing_comparable_and_says_so(
+    asked: dict[str, Any], before: bool, missing: tuple[str, ...], note: str
+) -> None:
     now = metadata(f_count={"quantiles": [10, 11]}, missing=missing)
-    assert faults(contract(**asked), now, before=metadata(f_count={"quantiles": [0, 1]}) if before else None) == []
+    drift = checks.evaluate(contract(**asked), now, reference=metadata(f_count={"quantiles": [0, 1]}) if before else None)[-1]
+    assert (drift.name, drift.faults, drift.note) == ("drift", (), note)
+
+
+@pytest.mark.parametrize(("policy", "named"), [(None, True), ("warn", True), ("refuse", True), ("allow", False)])
+def test_a_missing_day_is_named_unless_the_contract_allows_it_and_never_blocks(policy: str | None, named: bool) -> None:
+    document = {**contract().document, **({"missing_days": policy} if policy else {})}
+    asked = load_contract(json.dumps(document), file="fs.schema.json", sql="SELECT 1")
+    assert (asked.schema_hash == contract().schema_hash) == (policy is None)
+    now = metadata(missing=("2026-01-13",))
+    assert checks.missing_days(asked, metadata()).has_passed
+    assert checks.missing_days(asked, now).faults == (("the window lacks 2026-01-13; the rows rest on 0 of 1 days",) if named else ())
+    assert faults(asked, now) == []
 
 
 def test_drift_looks_at_numbers_only_and_forgives_a_column_that_is_new_or_all_null() -> None:

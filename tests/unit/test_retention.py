@@ -19,11 +19,11 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 A, B, C, D = "v_20260101T000000", "v_20260110T000000", "v_20260120T000000", "v_20260215T000000"
 
 
-def history(*operations):
-    """A history of (op, version)."""
+def history(*operations, published=None):
+    """A history of (op, version); each version was published at its own moment, unless all were at a given one."""
     moment = {version: version_moment(version) for _, version in operations}
     return fold(
-        Record(seq, op, version, moment[version], f"w{seq}", "test", NOW, idempotency_key=f"k{seq}")
+        Record(seq, op, version, moment[version], f"w{seq}", "test", published or moment[version], idempotency_key=f"k{seq}")
         for seq, (op, version) in enumerate(operations, start=1)
     )
 
@@ -55,7 +55,13 @@ def test_the_newest_are_kept_by_moment_and_not_by_when_they_were_committed():
     assert planned(backfilled, listing(A, B, C, D), keep_newest=2) == [A, B]
 
 
-def test_days_are_counted_from_now_to_the_moment_exclusive():
+def test_a_history_that_was_backfilled_a_minute_ago_is_not_old():
+    backfilled = history(*COMMITTED, published=NOW - timedelta(minutes=1))
+    assert planned(backfilled, listing(A, B, C, D), keep_days=1) == []
+    assert planned(backfilled, listing(A, B, C, D), keep_days=0) == [A, B, C]
+
+
+def test_days_are_counted_from_now_to_the_publication_exclusive():
     assert planned(history(*COMMITTED), listing(A, B, C, D), keep_days=40) == [A, B, C]
     assert planned(history(*COMMITTED), listing(A, B, C, D), keep_days=41) == [A, B]
 
@@ -92,7 +98,7 @@ def test_a_candidate_says_why_and_how_much():
         state, listing(A, D), layout=LAYOUT, pins={}, protected=(), policy=Policy(keep_newest=1, keep_days=30), now=NOW
     )
     assert retention.describe(first) == {
-        "version": A, "reason": "beyond the newest 1 and older than 30 days", "objects": 2, "bytes": 20,
+        "version": A, "reason": "beyond the newest 1 and published more than 30 days ago", "objects": 2, "bytes": 20,
     }  # fmt: skip
 
 

@@ -126,7 +126,8 @@ class ObjectFeatureSetStore:
                 "write_id": write_id,
             }
             encoded = encode_features(table, contract=contract, directory=directory, identity=identity)
-            build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash)
+            sources = frozenset((item.uri, item.etag) for item in provenance.sources)
+            build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash, sources)
 
             def prepare(request: Prepare) -> Mapping[str, PreparedFile]:
                 named = {**identity, "version": request.version}

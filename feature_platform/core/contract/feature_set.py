@@ -134,6 +134,8 @@ class Contract(Document):
     window: Window = "1d"
     """How many days of events a SQL transform reads; aggregations carry their own windows."""
     checks: Checks = Checks()
+    missing_days: Literal["refuse", "warn", "allow"] = "warn"
+    """What becomes of a version whose window lacks a day: it is not built, is built and named by a check that fails, or is built."""
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
     _sql: str | None = PrivateAttr(default=None)

@@ -9,7 +9,7 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
 
 from feature_platform.core.contract import documents, types
 from feature_platform.core.contract.feature_set import (
@@ -56,6 +56,13 @@ _GREATEST: Final = MappingProxyType({"float32": 3.4028234e38, "float64": 1.79769
 _CALENDAR: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\Z|[T ][0-9]{2}:[0-9]{2})")
 
 
+def _day(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", text):
+        raise ValueError(f"found {text!r}, expected a day as YYYY-MM-DD")
+    date.fromisoformat(text)
+    return text
+
+
 class SourceColumn(Document):
     """One column of a raw source.
 
@@ -77,6 +84,7 @@ class SourceContract(Document):
 
     ``event_time`` names the timestamp column that decides an event's day; a timestamp without a zone is taken as UTC.
     ``dedup_keys`` name the columns that identify an event; without them whole equal rows are duplicates.
+    ``first_day`` is the first day there can be data of, where that is not the environment's first partition; no earlier day is missing.
     ``max_rejected_ratio`` is the largest share of a day's rows that may be quarantined before the day is refused.
     """
 
@@ -88,6 +96,7 @@ class SourceContract(Document):
     description: str = ""
     dedup_keys: list[ColumnName] = Field(default_factory=list)
     max_rejected_ratio: Ratio = 0.5
+    first_day: Annotated[str, AfterValidator(_day)] | None = None
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
 

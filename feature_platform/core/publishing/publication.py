@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, cast
 
-from feature_platform.core.layout import CSV, FILES, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
 from feature_platform.core.publishing import decisions
 from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable, GetObject, HeadObject, PublishingProtocol, Put, Scan
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import History, Operation, Record, Version, fold, parse_record
-from feature_platform.core.versions.version_metadata import VersionMetadata
+from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 from feature_platform.errors import ConflictError, FullDiskError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
 
 SETTLE_ATTEMPTS: Final = 3
@@ -60,13 +60,17 @@ class PreparedFile:
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """What a build is, before it has a version id. ``write_id`` is unique to this attempt and stands in the files it writes."""
+    """What a build is, before it has a version id. ``write_id`` is unique to this attempt and stands in the files it writes.
+
+    ``sources`` are URI and ETag of the raw objects that it was computed from; None where nobody recorded them.
+    """
 
     as_of: datetime
     write_id: str
     idempotency_key: str
     schema_hash: str
     content_hash: str
+    sources: frozenset[tuple[str, str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,8 @@ def _is_lost(put: Put, seen: ObjectInfo | None) -> bool:
 def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> PublishingProtocol[Commit]:
     """Make a build an immutable version, or find the one that it already is.
 
-    A version whose files are gone or replaced is not found again: rebuilding it makes the next correction of its moment.
+    A version whose files are gone or replaced is not found again: rebuilding it makes the next correction of its moment. Nor is one that
+    records other raw objects, even where the same rows follow: what a version says it rests on would stay untrue for ever.
 
     After it returns the version is named by the log and whole; latest has not moved.
 
@@ -165,7 +170,7 @@ def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Publish
     broken: set[str] = set()
     while True:
         if existing := _existing(history, build, broken=broken):
-            if (yield from _is_there(layout, existing)):
+            if (yield from _is_there(layout, existing)) and (yield from _rests_on(layout, existing, build.sources)):
                 return Commit(version=existing, is_new=False)
             broken.add(existing.version)
             continue
@@ -183,6 +188,15 @@ def _is_there(layout: FeatureSetLayout, version: Version) -> PublishingProtocol[
         if seen is None or seen.size_bytes != digest.size_bytes or seen.sha256 not in (None, digest.sha256):
             return False
     return True
+
+
+def _rests_on(layout: FeatureSetLayout, version: Version, sources: frozenset[tuple[str, str]] | None) -> PublishingProtocol[bool]:
+    """Whether a version's metadata records these raw objects and no others."""
+    if sources is None:
+        return True
+    uri = layout.version_file(version.version, METADATA)
+    stored = cast("StoredObject | None", (yield GetObject(uri)))
+    return stored is not None and {(item.uri, item.etag) for item in parse_metadata(stored.body, uri=uri).sources} == sources
 
 
 def _existing(history: History, build: Build, *, broken: Collection[str]) -> Version | None:

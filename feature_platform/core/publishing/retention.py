@@ -25,7 +25,10 @@ DELETE_ORDER: Final = (METADATA, SCHEMA, CSV, PARQUET)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What retention keeps: the newest ``keep_newest`` versions and all whose as-of lies within ``keep_days`` of now."""
+    """What retention keeps: the newest ``keep_newest`` versions and all that were committed within ``keep_days`` of now.
+
+    Age is that of the publication: a history that was backfilled a minute ago is not old, whatever moments it is true as of.
+    """
 
     keep_newest: int = 14
     keep_days: int = 30
@@ -124,7 +127,7 @@ def plan(
     newest = {v.version for v in history.live[-policy.keep_newest :]} if policy.keep_newest else set()
     head = {history.head.version} if history.head else set()
     kept = newest | head | set(protected) | set(pins)
-    kept |= {v.version for v in history.live if v.as_of > now - timedelta(days=policy.keep_days)}
+    kept |= {v.version for v in history.live if v.committed_at > now - timedelta(days=policy.keep_days)}
     candidates = []
     for version, infos in sorted(directories.items(), key=lambda item: version_moment(item[0])):
         if version in pins:
@@ -138,7 +141,7 @@ def plan(
         elif version in kept:
             continue
         else:
-            reason = f"beyond the newest {policy.keep_newest} and older than {policy.keep_days} days"
+            reason = f"beyond the newest {policy.keep_newest} and published more than {policy.keep_days} days ago"
         candidates.append(Candidate(version, reason, tuple(i.uri for i in infos), sum(i.size_bytes for i in infos)))
     return candidates
 

@@ -1,4 +1,4 @@
-"""The blocking checks of a version, evaluated from its metadata alone: row count, nulls, bounds, drift.
+"""The checks of a version, evaluated from its metadata alone: row count, nulls, bounds and drift, which block, and missing days.
 
 Because they need nothing but ``metadata.json``, whoever promotes can evaluate them again; no path to latest avoids them. What holds for
 every version whatever its author asked (sorted, unique, finite) does not belong here (``core.contract.row_rules``).
@@ -26,6 +26,10 @@ DESCRIPTIONS: Final = {
     VALUE_BOUNDS: "Every value lies within its column's `checks.min` and `checks.max`.",
     DRIFT: "No numeric column moved from the moment before by more than `checks.max_drift_psi` (population stability index).",
 }
+MISSING_DAYS: Final = "missing_days"
+MISSING_DAYS_DESCRIPTION: Final = (
+    "No day of the window is missing since the source's first day; `missing_days` says what then becomes of it."
+)
 
 _NOTHING: Final = ColumnSummary(nulls=0)
 _BINS: Final = 10
@@ -35,10 +39,14 @@ _SMALLEST_SHARE: Final = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The outcome of one check: what was found that should not be, and the figures it was judged by."""
+    """The outcome of one check: what was found that should not be, and the figures it was judged by.
+
+    ``note`` says why nothing could be judged, where that is so: a check that is off must not look like one that passed.
+    """
 
     name: str
     faults: tuple[str, ...] = ()
+    note: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -47,7 +55,7 @@ class CheckResult:
 
 
 def evaluate(contract: Contract, metadata: VersionMetadata, *, reference: VersionMetadata | None) -> list[CheckResult]:
-    """Every check of a version.
+    """Every blocking check of a version.
 
     Args:
         contract: What it must satisfy.
@@ -60,6 +68,14 @@ def evaluate(contract: Contract, metadata: VersionMetadata, *, reference: Versio
         _value_bounds(contract, metadata),
         _drift(contract, metadata, reference),
     ]
+
+
+def missing_days(contract: Contract, metadata: VersionMetadata) -> CheckResult:
+    """Whether the window lacks days that its source could have had; never blocks, and passes where the contract allows it."""
+    if not metadata.missing_partitions or contract.missing_days == "allow":
+        return CheckResult(MISSING_DAYS)
+    read, lacking = len(metadata.partitions), metadata.missing_partitions
+    return CheckResult(MISSING_DAYS, (f"the window lacks {', '.join(lacking)}; the rows rest on {read} of {read + len(lacking)} days",))
 
 
 def reference_of(history: History, version: Version) -> Version | None:
@@ -75,7 +91,7 @@ def failures(results: Sequence[CheckResult]) -> list[str]:
 def _row_count(contract: Contract, metadata: VersionMetadata) -> CheckResult:
     rows, least = metadata.row_count, contract.checks.min_rows
     faults = (f"found {rows} rows, expected at least {least}",) if rows < least else ()
-    return CheckResult(ROW_COUNT, faults, {"rows": rows})
+    return CheckResult(ROW_COUNT, faults, figures={"rows": rows})
 
 
 def _null_ratio(contract: Contract, metadata: VersionMetadata) -> CheckResult:
@@ -89,7 +105,7 @@ def _null_ratio(contract: Contract, metadata: VersionMetadata) -> CheckResult:
         figures[column] = ratio
         if ratio > allowed:
             faults.append(f"column {column!r} is null in {ratio:.1%} of rows, expected at most {allowed:.1%}")
-    return CheckResult(NULL_RATIO, tuple(faults), figures)
+    return CheckResult(NULL_RATIO, tuple(faults), figures=figures)
 
 
 def _value_bounds(contract: Contract, metadata: VersionMetadata) -> CheckResult:
@@ -106,8 +122,14 @@ def _value_bounds(contract: Contract, metadata: VersionMetadata) -> CheckResult:
 
 def _drift(contract: Contract, metadata: VersionMetadata, reference: VersionMetadata | None) -> CheckResult:
     limit = contract.checks.max_drift_psi
-    if limit is None or reference is None or any(facts.missing_partitions for facts in (metadata, reference)):
-        return CheckResult(DRIFT)  # a window that upstream filled only in part is not comparable to a whole one
+    if limit is None:
+        return CheckResult(DRIFT)
+    if reference is None:
+        return CheckResult(DRIFT, note="not judged: there is no version of an earlier moment")
+    for facts in (metadata, reference):
+        # A window that is filled only in part is not comparable to a whole one.
+        if lacking := (*facts.earlier_partitions, *facts.missing_partitions):
+            return CheckResult(DRIFT, note=f"not judged: the window of {facts.version} lacks {', '.join(lacking)}")
     faults, figures = [], {}
     for column in contract.feature_columns:
         before = reference.statistics.get(column.name, _NOTHING).quantiles
@@ -117,7 +139,7 @@ def _drift(contract: Contract, metadata: VersionMetadata, reference: VersionMeta
         figures[column.name] = psi = stability_index(before, now)
         if psi > limit:
             faults.append(f"column {column.name!r} has index {psi:.3f} against {reference.version}, expected at most {limit}")
-    return CheckResult(DRIFT, tuple(faults), figures)
+    return CheckResult(DRIFT, tuple(faults), figures=figures)
 
 
 def stability_index(reference: Sequence[float], current: Sequence[float]) -> float:

@@ -27,6 +27,10 @@ Code = Literal[
     "source_contract_differs",
     "transform_differs",
     "not_reproduced",
+    "stale_versions",
+    "stale_latest",
+    "stale_online",
+    "never_built",
     "not_committed",
     "not_promoted",
     "latest_differs",
@@ -54,7 +58,16 @@ LOOK_AGAIN: Final = "Look again when what it names answers."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
 
 
+def refresh_remedy(feature_set: str) -> str:
+    """How to mend what rests on raw data that has changed."""
+    return f"Rebuild it from what is there now: `feature-platform refresh {feature_set}`; or restore the raw objects' previous S3 versions."
+
+
 _SENTENCES: Final = {
+    "stale_versions": "{found}",
+    "stale_latest": "latest {found}",
+    "stale_online": "online {found}",
+    "never_built": "{found}",
     "not_committed": "nothing is published; materialize a partition",
     "not_promoted": "nothing was promoted",
     "latest_differs": "latest/ shows {found}, the log's head is {expected}",

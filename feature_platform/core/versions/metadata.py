@@ -47,13 +47,15 @@ class SourceObject:
 class Provenance:
     """Where a build came from: raw objects, code and run.
 
-    ``missing_partitions`` are days of the window that upstream never delivered. ``extra`` are further facts, e.g. ``source_hash``; they
+    ``missing_partitions`` are days of the window that upstream has no raw objects of; ``earlier_partitions`` those before the source's
+    first day, which do not count as missing. ``extra`` are further facts, e.g. ``source_hash``; they
     stand in the metadata beside the others and never replace one.
     """
 
     sources: Sequence[SourceObject]
     partitions: Sequence[str]
     missing_partitions: Sequence[str] = ()
+    earlier_partitions: Sequence[str] = ()
     pipeline: str = "feature_platform"
     code_version: str = ""
     run_id: str = ""
@@ -100,7 +102,11 @@ def render_metadata(
         "code_version": provenance.code_version,
         "run_id": provenance.run_id,
         "source": [asdict(source) for source in provenance.sources],
-        "window": {"partitions": list(provenance.partitions), "missing": list(provenance.missing_partitions)},
+        "window": {
+            "partitions": list(provenance.partitions),
+            "missing": list(provenance.missing_partitions),
+            "before_first_day": list(provenance.earlier_partitions),
+        },
         "files": {name: {"sha256": digest.sha256, "bytes": digest.size_bytes} for name, digest in digests.items()},
         "csv": CSV_NOTE,
         "statistics": {name: dict(values) for name, values in encoded.statistics.items()},

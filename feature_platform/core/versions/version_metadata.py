@@ -38,8 +38,9 @@ class ColumnSummary:
 class VersionMetadata:
     """One version's ``metadata.json``.
 
-    ``partitions`` are the days of the window that were read, ``missing_partitions`` those that upstream never delivered; ``sources`` the
-    raw objects behind them. ``source_hash`` and ``sql_hash`` sign the source contract and the SQL transform, None where not recorded.
+    ``partitions`` are the days of the window that were read, ``missing_partitions`` those that upstream had no raw objects of,
+    ``earlier_partitions`` those before the source's first day (older releases counted them as missing); ``sources`` the raw objects behind
+    them. ``source_hash`` and ``sql_hash`` sign the source contract and the SQL transform, None where not recorded.
     ``document`` is the whole JSON object, with what the template added.
     """
 
@@ -61,6 +62,7 @@ class VersionMetadata:
     sources: tuple[SourceObject, ...]
     partitions: tuple[str, ...]
     missing_partitions: tuple[str, ...]
+    earlier_partitions: tuple[str, ...]
     files: Mapping[str, FileDigest]
     statistics: Mapping[str, ColumnSummary]
     document: Mapping[str, Any]
@@ -115,6 +117,7 @@ def _described(document: Mapping[str, Any]) -> VersionMetadata:
         sources=tuple(SourceObject(**item) for item in document["source"]),
         partitions=tuple(window.get("partitions", ())),
         missing_partitions=tuple(window.get("missing", ())),
+        earlier_partitions=tuple(window.get("before_first_day", ())),
         files=_each(document["files"], lambda entry: FileDigest(entry["sha256"], entry["bytes"])),
         statistics=_each(document.get("statistics", {}), _summary),
         document=document,

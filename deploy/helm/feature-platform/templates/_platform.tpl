@@ -49,6 +49,11 @@ FEATURE_PLATFORM_WORK_URI: {{ .Values.settings.workUri | quote }}
 FEATURE_PLATFORM_FEATURE_BASE: {{ .Values.settings.featureBase | quote }}
 FEATURE_PLATFORM_REGISTRY_URI: {{ .Values.settings.registryUri | quote }}
 FEATURE_PLATFORM_START_DATE: {{ .Values.settings.startDate | quote }}
+FEATURE_PLATFORM_LOOK_BACK_DAYS: {{ .Values.settings.lookBackDays | quote }}
+FEATURE_PLATFORM_SENSOR_INTERVAL_S: {{ .Values.settings.sensorIntervalSeconds | quote }}
+{{- with .Values.settings.engineMemoryMib }}
+FEATURE_PLATFORM_ENGINE_MEMORY_MIB: {{ . | quote }}
+{{- end }}
 FEATURE_PLATFORM_CONTRACTS_DIR: {{ include "fp.contractsDir" . | quote }}
 FEATURE_PLATFORM_HOME: {{ include "fp.home" . | quote }}
 AWS_REGION: {{ .Values.aws.region | quote }}

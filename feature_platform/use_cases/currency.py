@@ -1,0 +1,85 @@
+"""Look whether a feature set's versions rest on the raw data as it is now. What follows from the look is ``core.versions.currency``.
+
+Nothing is built or written here (``use_cases.refresh``).
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.layout import partition_of
+from feature_platform.core.versions import currency
+from feature_platform.core.versions.currency import Outdated, Pins
+from feature_platform.core.versions.log import Version
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.validate import first_day, raw_pins
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """What a look found, oldest first: versions that rest on other raw data than there is, and days that never became a version."""
+
+    outdated: tuple[Outdated, ...] = ()
+    never_built: tuple[Outdated, ...] = ()
+
+    @property
+    def to_build(self) -> list[Outdated]:
+        """What building again mends, oldest first."""
+        found = [item for item in (*self.outdated, *self.never_built) if item.is_current]
+        return sorted(found, key=lambda item: item.partition)
+
+    def of(self, version: str | None) -> Outdated | None:
+        """What was found of one version."""
+        return next((item for item in self.outdated if version is not None and item.version == version), None)
+
+
+def look(platform: Platform, contract: Contract, *, today: date, days: int, also: Collection[str] = ()) -> Currency:
+    """Compare what versions record with the raw objects that are there: one listing per day, one read per version.
+
+    Args:
+        platform: The environment.
+        contract: The feature set.
+        today: The day that has not ended; it and later ones are not looked at.
+        days: How many partitions back versions are judged; latest, the newest version and ``also`` are judged whatever their age.
+        also: Further versions to judge, e.g. the one that is online.
+
+    Raises:
+        StorageError: The store could not be read, or a version's metadata is damaged.
+    """
+    source, history = platform.catalog.source_of(contract), platform.feature_sets.history(contract.feature_set)
+    recent = currency.look_back(today, days=days, first=date.fromisoformat(first_day(platform, source)))
+    judged = currency.judged_versions(history, since=recent[0] if recent else today.isoformat(), also=also)
+    recorded = {version.version: _recorded(platform, contract, version) for version in judged}
+    first = first_day(platform, source)
+    windows = {day for version in judged for day in recorded[version.version] if day >= first or day == partition_of(version.as_of)}
+    present = _listed(platform, source, {*recent, *windows})
+    return Currency(
+        outdated=tuple(currency.outdated_versions(history, judged, recorded=recorded, present=present)),
+        never_built=tuple(currency.never_built(history, present=present, days=recent)),
+    )
+
+
+def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | None:
+    """Whether one version rests on the raw data as it is now; None where it does, or where it is not known.
+
+    Raises:
+        StorageError: The store could not be read.
+    """
+    history = platform.feature_sets.history(contract.feature_set)
+    found = history.versions.get(version)
+    if found is None:
+        return None
+    recorded, source = _recorded(platform, contract, found), platform.catalog.source_of(contract)
+    first = first_day(platform, source)
+    present = _listed(platform, source, [day for day in recorded if day >= first or day == partition_of(found.as_of)])
+    return next(iter(currency.outdated_versions(history, [found], recorded={version: recorded}, present=present)), None)
+
+
+def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[str, Pins]:
+    return currency.recorded_days(platform.feature_sets.metadata(contract.feature_set, version.version))
+
+
+def _listed(platform: Platform, source: SourceContract, days: Iterable[str]) -> dict[str, Pins]:
+    return {day: raw_pins(platform, source.source, day) for day in sorted(days)}

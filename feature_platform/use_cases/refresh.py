@@ -1,0 +1,107 @@
+"""Build again what rests on raw data that has changed, and let latest and online follow.
+
+What is outdated is looked up in ``use_cases.currency``; each step of the pass is the use case that a run of the same partition takes.
+"""
+
+from dataclasses import dataclass
+
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.events.validated import ValidatedDay
+from feature_platform.core.versions.currency import Outdated
+from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.build import build
+from feature_platform.use_cases.commit import commit
+from feature_platform.use_cases.contracts import require_announced
+from feature_platform.use_cases.currency import Currency
+from feature_platform.use_cases.promote import Log, move_latest
+from feature_platform.use_cases.serve import serve
+
+REASON = "raw data changed"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """What became of one partition: the version that it has now, or why it has none that rests on the raw data."""
+
+    item: Outdated
+    version: str | None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a pass did: each partition oldest first, where latest is, and what was loaded online; None where that was so already."""
+
+    rebuilt: tuple[Rebuilt, ...]
+    latest: str | None
+    online: str | None
+
+    @property
+    def faults(self) -> list[str]:
+        """One sentence for each partition that could not be built."""
+        return [f"{one.item.partition}: {one.fault}" for one in self.rebuilt if one.fault]
+
+
+def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: str, actor: str, log: Log) -> Refreshed:
+    """Build every outdated partition again, oldest first; then move latest once and load online once, where they differ.
+
+    A partition that cannot be built leaves what is published of it as it is and does not stop the others. Run again after an error: what
+    was committed is found, and latest and online follow then.
+
+    Args:
+        platform: The environment.
+        contract: The feature set.
+        found: What to build (:func:`use_cases.currency.look`).
+        run_id: Names the pass in metadata and log.
+        actor: Who refreshes.
+        log: Hears of each step.
+
+    Raises:
+        ContractError: The SQL transform or the metadata template is wrong.
+        ConflictError: Another load is running; run again.
+        StorageError: S3, the registry or Redis failed; run again.
+    """
+    name = contract.feature_set
+    if found.to_build:
+        require_announced(platform, contract)
+    rebuilt = tuple(_rebuilt(platform, contract, item, run_id=run_id, actor=actor, log=log) for item in found.to_build)
+    if not platform.feature_sets.history(name).live:
+        return Refreshed(rebuilt, latest=None, online=None)
+    move = move_latest(platform, contract, actor=actor, log=log)
+    marker = platform.online.marker(project=platform.project, view=name)
+    is_behind = marker is not None and (marker.state, marker.target.version, marker.target.sequence) != (
+        "online",
+        move.version.version,
+        move.sequence,
+    )
+    # A set that is not online at all was never served, or was taken out of service on purpose.
+    loaded = serve(platform, name).load.version if is_behind else None
+    if loaded:
+        log(f"{name}: {loaded} is online")
+    return Refreshed(rebuilt, latest=move.version.version if move.has_moved else None, online=loaded)
+
+
+def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log) -> Rebuilt:
+    name, partition = contract.feature_set, item.partition
+    if not item.is_buildable:
+        fault = f"its own day has no raw objects any more; have upstream deliver {partition} again, or roll back if it must not be served"
+        return Rebuilt(item, version=None, fault=fault)
+
+    def told(day: ValidatedDay) -> None:
+        log(f"{day.source} {day.partition}: validated anew")
+
+    try:
+        publication = commit(
+            platform,
+            name,
+            partition,
+            build(platform, contract, partition, run_id=run_id, on_validated=told),
+            actor=actor,
+            reason=f"{REASON}: {item.why}",
+        )
+    except (InvalidDataError, NotFoundError) as error:
+        log(f"{name} {partition}: not built: {error}")
+        return Rebuilt(item, version=None, fault=str(error))
+    log(f"{name} {partition}: published {publication.version}, {publication.metadata.row_count} rows, because of {item.why}")
+    return Rebuilt(item, version=publication.version)
