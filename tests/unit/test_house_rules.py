@@ -79,7 +79,8 @@ def test_what_is_imported_is_declared():
         f"{path.relative_to(ROOT)}: {name}"
         for path in SOURCES
         for name in _imported(path)
-        if not {_package(one) for one in bringing.get(name, ())} & (tested if path.relative_to(ROOT).parts[0] in {"tests", "deploy"} else shipped)
+        if not {_package(one) for one in bringing.get(name, ())}
+        & (tested if path.relative_to(ROOT).parts[0] in {"tests", "deploy"} else shipped)
     }
     assert undeclared == set()
 
