@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.e2e.cluster import CommandError, is_ready, wait_for
+from deploy.e2e.cluster import ENDED, CommandError, is_ready, wait_for
 from deploy.e2e.dagster_api import FINISHED, JOB, Dagster
 from deploy.e2e.figures import Figures
 from deploy.e2e.reading import assert_flawless, reading
@@ -76,8 +76,10 @@ def hashes(published: dict[str, Any]) -> dict[str, tuple[str, str]]:
 
 def at_once(release: Release, runs: list[str]) -> int:
     """The greatest number of these runs' pods that ran at one time."""
+    # A run is over a moment before the process in its pod is.
+    pods = wait_for("the end of the runs' pods", lambda: _ended_pods(release, runs), timeout_s=60)
     times: list[tuple[str, int]] = []
-    for pod in release.cluster.get("pods", "--selector", f"dagster/run-id in ({','.join(runs)})"):
+    for pod in pods:
         ended = pod["status"]["containerStatuses"][0]["state"]["terminated"]
         times += [(ended["startedAt"], 1), (ended["finishedAt"], -1)]
     running = highest = 0
@@ -85,6 +87,11 @@ def at_once(release: Release, runs: list[str]) -> int:
         running += change
         highest = max(highest, running)
     return highest
+
+
+def _ended_pods(release: Release, runs: list[str]) -> list[Any]:
+    pods: list[Any] = release.cluster.get("pods", "--selector", f"dagster/run-id in ({','.join(runs)})")
+    return pods if all(pod["status"]["phase"] in ENDED for pod in pods) else []
 
 
 def _all_finished(dagster: Dagster, backfill: str) -> list[Any]:
