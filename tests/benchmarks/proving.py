@@ -4,8 +4,6 @@ import random
 import time
 from typing import Any
 
-from feature_platform.use_cases.published_head import published_head
-
 from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
@@ -13,6 +11,7 @@ from feature_platform.server.app import ServerApp
 from feature_platform.server.metrics import Counts
 from feature_platform.server.prove import Prover
 from feature_platform.server.response_log import ResponseLog
+from feature_platform.use_cases.serve import published_head
 from tests.server.conftest import NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiClient
 from tests.support.shipped_features import FEATURE_SET, publish_users, shipped_contract, today, user_rows
@@ -43,7 +42,8 @@ def proof_figure(*, rows: int, versions: int, users: int) -> dict[str, Any]:
                 else:
                     table = user_rows(range(1, users + 1), as_of=today(), shift=turn)
                     published.append(publish_users(objects, BASE, table, as_of=today(), rollback=turn > 3))
-                RedisOnlineStore(valkey.connection_string).load(published_head(feature_sets, FEATURE_SET, project=PROJECT).load)
+                with published_head(feature_sets, FEATURE_SET, project=PROJECT) as head:
+                    RedisOnlineStore(valkey.connection_string).load(head.load)
                 for _ in range(-(-rows // (versions * ENTITIES))):
                     ids = chosen.sample(range(1, users + users // 50), ENTITIES)
                     answer = client.post("/get-online-features", {"features": FEATURES, "entities": {"user_id": ids}})

@@ -22,7 +22,8 @@ from feature_platform.core.versions.metadata import Provenance
 from feature_platform.errors import FullDiskError, StorageError
 from feature_platform.local.demo_events import SCHEMA
 from feature_platform.use_cases.verify import verify_latest, verify_version
-from tests.support.platforms import UPSTREAM, MainJob, PlatformOn, memory_platform, put_events, put_raw
+from feature_platform.wiring import Platform
+from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events, put_raw
 from tests.support.small_disk import SmallDisk, small_disk
 
 DAY, NEXT = "2026-01-14", "2026-01-15"
@@ -37,7 +38,7 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 
 @pytest.fixture
-def platform(disk: SmallDisk) -> PlatformOn:
+def platform(disk: SmallDisk) -> Platform:
     """A platform whose home is the disk, with one day of events."""
     platform = memory_platform(disk.path)
     put_raw(platform, DAY, {"part-0.parquet": many_events(DAY, users=USERS)})
@@ -89,7 +90,7 @@ def sweep(disk: SmallDisk, step: Callable[[], object]) -> Swept:
     raise AssertionError(f"no room was enough; refused at {refused}")
 
 
-def test_every_step_that_spools_says_that_the_disk_is_full_and_succeeds_once_it_is_not(disk: SmallDisk, platform: PlatformOn) -> None:
+def test_every_step_that_spools_says_that_the_disk_is_full_and_succeeds_once_it_is_not(disk: SmallDisk, platform: Platform) -> None:
     contract, store = platform.catalog.contract("user_features"), platform.feature_sets
     source = platform.catalog.source_of(contract)
 
@@ -133,7 +134,7 @@ def test_every_step_that_spools_says_that_the_disk_is_full_and_succeeds_once_it_
     assert verify_latest(store, "user_features").findings == ()
 
 
-def test_a_computation_that_cannot_spill_says_that_the_disk_is_full(disk: SmallDisk, platform: PlatformOn) -> None:
+def test_a_computation_that_cannot_spill_says_that_the_disk_is_full(disk: SmallDisk, platform: Platform) -> None:
     """More rows than memory holds: DuckDB's temporary files need the room."""
     source = platform.catalog.sources["events"]
     put_raw(platform, DAY, {"part-0.parquet": many_events(DAY, users=300_000)})

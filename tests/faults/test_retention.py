@@ -30,7 +30,8 @@ GREEDY = Policy(keep_newest=1, keep_days=0, grace_s=0.0, leftover_age=timedelta(
 def commit_bytes(store, day, content):
     """A version of four tiny files that hold no rows: retention does not look into them."""
     ids = iter(f"{day}-{content}-{number}" for number in range(100))
-    author = Author(actor="test", reason="", at=NOW, new_id=lambda: next(ids))
+    # Committed when its day ended, as a daily run does: retention counts age from the commit.
+    author = Author(actor="test", reason="", at=DAY + timedelta(days=day), new_id=lambda: next(ids))
     build = Build(DAY + timedelta(days=day), f"w-{day}-{content}", f"run-{day}-{content}", "schema", content)
 
     def prepare(request):

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from feature_platform.use_cases.published_head import published_head
 
 from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
@@ -19,6 +18,7 @@ from feature_platform.server.app import ServerApp
 from feature_platform.server.metrics import CACHE_HITS, Counts
 from feature_platform.server.prove import Prover
 from feature_platform.server.response_log import ResponseLog
+from feature_platform.use_cases.serve import published_head
 from tests.faults.figures import record_figure
 from tests.server.conftest import NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiClient
@@ -66,9 +66,9 @@ class Campaign:
         else:
             version = publish_users(self.objects, BASE, user_rows(USERS, as_of=today(), shift=turn), as_of=today(), rollback=turn > 4)
             self.shifts[version] = turn
-        head = published_head(self.feature_sets, FEATURE_SET, project=PROJECT).load
-        RedisOnlineStore(self.valkey.connection_string).load(head)
-        self.finished = head.sequence
+        with published_head(self.feature_sets, FEATURE_SET, project=PROJECT) as head:
+            RedisOnlineStore(self.valkey.connection_string).load(head.load)
+            self.finished = head.load.sequence
 
     async def poll(self, seed: int) -> None:
         """Ask for skewed users until the moves have ended; every answer is checked."""

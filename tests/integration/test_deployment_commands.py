@@ -40,7 +40,7 @@ def answered(*arguments: str, code: int = 0) -> Any:
 
 def features_in_registry() -> list[str]:
     platform = open_platform()
-    view = platform.feast_store.registry.get_feature_view("user_features", platform.settings.feast_project, allow_cache=False)
+    view = platform.registry.store.registry.get_feature_view("user_features", platform.project, allow_cache=False)
     return [field.name for field in view.features]
 
 

@@ -47,9 +47,10 @@ class Deployment:
 
 @pytest.fixture(scope="module")
 def deployment(s3_endpoint: S3Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    from feature_platform.adapters.feast.repository import apply_contracts, materialize, open_store
+    from feature_platform.adapters.feast.repository import apply_contracts, open_store
     from feature_platform.local.services import SHIPPED_CONTRACTS
     from feature_platform.settings import variable
+    from feature_platform.wiring import feast_environment
 
     bucket = s3_endpoint.new_bucket()
     with valkey_server() as server, pytest.MonkeyPatch.context() as environment:
@@ -68,11 +69,11 @@ def deployment(s3_endpoint: S3Endpoint, tmp_path_factory: pytest.TempPathFactory
         for name, value in env.items():
             environment.setenv(name, value)
         settings = load_settings()
-        store = open_store(settings)
-        apply_contracts(store, [shipped_contract()], settings=settings)
+        store = open_store(feast_environment(settings))
+        apply_contracts(store, [shipped_contract()], environment=feast_environment(settings))
         store.apply([on_demand_view(store)], partial=True)
         version = publish_users(bucket.store, settings.feature_base, user_rows(USERS, as_of=today()), as_of=today())
-        materialize(store, shipped_contract(), as_of=today())
+        store.materialize(today() - shipped_contract().ttl_duration, today(), feature_views=["user_features"])
         yield Deployment(env, server, version)
     S3Bucket.drop(bucket)
 

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from feature_platform.use_cases.published_head import published_head
 
 from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
@@ -25,6 +24,7 @@ from feature_platform.server.app import ServerApp
 from feature_platform.server.metrics import Counts
 from feature_platform.server.prove import ProofReport, Prover, log_files
 from feature_platform.server.response_log import ResponseLog, stored_at
+from feature_platform.use_cases.serve import published_head
 from tests.server.conftest import TYPED, TYPED_IDS, TYPED_VALUES, NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiClient
 from tests.support.feature_set_samples import PROVENANCE
@@ -58,7 +58,8 @@ class Site:
 
     def load(self, *, name: str = FEATURE_SET, **options: Any) -> None:
         store = RedisOnlineStore(self.valkey.connection_string)
-        store.load(published_head(self.feature_sets, name, project=PROJECT).load, **options)
+        with published_head(self.feature_sets, name, project=PROJECT) as head:
+            store.load(head.load, **options)
 
     def client(self, *, rate: float = 1.0, **given: Any) -> AsgiClient:
         counts = Counts()
