@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from feature_platform.local.processes import mark_of
 from feature_platform.settings import load_settings
 from tests.support.serve_command import Serving, serving
 from tests.support.services import S3Bucket, S3Endpoint
@@ -94,9 +95,9 @@ def on_demand_view(store: Any) -> Any:
 
 
 def gone(pid: int) -> None:
-    """Return when a process has ended."""
+    """Return when a process has ended; one whose parent was killed waits below this process for its status to be asked."""
     deadline_s = time.monotonic() + 60
-    while Path(f"/proc/{pid}").exists():
+    while mark_of(pid) is not None:
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
 
@@ -144,9 +145,10 @@ def test_feasts_own_client_reads_from_it(deployment: Deployment, tmp_path: Path)
     from feast.errors import FeatureViewNotFoundException
 
     from feature_platform.adapters.feast.repository import repo_config
+    from feature_platform.wiring import feast_environment
 
     with serving(deployment.env, tmp_path / "log") as server:
-        config = {**repo_config(load_settings(deployment.env)), "online_store": {"type": "remote", "path": server.url}}
+        config = {**repo_config(feast_environment(load_settings(deployment.env))), "online_store": {"type": "remote", "path": server.url}}
         store = FeatureStore(config=RepoConfig(**config))
         found = store.get_online_features(features=FEATURES, entity_rows=[{"user_id": 3}, {"user_id": 4}]).to_dict()
         assert found["f_total_events_7d"] == [9, 12]
