@@ -33,8 +33,9 @@ from feature_platform.core.events.validated import ValidatedDay, day_from, valid
 from feature_platform.core.layout import as_of, validated_partition, window_partitions
 from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
 from tests.benchmarks.build_commits import Committing, embedded_bucket
-from tests.benchmarks.figures import ROOT, Figure, compare, own_peak_mib, peak_mib, write_figures
+from tests.benchmarks.figures import ROOT, Figure, compare, peak_mib, write_figures
 from tests.support.directory_store import DirectoryStore
+from tests.support.resident_memory import own_peak_mib
 
 CATALOG = load_catalog(ROOT / "feast_repo" / "contracts")
 CONTRACT = CATALOG.contract("user_features")

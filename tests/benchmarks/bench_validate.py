@@ -23,8 +23,9 @@ from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.events.raw_files import discover_raw
 from feature_platform.core.events.validated import ValidatedDay
-from tests.benchmarks.figures import ROOT, Figure, compare, own_peak_mib, peak_mib, write_figures
+from tests.benchmarks.figures import ROOT, Figure, compare, peak_mib, write_figures
 from tests.support.directory_store import DirectoryStore
+from tests.support.resident_memory import own_peak_mib
 
 SOURCE: Final = load_catalog(ROOT / "feast_repo" / "contracts").sources["events"]
 PARTITION: Final = "2026-01-14"

@@ -47,13 +47,6 @@ def peak_mib(script: Path, arguments: Sequence[str]) -> float:
     return float(done.stdout.splitlines()[-1])
 
 
-def own_peak_mib() -> float:
-    """``VmHWM`` of this process; ``ru_maxrss`` would be its parent's where that was larger, because it survives ``exec``."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return round(int(kib) / 1024, 1)
-
-
 def write_figures(figures: Sequence[Figure], *, name: str, title: str) -> None:
     """Print the figures as a table and write them to ``build/figures/<name>.json``."""
     table = Table("", "ours", "peer", "ratio", "unit", title=title)

@@ -34,6 +34,7 @@ from feature_platform.core.online.layout import view_layout
 from feature_platform.core.online.load import OnlineLoad
 from feature_platform.core.online.resp import command
 from tests.support.online import AS_OF_US, PROJECT, contract_of
+from tests.support.resident_memory import own_peak_mib
 from tests.support.stock_feast import materializing_store
 from tests.support.valkey_server import ValkeyServer, valkey_server
 
@@ -201,5 +202,4 @@ def _generated(rows: int) -> Iterator[pa.RecordBatch]:
 
 if __name__ == "__main__":
     _load(sys.argv[1], Version(Path(sys.argv[2]), int(sys.argv[3])), expire=True)
-    # Not ru_maxrss: that remembers the process this one was forked from.
-    print(next(line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")))
+    print(own_peak_mib())

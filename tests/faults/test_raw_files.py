@@ -4,7 +4,6 @@
 """
 
 import os
-import resource
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from feature_platform.errors import FeaturePlatformError, InvalidDataError
 from tests.faults.figures import record_figure
 from tests.support.raw_damage import LIMITS, RawCase, raw_case
 from tests.support.raw_days import WORK_URI, RawDay
+from tests.support.resident_memory import forget_own_peak, own_peak_mib
 
 IS_FULL = os.environ.get("FAULTS") == "full"
 PARTS = 10
@@ -30,7 +30,8 @@ GROWTH_MIB = 400
 
 def test_damaged_raw_files_end_in_equal_values_or_our_errors(tmp_path: Path, subtests_of_campaign: range) -> None:
     wrong: list[str] = []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    forget_own_peak()
+    before_mib = own_peak_mib()
     for seed in subtests_of_campaign:
         started = time.monotonic()
         fault = _fault(tmp_path, raw_case(seed))
@@ -38,10 +39,9 @@ def test_damaged_raw_files_end_in_equal_values_or_our_errors(tmp_path: Path, sub
             fault = fault or f"took {time.monotonic() - started:.1f} s"
         if fault:
             wrong.append(f"RAW_SEED={seed}: {fault}")
-    grown_mib = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) >> 10
     record_figure("damaged raw files", tried=len(subtests_of_campaign), violations=len(wrong))
     assert not wrong, "\n".join([f"{len(wrong)} of {subtests_of_campaign}", *wrong[:10]])
-    assert grown_mib < GROWTH_MIB
+    assert own_peak_mib() - before_mib < GROWTH_MIB
 
 
 @pytest.fixture(params=range(PARTS))
