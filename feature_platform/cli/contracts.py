@@ -1,4 +1,4 @@
-"""``feature-platform contract …``: check contracts, compare them with each other and with what is published, and sign them."""
+"""``feature-platform contract …``: check contracts, compare them with each other and with what is published, print their hashes."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from feature_platform.wiring import Platform
 
 _IN_A_TABLE: Final = ("contract", "kind", "version", "columns", "schema_hash", "change")
-app = typer.Typer(help="Check, compare and sign contracts.", no_args_is_help=True)
+app = typer.Typer(help="Check, compare and identify contracts.", no_args_is_help=True)
 Directory = Annotated[
     Path | None,
     typer.Option("--dir", help="Directory of contracts; FEATURE_PLATFORM_CONTRACTS_DIR where left out.", exists=True, file_okay=False),
@@ -160,7 +160,7 @@ def _show_diff(found: "ContractDiff", *, title: str) -> None:
 
 
 def _side(text: str) -> "tuple[Contract, str | None]":
-    """A contract by its file or as it was published, with what signs its SQL transform where that is known."""
+    """A contract by its file or as it was published, with the hash of its SQL transform where that is known."""
     from feature_platform.adapters.contract_files import read_contract
     from feature_platform.core.publishing.decisions import committed
     from feature_platform.errors import NotFoundError
@@ -193,7 +193,7 @@ def show_hash(
     directory: Directory = None,
     as_json: AsJson = False,
 ) -> None:
-    """The schema hash that signs a contract: SHA-256 of its canonical JSON."""
+    """The schema hash that names a contract: SHA-256 of its canonical JSON."""
     from feature_platform.adapters.contract_files import load_catalog
 
     catalog = load_catalog(_directory(directory))

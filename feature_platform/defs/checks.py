@@ -68,7 +68,7 @@ def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: Retry) -> dg.
         retry.pause(context)
         with as_dagster_failures():
             report = compare(platform, contract.feature_set)
-        counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "expired": report.expired}
+        counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "past_ttl": report.past_ttl}
         rows = [{"feature": name, **asdict(counted)} for name, counted in report.features.items()]
         return dg.AssetCheckResult(
             passed=report.exact and report.entities > 0,

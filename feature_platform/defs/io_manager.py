@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_platform.core.layout import as_of
-from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.source_assets import validated_key
@@ -69,7 +69,7 @@ class S3FeatureSetIOManager(dg.IOManager):
                 return self._load(name, None, context)
             return tables[partitions[0]] if len(tables) == 1 else tables
 
-    def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild) -> Publication:
+    def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild) -> CommittedVersion:
         name = _feature_set(context)
         publication = commit(self._platform, name, partition, build)
         word = "published" if publication.is_new else "unchanged, already published as"

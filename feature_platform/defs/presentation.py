@@ -9,7 +9,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay
-from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions.currency import Outdated
 from feature_platform.core.versions.version_metadata import ColumnSummary, VersionMetadata
 
@@ -115,7 +115,7 @@ def validated_day(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
 
 
 def published(
-    contract: Contract, publication: Publication, *, lineage: dg.TableColumnLineage, preview: Sequence[Mapping[str, Any]]
+    contract: Contract, publication: CommittedVersion, *, lineage: dg.TableColumnLineage, preview: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Metadata of one materialized partition of a feature set."""
     facts = publication.metadata

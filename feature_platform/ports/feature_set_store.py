@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import FeatureSetLayout
-from feature_platform.core.publishing.publication import Move, Publication
+from feature_platform.core.publishing.publication import CommittedVersion, Move
 from feature_platform.core.publishing.retention import Candidate, Policy, Sweep
 from feature_platform.core.versions.feature_table import FeatureTable, FileDigest
 from feature_platform.core.versions.log import History, Version
@@ -50,7 +50,7 @@ class FeatureSetStore(Protocol):
         idempotency_key: str,
         actor: str,
         reason: str = "",
-    ) -> Publication:
+    ) -> CommittedVersion:
         """Make rows a version, or find the one that they are already. ``latest`` does not move.
 
         Args:

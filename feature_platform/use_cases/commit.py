@@ -1,11 +1,13 @@
 """Commit a build as a version. How a version is written is decided in ``core.publishing``; moving latest is ``use_cases.promote``."""
 
-from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.build import FeatureBuild
 
 
-def commit(platform: Platform, feature_set: str, partition: str, build: FeatureBuild, *, actor: str = "", reason: str = "") -> Publication:
+def commit(
+    platform: Platform, feature_set: str, partition: str, build: FeatureBuild, *, actor: str = "", reason: str = ""
+) -> CommittedVersion:
     """Make a build a version, or find the version that it is already. Latest does not move.
 
     Args:

@@ -98,7 +98,7 @@ def _answer_findings(platform: Platform, name: str, server: FeatureServer) -> li
 
 
 def _first_keys(load: OnlineLoad) -> list[dict[str, object]]:
-    with load.source() as file, pq.ParquetFile(file) as parquet:
+    with load.open_features() as file, pq.ParquetFile(file) as parquet:
         first = next(parquet.iter_batches(READ_ENTITIES, columns=list(load.contract.primary_keys)), None)
     rows: list[dict[str, object]] = [] if first is None else first.to_pylist()
     return rows

@@ -55,7 +55,7 @@ def published_head(feature_sets: FeatureSetStore, feature_set: str, *, project: 
     if history.head is None or version is None:
         raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set} and {feature_set}_latest first.")
     contract = feature_sets.contract_of(feature_set, version.version)
-    with feature_sets.local_features(feature_set, version) as source:
+    with feature_sets.local_features(feature_set, version) as open_features:
         load = OnlineLoad(
             contract=contract,
             project=project,
@@ -63,8 +63,8 @@ def published_head(feature_sets: FeatureSetStore, feature_set: str, *, project: 
             sequence=history.head.sequence,
             schema_hash=version.schema_hash,
             content_hash=version.content_hash,
-            source=source,
-            earlier=lambda name: feature_sets.open_features(feature_set, name),
+            open_features=open_features,
+            open_earlier=lambda name: feature_sets.open_features(feature_set, name),
         )
         yield PublishedHead(as_of=version.as_of, load=load)
 

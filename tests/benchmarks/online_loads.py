@@ -72,8 +72,8 @@ class Version:
             sequence=1,
             schema_hash=CONTRACT.schema_hash,
             content_hash="benchmark",
-            source=lambda: self.path.open("rb"),
-            earlier=self._no_other,
+            open_features=lambda: self.path.open("rb"),
+            open_earlier=self._no_other,
         )
 
     def _no_other(self, version: str) -> BinaryIO:

@@ -175,7 +175,7 @@ def test_parity_of_a_sample_looks_at_a_part(valkey: ValkeyDatabase) -> None:
     store.load(request)
     report = store.parity(request, limit=400, now_us=AS_OF_US + 8 * 86_400_000_000)
     assert 250 < report.entities < 600
-    assert report.expired == report.entities
+    assert report.past_ttl == report.entities
     assert report.exact
 
 
@@ -282,7 +282,7 @@ def test_the_file_may_be_slow_to_fail(valkey: ValkeyDatabase) -> None:
     store.load(request)
     second = log.publish(B, users(range(30)))
     with pytest.raises(StorageError, match="S3 went away"):
-        store.load(OnlineLoad(**{**{name: getattr(second, name) for name in second.__slots__}, "earlier": broken}))
+        store.load(OnlineLoad(**{**{name: getattr(second, name) for name in second.__slots__}, "open_earlier": broken}))
     marker = store.marker(project=PROJECT, view="user_features")
     assert marker is not None
     assert (marker.state, marker.target.version, marker.previous and marker.previous.version) == ("loading", B, A)

@@ -187,7 +187,7 @@ def test_services_of_today_are_served_nothing_that_is_past_its_ttl(flown: Flown)
     keys = [{"tailnum": row["tailnum"]} for row in flown.rows[:50]]
     served = flown.platform.registry.read(flown.contract, keys)
     assert all(value is None for row in served for name, value in row.items() if name != "tailnum")
-    assert compare(flown.platform, flown.contract.feature_set).expired == len(flown.rows)
+    assert compare(flown.platform, flown.contract.feature_set).past_ttl == len(flown.rows)
 
 
 def test_nothing_of_the_demo_is_in_the_asset_graph(flown: Flown) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from feature_platform.adapters.feature_set_store.feature_sets import ObjectFeatureSetStore
 from feature_platform.core.contract.feature_set import Contract, load_contract
-from feature_platform.core.publishing.publication import Publication
+from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions import template as metadata_template
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance, SourceObject
@@ -75,7 +75,7 @@ def publish(  # every fact of a version can be varied
     contract: Contract | None = None,
     promoted: bool = True,
     count: int = 5,
-) -> Publication:
+) -> CommittedVersion:
     """Commit a sample and promote it, as a run does."""
     done = store.commit(
         rows(content, day=day, count=count),

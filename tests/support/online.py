@@ -101,8 +101,8 @@ class Publications:
             sequence=sequence,
             schema_hash=identity["schema_hash"],
             content_hash=identity["content_hash"],
-            source=lambda: self._open(version),
-            earlier=self._open,
+            open_features=lambda: self._open(version),
+            open_earlier=self._open,
         )
 
     def _identity(self, version: str) -> dict[str, str]:

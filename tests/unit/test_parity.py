@@ -51,7 +51,7 @@ def test_values_that_a_reader_withheld_are_counted_but_not_compared() -> None:
         _online(), OnlineRows({"f_count": nulls["f_count"]}, np.ones(10, np.bool_), hidden), report=ParityReport("v", 10), past_ttl=hidden
     )
     assert report.exact
-    assert (report.expired, report.features["f_count"].compared) == (3, 7)
+    assert (report.past_ttl, report.features["f_count"].compared) == (3, 7)
 
 
 def test_values_from_the_sdk_take_the_stored_form() -> None:

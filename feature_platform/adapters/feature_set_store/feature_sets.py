@@ -22,7 +22,7 @@ from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.publishing import decisions, publication, retention
-from feature_platform.core.publishing.publication import Author, Build, Move, Prepare, PreparedFile, Publication
+from feature_platform.core.publishing.publication import Author, Build, CommittedVersion, Move, Prepare, PreparedFile
 from feature_platform.core.versions import metadata, proof
 from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable, FileDigest
 from feature_platform.core.versions.log import History, Version
@@ -95,7 +95,7 @@ class ObjectFeatureSetStore:
         idempotency_key: str,
         actor: str,
         reason: str = "",
-    ) -> Publication:
+    ) -> CommittedVersion:
         """Encode rows and commit them as a version, or find the version they already are. ``latest`` does not move.
 
         Args:
@@ -148,7 +148,7 @@ class ObjectFeatureSetStore:
 
             done = self._runner.run(publication.commit(keys, build, author=author), handlers={Prepare: prepare})
         found = self.metadata(contract.feature_set, done.version.version)
-        return Publication(done.version.version, done.is_new, keys.version(done.version.version), found)
+        return CommittedVersion(done.version.version, done.is_new, keys.version(done.version.version), found)
 
     def promote(self, feature_set: str, version: str, *, actor: str, reason: str = "") -> Move:
         """Move latest to a version unless it is older than the head, and heal ``latest/`` in any case."""

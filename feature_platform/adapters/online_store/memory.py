@@ -116,7 +116,7 @@ class MemoryOnlineStore:
         removed = 0
         for version in plan.stale:
             try:
-                batches = read_keys(partial(request.earlier, version.version), version.layout(layout))
+                batches = read_keys(partial(request.open_earlier, version.version), version.layout(layout))
                 earlier = {key for batch in batches for key in batch.keys.to_pylist()}
             except NotFoundError:
                 return removed + self._remove(self._strays(request, layout), plan.stale_fields)
@@ -148,4 +148,4 @@ class MemoryOnlineStore:
 
 
 def _keys(request: OnlineLoad, layout: ViewLayout) -> list[bytes]:
-    return [key for batch in read_keys(request.source, layout) for key in batch.keys.to_pylist()]
+    return [key for batch in read_keys(request.open_features, layout) for key in batch.keys.to_pylist()]

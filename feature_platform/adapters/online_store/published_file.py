@@ -42,7 +42,7 @@ class CheckedFile:
     def rows(self) -> Iterator[pa.RecordBatch]:
         """All rows in primary key order, columns of the contract."""
         columns = [column.name for column in self.request.contract.all_columns]
-        return read_columns(self.request.source, columns, batch_rows=self.batch_rows)
+        return read_columns(self.request.open_features, columns, batch_rows=self.batch_rows)
 
 
 def checked_file(request: OnlineLoad) -> CheckedFile:
@@ -55,7 +55,7 @@ def checked_file(request: OnlineLoad) -> CheckedFile:
             timestamp is null, there are too few rows or too many nulls, or its bytes are damaged.
     """
     contract, rules = request.contract, RowRules(request.contract)
-    with _parquet(request.source) as parquet:
+    with _parquet(request.open_features) as parquet:
         metadata = parquet.metadata.metadata or {}
         require_identity({name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}, request)
         _require_columns(parquet.schema_arrow, contract)
@@ -63,7 +63,7 @@ def checked_file(request: OnlineLoad) -> CheckedFile:
         nulls = _null_counts(parquet, contract)
         width = sum(parquet.metadata.row_group(index).total_byte_size for index in range(parquet.metadata.num_row_groups)) // max(1, rows)
     refuse_nulls(contract, rows=rows, nulls=nulls)
-    for batch in read_columns(request.source, [*contract.primary_keys, contract.timestamp_field], batch_rows=KEY_ROWS):
+    for batch in read_columns(request.open_features, [*contract.primary_keys, contract.timestamp_field], batch_rows=KEY_ROWS):
         rules.check(batch)
     return CheckedFile(request, rows, max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, width))))
 

@@ -116,7 +116,7 @@ class RedisOnlineStore:
         with closing(connect(self._address)) as topology:
             report = compare_rows(file, layout, read or partial(_stored, topology, layout), limit=limit, now_us=now_us)
             chosen = partial(sampled, rows=file.row_count, limit=limit)
-            lost = strays(topology, layout, partial(read_keys, request.source, layout, batch_rows=KEY_ROWS), ScanProgress())
+            lost = strays(topology, layout, partial(read_keys, request.open_features, layout, batch_rows=KEY_ROWS), ScanProgress())
             return replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost))
 
     @contextmanager
@@ -166,9 +166,9 @@ def _remove_vanished(session: _Session, plan: LoadPlan) -> int:
     for version in plan.stale:
         layout = version.layout(session.layout)
         try:
-            earlier = read_keys(partial(session.request.earlier, version.version), layout)
+            earlier = read_keys(partial(session.request.open_earlier, version.version), layout)
             # Under other join keys no entity of the earlier version is one of this version's.
-            current = read_keys(session.request.source, session.layout) if layout.keys == session.layout.keys else iter(())
+            current = read_keys(session.request.open_features, session.layout) if layout.keys == session.layout.keys else iter(())
             for keys in vanished(earlier, current):
                 removed += _remove(session, keys, plan.stale_fields)
         except NotFoundError:
@@ -178,7 +178,7 @@ def _remove_vanished(session: _Session, plan: LoadPlan) -> int:
 
 
 def _remove_strays(session: _Session, fields: tuple[bytes, ...], progress: ScanProgress) -> int:
-    version_keys = partial(read_keys, session.request.source, session.layout, batch_rows=KEY_ROWS)
+    version_keys = partial(read_keys, session.request.open_features, session.layout, batch_rows=KEY_ROWS)
     return sum(_remove(session, keys, fields) for keys in strays(session.topology, session.layout, version_keys, progress))
 
 

@@ -67,7 +67,7 @@ def compare(old: Contract, new: Contract, *, old_sql_hash: str | None = None, ne
     Args:
         old: What readers have.
         new: What they will have.
-        old_sql_hash: Signs the old SQL transform; None where there is none, or nobody knows.
+        old_sql_hash: Hash of the old SQL transform; None where there is none, or nobody knows.
         new_sql_hash: The same for the new one. Transforms are compared where both are known.
     """
     changes = [*_of_the_set(old, new), *_of_columns(old, new)]

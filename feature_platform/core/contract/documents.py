@@ -70,7 +70,7 @@ def parse_object(text: str | bytes, *, file: str) -> dict[str, Any]:
     faults = [f"key {_short(key)} stands twice in one object; expected once" for key in sorted(set(duplicates))]
     faults += _form_faults(document)
     if faults:
-        raise ContractError(f"{file} is not a document that can be signed", faults)
+        raise ContractError(f"{file} is not a document that can be hashed", faults)
     return document
 
 

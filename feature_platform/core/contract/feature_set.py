@@ -1,4 +1,4 @@
-"""A feature set's contract: keys, columns, types, how each column is computed, checks, and the hash that signs it.
+"""A feature set's contract: keys, columns, types, how each column is computed, checks, and the hash that names it.
 
 Reading files does not belong here (``adapters.contract_files``), nor compiling aggregations to SQL (``core.compute.features_sql``).
 """
@@ -119,7 +119,7 @@ class Checks(Document):
 
 
 class Contract(Document):
-    """A feature set's contract. ``schema_hash`` signs the document as it was written, not this model's defaults."""
+    """A feature set's contract. ``schema_hash`` is the hash of the document as it was written, not this model's defaults."""
 
     feature_set: SafeName
     version: Annotated[str, Field(pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,62}\z")]

@@ -21,8 +21,8 @@ class OnlineLoad:
     """One published version that shall be exactly what is online.
 
     ``sequence`` is the number of the publication log's record that made the version the head; it orders loads, so that a rollback is
-    newer than what it replaces. ``source`` opens the version's immutable ``features.parquet`` (seekable; may be called more than once),
-    ``earlier`` the same file of another version by its id, and raises :class:`NotFoundError` where it is gone.
+    newer than what it replaces. ``open_features`` opens the version's immutable ``features.parquet`` (seekable; may be called more than
+    once), ``open_earlier`` the same file of another version by its id, and raises :class:`NotFoundError` where it is gone.
     """
 
     contract: Contract
@@ -31,8 +31,8 @@ class OnlineLoad:
     sequence: int
     schema_hash: str
     content_hash: str
-    source: Callable[[], BinaryIO]
-    earlier: Callable[[str], BinaryIO]
+    open_features: Callable[[], BinaryIO]
+    open_earlier: Callable[[str], BinaryIO]
 
 
 @dataclass(frozen=True, slots=True)

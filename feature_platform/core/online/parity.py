@@ -36,7 +36,7 @@ class ParityReport:
     """The outcome of a comparison.
 
     ``entities`` were looked at, of ``rows`` in the version (a sample by key hash where fewer); ``mismatched`` of them differ in at least
-    one feature, ``missing`` have no row of this view online, ``expired`` are older than the ttl, so readers answer null. ``extra`` are
+    one feature, ``missing`` have no row of this view online, ``past_ttl`` are older than the ttl, so readers answer null. ``extra`` are
     online but not in the version; None where nobody looked.
     """
 
@@ -45,7 +45,7 @@ class ParityReport:
     entities: int = 0
     mismatched: int = 0
     missing: int = 0
-    expired: int = 0
+    past_ttl: int = 0
     extra: int | None = None
     features: Mapping[str, FeatureParity] = field(default_factory=dict)
 
@@ -121,7 +121,7 @@ def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: Pa
         entities=report.entities + len(differs),
         mismatched=report.mismatched + int(differs.sum()),
         missing=report.missing + int((~online.present).sum()),
-        expired=report.expired + int(past_ttl.sum()),
+        past_ttl=report.past_ttl + int(past_ttl.sum()),
         extra=report.extra,
         features=features,
     )

@@ -82,7 +82,7 @@ class Commit:
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class CommittedVersion:
     """A committed version as its publisher sees it: its id, whether this call made it, where it is, and its metadata."""
 
     version: str
