@@ -85,11 +85,13 @@ def raw_day(manifest: RawManifest) -> dict[str, Any]:
     """What the UI shows of a day's raw objects."""
     objects = manifest.objects
     return {
-        ROW_COUNT: manifest.rows,
+        # Text is counted as it is judged: its rows are those of the validated day.
+        **({} if manifest.rows is None else {ROW_COUNT: manifest.rows}),
         URI: objects[0].uri.rsplit("/", 1)[0] if objects else "",
         "objects": len(objects),
         "bytes": manifest.size_bytes,
         "ignored": ", ".join(manifest.ignored) or "none",
+        "unknown_columns": ", ".join(manifest.unknown_columns) or "none",
         "sources": table(
             [{"uri": o.uri, "etag": o.etag, "bytes": o.size_bytes, "rows": o.rows, "modified_at": o.modified_at} for o in objects]
         ),
@@ -103,6 +105,7 @@ def validated_day(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
         COLUMN_SCHEMA: source_schema(source),
         URI: day.files[0].uri.rsplit("/", 1)[0] if day.files else "",
         "rows_in": day.rows_in,
+        "raw_objects": table([{"uri": item.uri, "rows": item.rows} for item in day.raw.objects]),
         "rows_kept": day.kept,
         "rows_quarantined": day.quarantined,
         "rejected_ratio": day.quarantined / day.rows_in if day.rows_in else 0.0,

@@ -44,8 +44,11 @@ def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, re
         with reported(context, feature_set=source.source, retry=retry) as report:
             started = time.monotonic()
             manifests = [platform.raw.discover(source, partition) for partition in partitions_of(context)]
-            rows = sum(manifest.rows for manifest in manifests)
-            report.add(uri=platform.raw.uri, rows=rows)
+            report.add(uri=platform.raw.uri, objects=sum(len(manifest.objects) for manifest in manifests))
+            for manifest in manifests:
+                if manifest.unknown_columns:
+                    named = ", ".join(manifest.unknown_columns)
+                    context.log.warning(f"{source.source} {manifest.partition}: columns that the source contract does not name: {named}")
             told = result_metadata(context, {manifest.partition: presentation.raw_day(manifest) for manifest in manifests})
             return dg.MaterializeResult(
                 metadata={**told, "seconds": round(time.monotonic() - started, 3)}, data_version=dg.DataVersion(_etags(manifests))

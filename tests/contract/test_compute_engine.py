@@ -15,11 +15,13 @@ from hypothesis import strategies as st
 
 from feature_platform.adapters.events.raw_files import discover_raw
 from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.events.raw import ReadLimits
 from feature_platform.core.events.validated import MANIFEST
 from feature_platform.core.layout import as_of
 from feature_platform.errors import ConflictError, InvalidDataError
 from tests.support.feature_oracle import features_of
 from tests.support.raw_days import DAY, HEADER, RAW_URI, WORK_URI, RawDay, source_contract
+from tests.support.raw_oracle import judge_text
 
 SOURCE = source_contract()
 START = datetime(2026, 1, 14, tzinfo=UTC)
@@ -223,12 +225,13 @@ class ComputeEngineContract:
         fresh = type(day)(day.workdir)
         for place, (good, junk) in enumerate(files):
             fresh.put(f"{place}.csv", "\n".join([HEADER, *good, *junk]).encode(errors="surrogatepass"))
-        raw = discover_raw(fresh.store, RAW_URI, SOURCE, partition=DAY)
-        if not raw.rows:
+        limits, bodies = ReadLimits(), [fresh.store.get(item.uri) for item in fresh.store.scan(RAW_URI)]
+        judged = [judge_text(body.body, kind="csv", gzipped=False, source=SOURCE, day=START, limits=limits) for body in bodies if body]
+        if not (rows := sum(one.rows for one in judged)):
             return
-        validated = fresh.engine.validate(SOURCE, raw)
+        validated = fresh.engine.validate(SOURCE, discover_raw(fresh.store, RAW_URI, SOURCE, partition=DAY))
         kept, rejected = fresh.rows(validated.files), fresh.rows(validated.quarantine)
-        assert raw.rows == len(kept) + len(rejected) == validated.kept + validated.quarantined
+        assert rows == len(kept) + len(rejected) == validated.kept + validated.quarantined == validated.raw.rows
         assert dict(validated.rejected) == Counter(row["reason"] for row in rejected)
         assert len({row["event_id"] for row in kept}) == len(kept)
         assert all(START <= row["event_time"] < START + timedelta(days=1) for row in kept)

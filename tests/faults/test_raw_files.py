@@ -72,7 +72,7 @@ def _fault(workdir: Path, case: RawCase) -> str | None:
         return f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001  an error of another kind is what is looked for
         return f"{type(error).__name__}, which is not ours: {error}"
-    if validated.rows_in != validated.kept + validated.quarantined:
+    if validated.raw.rows != validated.kept + validated.quarantined:
         return "rows were lost"
     if case.expected is None:
         return None if case.is_open else "was kept; expected a refusal"

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,8 +11,9 @@ import pytest
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
-from feature_platform.adapters.events.raw_files import discover_raw, ignored_columns
-from feature_platform.core.events.raw import ReadLimits
+from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.core.contract.documents import canonical_json
+from feature_platform.core.events.raw import ReadLimits, manifest_from
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.ports.object_store import ObjectStore
@@ -152,8 +154,11 @@ def test_a_parquet_file_without_a_column_is_refused_by_column(day: Day) -> None:
 def test_columns_that_the_contract_does_not_name_are_reported_and_not_read(day: Day) -> None:
     csv = day.put_csv("a.csv", f"{GOOD},x", header=f"{HEADER},extra")
     parquet = day.put_parquet("b.parquet", events(1, more=pa.array([1])))
+    lines = day.put("c.jsonl", b'{"event_id": "e9", "' + rb"\udc80" + b'": 1, "also": {}}\n')
     raw = discover_raw(day.store, day.raw_uri, SOURCE, partition=DAY)
-    assert ignored_columns(day.store, raw, source=SOURCE) == {csv: ["extra"], parquet: ["more"]}
+    assert {item.uri: item.unknown_columns for item in raw.objects} == {csv: ("extra",), parquet: ("more",), lines: (r"\udc80", "also")}
+    assert raw.unknown_columns == [r"\udc80", "also", "extra", "more"]
+    assert manifest_from(json.loads(canonical_json(raw.document()))) == raw
 
 
 def test_a_small_parquet_that_decodes_to_gigabytes_is_refused_in_little_memory(day: Day) -> None:
@@ -175,7 +180,21 @@ def test_one_row_wider_than_the_limit_is_refused(day: Day) -> None:
 
 def test_more_rows_than_the_limit_are_refused_before_they_are_read(day: Day) -> None:
     day.put_parquet("a.parquet", events(100))
-    assert f"{day.prefix} holds 100 rows; expected at most 99 (max_rows)" in day.refusal(limits=ReadLimits(max_rows=99))
+    assert f"{day.prefix} holds 100 rows or more; expected at most 99 (max_rows)" in day.refusal(limits=ReadLimits(max_rows=99))
+
+
+def test_more_rows_of_text_than_the_limit_are_refused_as_they_are_counted(day: Day) -> None:
+    day.put_csv("a.csv", *[GOOD] * 100)
+    assert "The day 2026-01-14 holds 100 rows or more; expected at most 99 (max_rows)" in day.refusal(limits=ReadLimits(max_rows=99))
+
+
+def test_all_unreadable_files_of_a_day_are_told_together(day: Day) -> None:
+    """Those with a wrong header and, where every header fits, those that turn out to be cut short while they are read."""
+    whole = gzip.compress("\n".join([HEADER, *[GOOD] * 50_000, ""]).encode())
+    cut = [day.put(f"{name}.csv.gz", whole[:-9]) for name in "bc"]
+    day.put_csv("a.csv", GOOD)
+    message = day.refusal()
+    assert all(f"{uri} is not a whole gzip file" in message for uri in cut)
 
 
 def test_a_bad_delivery_leaves_the_previous_validated_day_in_place(day: Day) -> None:

@@ -212,5 +212,5 @@ def test_slack_hears_of_runs_where_it_is_configured(tmp_path: Path, instance: dg
     assert f"daily_features {failed.run_id[:8]} FAILURE — raw_events: feature_set events, partition 2026-01-10" in failure
     assert "outcome failed" in failure
     assert "SUCCESS — raw_events: feature_set events, partition 2026-01-10" in success
-    assert "rows 3, outcome succeeded" in success
+    assert "objects 1, outcome succeeded" in success
     assert SLACK["slack_token"] not in repr(platform.settings) + "".join(text for _, text in slack)

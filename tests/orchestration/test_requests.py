@@ -43,6 +43,7 @@ def test_a_daily_run_asks_the_object_store_so_often(job: MainJob, store: Countin
     # Copied to latest/, loaded online, compared with what is online: each step reads the file once.
     assert Counter(method for method, uri in store.calls if uri.endswith(head) and method != "put") == {"download": 3}
     raw = [method for method, uri in store.calls if "/raw_uri/" in uri]
-    # Each of the day's objects is counted once and judged; text that is not plainly good is opened again. Days of the look-back are listed.
+    # Each of the day's five objects is looked at once and judged once, which is when text is parsed; the Parquet file is measured before.
+    # Days of the look-back are listed.
     assert Counter(raw) == {"scan": 23, "open": 11}
     assert store.counted() == {"scan": 40, "open": 29, "head": 11, "put": 14, "get": 20, "download": 6}

@@ -33,7 +33,7 @@ def source(*kinds: str) -> SourceContract:
 
 def item(kind: Format, *, gzipped: bool = False) -> RawObject:
     uri = f"s3://raw/x.{kind}" + (".gz" if gzipped else "")
-    return RawObject(uri=uri, etag="e", size_bytes=9, modified_at=datetime(2026, 1, 15, tzinfo=UTC), format=kind, gzipped=gzipped, rows=0)
+    return RawObject(uri=uri, etag="e", size_bytes=9, modified_at=datetime(2026, 1, 15, tzinfo=UTC), format=kind, gzipped=gzipped)
 
 
 def opened(body: bytes | str, kind: Format = "csv", *, gzipped: bool = False, limits: ReadLimits = ReadLimits()) -> Any:  # noqa: B008
@@ -42,14 +42,13 @@ def opened(body: bytes | str, kind: Format = "csv", *, gzipped: bool = False, li
 
 
 def read(body: bytes | str, kind: Format = "csv", **options: Any) -> list[Record]:
-    """The records in the order of the file; their number is that which counting finds."""
+    """The records in the order of the file."""
     found = []
     for batch in opened(body, kind, **options).batches():
         text = batch.as_text(batch.rows["row"].to_numpy()) if isinstance(batch, TypedBatch) else batch
         for row in text.rows.to_pylist():
             unreadable = row["fault"] is not None
             found.append(Record(row["row"], row["original"].rstrip("\r\n"), () if unreadable else [row["c0"], row["c1"]], row["fault"]))
-    assert opened(body, kind, **options).count() == len(found)
     return sorted(found)
 
 

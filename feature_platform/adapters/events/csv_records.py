@@ -55,10 +55,6 @@ class CsvRecords:
             else:
                 yield batch_of(list(self._exact(block)), width=len(self._places))
 
-    def count(self) -> int:
-        """How many records there are; takes a fraction of the time of :meth:`batches`."""
-        return sum(block.lines - _blank_lines(block) if is_plain(block) else sum(1 for _ in self._exact(block)) for block in self._blocks)
-
     def _exact(self, block: Block) -> Iterator[Record]:
         return exact_records(block, self._blocks, width=len(self.header), places=self._places, limits=self._limits)
 
@@ -243,13 +239,6 @@ def _has_plain_quotes(block: Block) -> bool:
     is_after_start = np.isin(data[opening - 1], list(b',\n"'))
     is_before_end = np.isin(data[closing + 1], list(b',\r\n"'))
     return bool((is_after_start & is_before_end & (opened_in == closed_in)).all())
-
-
-def _blank_lines(block: Block) -> int:
-    """How many lines of a plain block are empty."""
-    body = block.body
-    has_some = b"\n\n" in body or b"\n\r\n" in body or body.startswith((b"\n", b"\r\n"))
-    return int(_is_blank(block).sum()) if has_some else 0
 
 
 def _is_blank(block: Block) -> npt.NDArray[np.bool_]:

@@ -32,10 +32,17 @@ class ReadLimits:
     max_object_bytes: int = 64 << 30
     max_columns: int = 2_000
 
+    def beyond_rows(self, rows: int, prefix: str) -> list[str]:
+        """The fault of a day of more rows than there may be."""
+        return [f"{prefix} holds {rows} rows or more; expected at most {self.max_rows} (max_rows)"] if rows > self.max_rows else []
+
 
 @dataclass(frozen=True, slots=True)
 class RawObject:
-    """One raw object; ``rows`` are records, also those that will not pass validation."""
+    """One raw object; ``rows`` are records, also those that will not pass validation: None for text that nobody has read yet.
+
+    ``unknown_columns`` are in the file and not in its source contract, so nobody reads them; of JSON lines the first record tells.
+    """
 
     uri: str
     etag: str
@@ -43,7 +50,8 @@ class RawObject:
     modified_at: datetime
     format: Format
     gzipped: bool
-    rows: int
+    rows: int | None = None
+    unknown_columns: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -61,8 +69,15 @@ class RawManifest:
     ignored: tuple[str, ...] = ()
 
     @property
-    def rows(self) -> int:
-        return sum(item.rows for item in self.objects)
+    def rows(self) -> int | None:
+        """Records of all objects, or None until all are counted."""
+        counts = [item.rows for item in self.objects]
+        return None if None in counts else sum(filter(None, counts))
+
+    @property
+    def unknown_columns(self) -> list[str]:
+        """Columns of some object that the source contract does not name."""
+        return sorted({name for item in self.objects for name in item.unknown_columns})
 
     @property
     def size_bytes(self) -> int:
@@ -76,10 +91,27 @@ class RawManifest:
 
 def manifest_from(document: Mapping[str, Any]) -> RawManifest:
     """The manifest that a document describes."""
-    objects = tuple(RawObject(**{**item, "modified_at": datetime.fromisoformat(item["modified_at"])}) for item in document["objects"])
     return RawManifest(
-        source=document["source"], partition=document["partition"], objects=objects, ignored=tuple(document.get("ignored", ()))
+        source=document["source"],
+        partition=document["partition"],
+        objects=tuple(_object_from(item) for item in document["objects"]),
+        ignored=tuple(document.get("ignored", ())),
     )
+
+
+def _object_from(item: Mapping[str, Any]) -> RawObject:
+    told = {"modified_at": datetime.fromisoformat(item["modified_at"]), "unknown_columns": tuple(item.get("unknown_columns", ()))}
+    return RawObject(**{**item, **told})
+
+
+def require_readable(faults: Sequence[str], *, source: str, partition: str) -> None:
+    """No object of the day has a fault as a whole.
+
+    Raises:
+        InvalidDataError: Some have; the message names them all.
+    """
+    if faults:
+        raise InvalidDataError(f"Raw objects of source {source!r} for {partition} cannot be read; nothing was written:", faults)
 
 
 def format_of(uri: str) -> tuple[Format, bool] | None:

@@ -58,7 +58,8 @@ class ValidatedDay:
 
     @property
     def rows_in(self) -> int:
-        return self.raw.rows
+        """Raw rows; each was kept or quarantined (:func:`require_nothing_lost`)."""
+        return self.kept + self.quarantined
 
     @property
     def quarantined(self) -> int:

@@ -16,14 +16,15 @@ import duckdb
 import pyarrow as pa
 
 from feature_platform.adapters.compute.duckdb.rows import DayRows
-from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, open_session, pinned_path
+from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, fetch_batches, open_session, pinned_path
 from feature_platform.adapters.events.partition_files import write_parts
 from feature_platform.adapters.events.raw_reading import raw_groups
+from feature_platform.adapters.events.raw_records import Batch
 from feature_platform.adapters.events.read_ahead import read_ahead
 from feature_platform.core.compute import validation_sql as sql
 from feature_platform.core.compute.dialect import identifier, text_literal
 from feature_platform.core.contract.source import REASONS, SourceContract
-from feature_platform.core.events.raw import RawManifest, RawObject, ReadLimits
+from feature_platform.core.events.raw import RawManifest, RawObject, ReadLimits, require_readable
 from feature_platform.core.events.validated import (
     MANIFEST,
     QUARANTINE_SCHEMA,
@@ -61,8 +62,7 @@ class DayValidation:
         objects = {name: PinnedObject(item.uri, item.etag, item.size_bytes) for name, item in names.items()}
         try:
             with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
-                self._insert(connection, raw)
-                return self._judge(connection, raw)
+                return self._judge(connection, self._insert(connection, raw))
         except duckdb.Error as error:
             raise InvalidDataError(
                 f"Source {raw.source!r} for {raw.partition} cannot be validated: {_reason(error)}. "
@@ -75,7 +75,8 @@ class DayValidation:
         counts = dict(connection.execute(sql.count_by_reason()).fetchall())
         kept = counts.pop(None, 0)
         rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
-        require_nothing_lost(partition=raw.partition, rows_in=raw.rows, kept=kept, rejected=rejected)
+        rows = sum(item.rows or 0 for item in raw.objects)
+        require_nothing_lost(partition=raw.partition, rows_in=rows, kept=kept, rejected=rejected)
         return self._publish(connection, raw, kept, rejected)
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, kept: int, rejected: dict[str, int]) -> ValidatedDay:
@@ -92,7 +93,7 @@ class DayValidation:
             quarantine=quarantine,
         )
         self._put_manifest(quarantine_uri, day)
-        require_acceptable(self._source, partition=raw.partition, rows_in=raw.rows, rejected=rejected, quarantine=quarantine_uri)
+        require_acceptable(self._source, partition=raw.partition, rows_in=day.rows_in, rejected=rejected, quarantine=quarantine_uri)
         validated_uri = validated_partition(self._work_uri, raw.source, raw.partition)
         schema = validated_schema(self._source)
         files = self._write(self._kept(connection, schema), schema, validated_uri)
@@ -108,25 +109,37 @@ class DayValidation:
     def _put_manifest(self, prefix: str, day: ValidatedDay) -> None:
         self._store.put(f"{prefix}{MANIFEST}", day.manifest(), write_id=uuid4().hex, sha256=None, condition=None)
 
-    def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> None:
+    def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> RawManifest:
+        """Judge every row; returns the manifest with the rows of every object."""
         rows = DayRows(connection, self._source, day=as_of(raw.partition) - timedelta(days=1))
         for place, item in enumerate(raw.objects):
             if item.format == "parquet":
                 with _unreadable(raw, item):
                     self._require_bounded(connection, place, item)
         inserted = [0] * len(raw.objects)
-        readers = [partial(raw_groups, self._store, item, source=self._source, limits=self._read_limits) for item in raw.objects]
+        faults: list[str] = []
+        readers = [partial(self._groups, item, faults) for item in raw.objects]
         with read_ahead(readers, threads=self._limits.threads) as groups:
             for place, group in groups:
-                with _unreadable(raw, raw.objects[place]):
-                    inserted[place] += rows.add(place, group, item=raw.objects[place])
-        faults = [
-            f"{item.uri} holds {found} rows; expected the {item.rows} it announced"
-            for item, found in zip(raw.objects, inserted, strict=True)
-            if found != item.rows
+                if not faults:
+                    with _unreadable(raw, raw.objects[place]):
+                        inserted[place] += rows.add(place, group, item=raw.objects[place])
+                    faults += self._read_limits.beyond_rows(sum(inserted), f"The day {raw.partition}")
+        counted = [replace(item, rows=found) for item, found in zip(raw.objects, inserted, strict=True)]
+        faults += [
+            f"{item.uri} holds {now.rows} rows; expected the {item.rows} it announced"
+            for item, now in zip(raw.objects, counted, strict=True)
+            if not faults and item.rows not in (None, now.rows)
         ]
-        if faults:
-            raise InvalidDataError(f"Nothing of {raw.partition} was written; have upstream deliver these files again:", faults)
+        require_readable(faults, source=raw.source, partition=raw.partition)
+        return replace(raw, objects=tuple(counted))
+
+    def _groups(self, item: RawObject, faults: list[str]) -> Iterator[list[Batch]]:
+        """An object's rows; what makes it unreadable goes to ``faults``, so that all objects of the day are told together."""
+        try:
+            yield from raw_groups(self._store, item, source=self._source, limits=self._read_limits)
+        except InvalidDataError as error:
+            faults += [error.subject, *error.faults]
 
     def _require_bounded(self, connection: duckdb.DuckDBPyConnection, place: int, item: RawObject) -> None:
         """Refuse a file that decodes to more than the limits: a footer can claim anything, so the cells themselves are measured.
@@ -149,29 +162,16 @@ class DayValidation:
             )
 
     def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in _fetched(connection.sql(sql.select_kept(self._source))):
+        for batch in fetch_batches(connection.sql(sql.select_kept(self._source)), rows=FETCHED_ROWS):
             yield batch.cast(schema)
 
     def _quarantined(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> Iterator[pa.RecordBatch]:
         uris = pa.array([item.uri for item in raw.objects], type=pa.string())
-        for batch in _fetched(connection.sql(sql.select_quarantined(self._source))):
+        for batch in fetch_batches(connection.sql(sql.select_quarantined(self._source)), rows=FETCHED_ROWS):
             columns: list[Any] = [uris.take(batch.column(0)), *batch.columns[1:]]
             yield pa.RecordBatch.from_arrays(
                 [column.cast(field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)], schema=QUARANTINE_SCHEMA
             )
-
-
-def _fetched(rows: duckdb.DuckDBPyRelation) -> Iterator[pa.RecordBatch]:
-    """A query's rows. Arrow, which hands them over, calls a failure of the engine one of the operating system."""
-    reader = rows.to_arrow_reader(FETCHED_ROWS)
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except (OSError, pa.ArrowException) as error:
-            raise duckdb.Error(str(error)) from error
-        yield batch
 
 
 def _reason(error: duckdb.Error) -> str:
