@@ -18,6 +18,7 @@ from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.ports.object_store import ObjectStore
 from tests.support.raw_days import DAY, HEADER, source_contract
+from tests.support.resident_memory import forget_own_peak, own_peak_mib
 from tests.support.services import S3Bucket
 
 SOURCE = source_contract()
@@ -171,6 +172,34 @@ def test_a_small_parquet_that_decodes_to_gigabytes_is_refused_in_little_memory(d
     message = day.refusal(limits=ReadLimits(max_object_bytes=1 << 30))
     assert f"{uri} ({info.size_bytes} bytes) decodes to 8000" in message
     assert "expected at most 1073741824 (max_object_bytes) and 1048576 (max_row_bytes)" in message
+
+
+def test_a_small_parquet_of_shared_prefixes_is_refused_in_little_memory(day: Day) -> None:
+    """A thousand equal strings of a megabyte, each written as "the same as the one before": half a kilobyte on disk."""
+    wide = pa.array(["x" * 1_000_000] * 1000)
+    options = {"use_dictionary": False, "column_encoding": {"more": "DELTA_BYTE_ARRAY"}, "data_page_size": 1 << 30, "compression": "zstd"}
+    uri = day.put_parquet("bomb.parquet", events(1000, more=wide), **options)
+    del wide
+    forget_own_peak()
+    before_mib = own_peak_mib()
+    assert f"{uri} " in day.refusal()
+    assert own_peak_mib() - before_mib < 450
+
+
+def test_text_hidden_in_a_struct_of_a_column_that_nobody_reads_is_measured_too(day: Day) -> None:
+    nested = pa.array([{"a": ["y" * 2_000_000]}], type=pa.struct([("a", pa.list_(pa.string()))]))
+    day.put_parquet("a.parquet", events(1, more=nested))
+    assert "its widest row to 2000" in day.refusal()
+
+
+def test_wide_rows_below_the_limits_are_read_within_the_memory_of_a_few(day: Day) -> None:
+    """600 rows of a megabyte each that a page holds once: Arrow, which expands them, is given some at a time."""
+    wide = pa.DictionaryArray.from_arrays(pa.array([0] * 600, type=pa.int32()), pa.array(["x" * 1_000_000]))
+    day.put_parquet("a.parquet", events(600, more=wide), compression="zstd", store_schema=False)
+    forget_own_peak()
+    before_mib = own_peak_mib()
+    assert day.validate().raw.rows == 600
+    assert own_peak_mib() - before_mib < 450
 
 
 def test_one_row_wider_than_the_limit_is_refused(day: Day) -> None:

@@ -18,6 +18,8 @@ from feature_platform.core.events.raw import RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError
 
 BATCH_ROWS: Final = 65_536
+BATCH_BYTES: Final = 16 << 20
+"""What a batch may take: cells that share one entry of a page's dictionary are expanded by Arrow."""
 
 
 def parquet_footer(file: BinaryIO, item: RawObject) -> pq.FileMetaData:
@@ -50,8 +52,14 @@ def parquet_columns(footer: pq.FileMetaData, item: RawObject, *, names: Sequence
     return found
 
 
-def parquet_batches(file: BinaryIO, item: RawObject, *, names: Sequence[str]) -> Iterator[FileBatch]:
+def parquet_batches(file: BinaryIO, item: RawObject, *, names: Sequence[str], row_bytes: int) -> Iterator[FileBatch]:
     """Every row with all columns of the file, which are called ``names``.
+
+    Args:
+        file: The object's bytes.
+        item: What messages call it.
+        names: Of its columns.
+        row_bytes: The cells of its widest row.
 
     Raises:
         InvalidDataError: A page does not match its checksum, or cannot be decoded.
@@ -60,7 +68,7 @@ def parquet_batches(file: BinaryIO, item: RawObject, *, names: Sequence[str]) ->
         # Reading by small pieces rather than whole column chunks: a row group may be as large as the file.
         parquet = pq.ParquetFile(file, page_checksum_verification=True, buffer_size=1 << 20, coerce_int96_timestamp_unit="us")
         row = 1
-        for batch in parquet.iter_batches(BATCH_ROWS):
+        for batch in parquet.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))):
             batch.validate(full=True)  # Arrow takes any bytes for text while it decodes
             numbers = pa.array(np.arange(row, row + batch.num_rows))
             found = [ROW, *(file_column(place) for place in range(batch.num_columns))]

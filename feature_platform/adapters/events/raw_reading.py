@@ -31,8 +31,17 @@ def open_records(file: BinaryIO, *, item: RawObject, source: SourceContract, lim
     return JsonRecords(blocks, item=item, columns=source.columns)
 
 
-def raw_groups(store: ObjectStore, item: RawObject, *, source: SourceContract, limits: ReadLimits) -> Iterator[list[Batch]]:
+def raw_groups(
+    store: ObjectStore, item: RawObject, *, source: SourceContract, limits: ReadLimits, row_bytes: int = 0
+) -> Iterator[list[Batch]]:
     """Every row of a raw object, in batches of one kind and shape a group.
+
+    Args:
+        store: Where it is.
+        item: Which.
+        source: Whose columns are wanted.
+        limits: Of text.
+        row_bytes: Of a Parquet file, the cells of its widest row.
 
     Raises:
         InvalidDataError: The object cannot be read.
@@ -42,7 +51,7 @@ def raw_groups(store: ObjectStore, item: RawObject, *, source: SourceContract, l
         if item.format == "parquet":
             names = parquet_columns(parquet_footer(file, item), item, names=[column.name for column in source.columns], limits=limits)
             file.seek(0)
-            yield from _grouped(parquet_batches(file, item, names=names))
+            yield from _grouped(parquet_batches(file, item, names=names, row_bytes=row_bytes))
         else:
             yield from _grouped(open_records(file, item=item, source=source, limits=limits).batches())
 

@@ -112,13 +112,14 @@ class DayValidation:
     def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> RawManifest:
         """Judge every row; returns the manifest with the rows of every object."""
         rows = DayRows(connection, self._source, day=as_of(raw.partition) - timedelta(days=1))
+        widths = [0] * len(raw.objects)
         for place, item in enumerate(raw.objects):
             if item.format == "parquet":
                 with _unreadable(raw, item):
-                    self._require_bounded(connection, place, item)
+                    widths[place] = self._widest_row(connection, place, item)
         inserted = [0] * len(raw.objects)
         faults: list[str] = []
-        readers = [partial(self._groups, item, faults) for item in raw.objects]
+        readers = [partial(self._groups, item, width, faults) for item, width in zip(raw.objects, widths, strict=True)]
         with read_ahead(readers, threads=self._limits.threads) as groups:
             for place, group in groups:
                 if not faults:
@@ -134,18 +135,21 @@ class DayValidation:
         require_readable(faults, source=raw.source, partition=raw.partition)
         return replace(raw, objects=tuple(counted))
 
-    def _groups(self, item: RawObject, faults: list[str]) -> Iterator[list[Batch]]:
+    def _groups(self, item: RawObject, row_bytes: int, faults: list[str]) -> Iterator[list[Batch]]:
         """An object's rows; what makes it unreadable goes to ``faults``, so that all objects of the day are told together."""
         try:
-            yield from raw_groups(self._store, item, source=self._source, limits=self._read_limits)
+            yield from raw_groups(self._store, item, source=self._source, limits=self._read_limits, row_bytes=row_bytes)
         except InvalidDataError as error:
             faults += [error.subject, *error.faults]
 
-    def _require_bounded(self, connection: duckdb.DuckDBPyConnection, place: int, item: RawObject) -> None:
-        """Refuse a file that decodes to more than the limits: a footer can claim anything, so the cells themselves are measured.
+    def _widest_row(self, connection: duckdb.DuckDBPyConnection, place: int, item: RawObject) -> int:
+        """Bytes of a Parquet file's widest row. A footer can claim anything, so the cells themselves are measured.
 
         DuckDB streams them by vectors that point into a page's dictionary, so measuring takes little memory whatever they would expand to.
         Arrow, which reads them afterwards because it verifies checksums, expands them.
+
+        Raises:
+            InvalidDataError: The file decodes to more than the limits allow.
         """
         scan = f"read_parquet({text_literal(pinned_path(_name(place)))}, hive_partitioning = false)"
         found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
@@ -160,6 +164,7 @@ class DayValidation:
                 f"{limits.max_object_bytes} (max_object_bytes) and {limits.max_row_bytes} (max_row_bytes). Nothing of the day was written; "
                 "split the file or raise the limits if it is no mistake."
             )
+        return widest or 0
 
     def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         for batch in fetch_batches(connection.sql(sql.select_kept(self._source)), rows=FETCHED_ROWS):
@@ -195,7 +200,7 @@ def _name(place: int) -> str:
 
 def _is_wide(kind: str) -> bool:
     """Whether a cell of this type can hold any number of bytes."""
-    return kind in {"VARCHAR", "BLOB"} or kind.endswith("[]")
+    return any(part in kind for part in ("VARCHAR", "BLOB", "[", "("))
 
 
 def _cell_bytes(name: str, kind: str) -> str:
@@ -203,4 +208,6 @@ def _cell_bytes(name: str, kind: str) -> str:
         return f"coalesce(strlen({identifier(name)}), 0)"
     if kind == "BLOB":
         return f"coalesce(octet_length({identifier(name)}), 0)"
-    return f"coalesce(len({identifier(name)}), 0) * 16"
+    if kind.count("[") == 1 and not _is_wide(kind.removesuffix("[]")):
+        return f"coalesce(len({identifier(name)}), 0) * 16"
+    return f"coalesce(strlen(CAST({identifier(name)} AS VARCHAR)), 0)"
