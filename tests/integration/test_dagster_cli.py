@@ -42,11 +42,9 @@ def platform(environment: dict[str, str]) -> Platform:
     return open_platform(load_settings({name: value for name, value in environment.items() if name.startswith("FEATURE_PLATFORM_")}))
 
 
-def dagster(environment: dict[str, str], *arguments: str) -> str:
+def dagster(environment: dict[str, str], *arguments: str, command: str = "dagster") -> str:
     """Run one command in the project's directory; its output where it succeeds."""
-    done = subprocess.run(
-        [BIN / "dagster", *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
-    )
+    done = subprocess.run([BIN / command, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 
@@ -58,6 +56,13 @@ def published(platform: Platform) -> set[str]:
 def online(platform: Platform) -> str | None:
     marker = platform.online.marker(project="feature_store_local", view="user_features")
     return marker.target.version if marker and marker.state == "online" else None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [("check defs", "All definitions loaded successfully"), ("list defs --json", '"user_features_latest"')]
+)
+def test_dg_finds_the_definitions_in_the_projects_directory(environment: dict[str, str], arguments: str, expected: str) -> None:
+    assert expected in dagster(environment, *arguments.split(), command="dg")
 
 
 def test_one_partition_of_every_asset(environment: dict[str, str], platform: Platform) -> None:
