@@ -138,6 +138,11 @@ def owner_mark(base: str) -> str:
     return f"{base.rstrip('/')}/_owner.json"
 
 
+def training_sets(base: str) -> str:
+    """Prefix of the training sets beside the feature sets of a base; no feature set's name begins with ``_``."""
+    return f"{base.rstrip('/')}/_training/"
+
+
 def registry_uri(registry_base: str, env: str) -> str:
     """The Feast registry file of one environment."""
     return f"{registry_base.rstrip('/')}/{env}/registry.pb"
