@@ -193,7 +193,12 @@ def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":
     return RawFiles(objects, uri)
 
 
-def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path, memory_mib: int | None) -> "ComputeEngine":
+def label_engine() -> "ComputeEngine":
+    """An engine that looks features up and has no events to read."""
+    return _duckdb(s3_at(), SCRATCH_URI, None, None)
+
+
+def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path | None, memory_mib: int | None) -> "ComputeEngine":
     from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
     from feature_platform.adapters.compute.duckdb.session import EngineLimits
 

@@ -19,6 +19,7 @@ FILES: Final = (PARQUET, CSV, SCHEMA, METADATA)
 
 SAFE_PIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION: Final = re.compile(r"v_(\d{8}T\d{6})")
+_LATEST_FEATURES: Final = re.compile(rf"(?P<base>s3://.+)/(?P<feature_set>[^/]+)/latest/{re.escape(PARQUET)}")
 _SEQUENCE: Final = re.compile(r"(\d{20})\.json")
 _STAMP: Final = "%Y%m%dT%H%M%S"
 
@@ -116,6 +117,16 @@ class FeatureSetLayout:
         """The version whose directory holds ``uri``, or None for ``latest/``, ``_log/`` and ``_pins/``."""
         head = uri.removeprefix(self.root).split("/", 1)[0]
         return head if _VERSION.fullmatch(head) else None
+
+
+def latest_source(uri: str) -> FeatureSetLayout | None:
+    """The feature set whose ``latest/features.parquet`` a URI is, or None.
+
+    >>> latest_source("s3://bucket/features/users/latest/features.parquet").feature_set
+    'users'
+    """
+    match = _LATEST_FEATURES.fullmatch(uri)
+    return FeatureSetLayout(match["base"], match["feature_set"]) if match else None
 
 
 def raw_partition(raw_uri: str, source: str, partition: str) -> str:

@@ -16,6 +16,7 @@ from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import Version
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.platform import Platform
 
 LATEST = "latest"
@@ -44,7 +45,7 @@ def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa
     if stored is None:
         raise NotFoundError(f"{uri} is gone although the log names {version}; choose another version.")
     _require_same(FileDigest.of(stored.body).sha256, known, METADATA, feature_set)
-    with verified_features(platform, feature_set, known) as open_file, open_file() as file:
+    with verified_features(platform.feature_sets, feature_set, known) as open_file, open_file() as file:
         return pq.read_table(file, page_checksum_verification=True), parse_metadata(stored.body, uri=uri)
 
 
@@ -63,14 +64,14 @@ def known_version(platform: Platform, feature_set: str, moment: datetime, *, kno
 
 
 @contextmanager
-def verified_features(platform: Platform, feature_set: str, version: Version) -> Iterator[Callable[[], BinaryIO]]:
+def verified_features(feature_sets: FeatureSetStore, feature_set: str, version: Version) -> Iterator[Callable[[], BinaryIO]]:
     """A function that opens a local copy of a version's Parquet file, for the time of a ``with`` block.
 
     Raises:
         NotFoundError: The file is gone.
         InvalidDataError: It is not the one that was published.
     """
-    with platform.feature_sets.local_features(feature_set, version) as open_file:
+    with feature_sets.local_features(feature_set, version) as open_file:
         with open_file() as file:
             found = hashlib.file_digest(cast("BufferedReader", file), "sha256").hexdigest()
         _require_same(found, version, PARQUET, feature_set)

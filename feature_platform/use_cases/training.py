@@ -3,28 +3,27 @@
 What was known when is decided in ``core.training.known``; joining is the engine's.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from importlib.metadata import version as installed_version
-from typing import BinaryIO
 
 import pyarrow as pa
 
 from feature_platform.core.contract import types
 from feature_platform.core.layout import PARQUET
 from feature_platform.core.row_groups import in_row_groups
-from feature_platform.core.training.known import Known, KnownAt, between, timeline
+from feature_platform.core.training.known import Known, KnownAt, between
 from feature_platform.core.training.labels import Rows, StagedFile, asked, check_labels
-from feature_platform.core.training.lookup import Lookup, OpenVersion, chosen_features, parse_features
+from feature_platform.core.training.lookup import Lookup, parse_features
 from feature_platform.core.training.manifest import DATA, LABELS, TrainingManifest, UsedFeatureSet, UsedVersion, name_of
 from feature_platform.core.training.split import Split
 from feature_platform.core.versions.content_hash import ContentHasher, type_name
 from feature_platform.core.versions.log import History
-from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.errors import InvalidDataError
 from feature_platform.ports.platform import Platform
-from feature_platform.use_cases.read_version import verified_features
+from feature_platform.use_cases.look_up import gone_versions, lookup_in, opener
 
 SPLIT = "split"
 """Column of the part that a row belongs to."""
@@ -93,9 +92,22 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
         UnknownNameError: There is no such feature set.
         NotFoundError: Nothing of a feature set was ever published.
     """
-    histories = {name: platform.feature_sets.history(name) for name in parse_features(wanted.features)}
-    gone = {name: _gone(platform, name, history) for name, history in histories.items()}
-    lookups = [_lookup(platform, history, wanted, feature_set=name, gone=gone[name]) for name, history in histories.items()]
+    feature_sets, chosen = platform.feature_sets, parse_features(wanted.features)
+    for name in chosen:
+        platform.catalog.contract(name)
+    histories = {name: feature_sets.history(name) for name in chosen}
+    lookups = [
+        lookup_in(
+            feature_sets,
+            name,
+            histories[name],
+            features=features,
+            known_at=wanted.known_at,
+            ttl=wanted.ttl,
+            prefix=f"{name}__" if wanted.full_names else "",
+        )
+        for name, features in chosen.items()
+    ]
     keys = _keys(lookups)
     added = [name for lookup in lookups for name in lookup.schema.names] + ([SPLIT] if wanted.split else [])
     faults = sorted({name for name in added if added.count(name) > 1})
@@ -105,7 +117,7 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
     # Versions that no label's moment can meet must not change the name.
     lookups = [replace(lookup, timeline=between(lookup.timeline, oldest, newest)) for lookup in lookups]
     store, split = platform.training_sets, wanted.split
-    sets = [_used(lookup, histories[lookup.feature_set], gone[lookup.feature_set]) for lookup in lookups]
+    sets = [_used(platform, lookup, histories[lookup.feature_set]) for lookup in lookups]
     with store.staged(labels.schema, labels.batches()) as kept:
         request = {"known_at": wanted.known_at, "timestamp": wanted.timestamp, "split": split and split.model_dump(mode="json")}
         name = name_of(labels_sha256=kept.digest.sha256, request=request, feature_sets=sets)
@@ -204,32 +216,11 @@ def _joined(platform: Platform, labels: Rows, lookups: Sequence[Lookup], split: 
         yield _Joined(file, hasher.hexdigest(), counts)
 
 
-def _lookup(platform: Platform, history: History, wanted: Asked, *, feature_set: str, gone: Collection[str]) -> Lookup:
-    platform.catalog.contract(feature_set)
-    known = timeline(history, known_at=wanted.known_at)
-    if not known:
-        raise NotFoundError(f"Nothing of {feature_set} was published yet; materialize {feature_set} and {feature_set}_latest first.")
-    readable = [entry.version for entry in known if entry.version not in gone]
-    contract = platform.feature_sets.contract_of(feature_set, readable[-1])
-    features = chosen_features(contract, parse_features(wanted.features)[feature_set])
-    prefix = f"{feature_set}__" if wanted.full_names else ""
-    return Lookup(
-        feature_set=feature_set,
-        keys=tuple(contract.arrow_schema.field(key).with_nullable(True) for key in contract.primary_keys),
-        timestamp_field=contract.timestamp_field,
-        features=features,
-        names=tuple(f"{prefix}{field.name}" for field in features),
-        ttl=contract.ttl_duration if wanted.ttl is None else wanted.ttl,
-        timeline=known,
-        open_version=_opener(platform, feature_set, history, gone=gone),
-    )
-
-
 def _recorded(platform: Platform, item: UsedFeatureSet) -> Lookup:
     """The lookup that a manifest describes."""
     history = platform.feature_sets.history(item.feature_set)
     needed = [used for used in item.versions if used.rows and not used.is_gone]
-    lost = _gone(platform, item.feature_set, history)
+    lost = gone_versions(platform.feature_sets, item.feature_set, history)
     faults = [f"{used.version} was removed by retention, which a pin should have prevented" for used in needed if used.version in lost]
     faults += [
         f"{used.version} has another file than the manifest says; expected SHA-256 {used.parquet_sha256}"
@@ -238,6 +229,7 @@ def _recorded(platform: Platform, item: UsedFeatureSet) -> Lookup:
     ]
     if faults:
         raise InvalidDataError(f"Versions of {item.feature_set} that the training set rests on are missing or altered:", faults)
+    gone = {used.version for used in item.versions if used.is_gone}
     return Lookup(
         feature_set=item.feature_set,
         keys=tuple(pa.field(name, types.arrow_type(kind)) for name, kind in item.keys.items()),
@@ -246,29 +238,12 @@ def _recorded(platform: Platform, item: UsedFeatureSet) -> Lookup:
         names=tuple(item.features),
         ttl=item.ttl,
         timeline=tuple(Known(used.since, used.version) for used in item.versions),
-        open_version=_opener(platform, item.feature_set, history, gone={used.version for used in item.versions if used.is_gone}),
+        open_version=opener(platform.feature_sets, item.feature_set, history, gone=gone),
     )
 
 
-def _gone(platform: Platform, feature_set: str, history: History) -> frozenset[str]:
-    """Versions that retention removed: expired, and kept by no pin."""
-    pins = platform.feature_sets.pins(feature_set) if history.expired else {}
-    return frozenset(version for version in history.expired if version not in pins)
-
-
-def _opener(platform: Platform, feature_set: str, history: History, *, gone: Collection[str]) -> OpenVersion:
-    @contextmanager
-    def opened(version: str) -> Iterator[Callable[[], BinaryIO] | None]:
-        if version in gone:
-            yield None
-            return
-        with verified_features(platform, feature_set, history.versions[version]) as open_file:
-            yield open_file
-
-    return opened
-
-
-def _used(lookup: Lookup, history: History, gone: Collection[str]) -> UsedFeatureSet:
+def _used(platform: Platform, lookup: Lookup, history: History) -> UsedFeatureSet:
+    gone = gone_versions(platform.feature_sets, lookup.feature_set, history)
     found = [(entry, history.versions[entry.version]) for entry in lookup.timeline]
     return UsedFeatureSet(
         feature_set=lookup.feature_set,

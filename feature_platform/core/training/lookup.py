@@ -56,7 +56,7 @@ class Lookup:
     def schema(self) -> pa.Schema:
         """Shape of its answers: the features, the version, the status."""
         values = [pa.field(name, field.type) for name, field in zip(self.names, self.features, strict=True)]
-        return pa.schema([*values, pa.field(self.version_name, pa.string()), pa.field(self.status_name, pa.string(), nullable=False)])
+        return pa.schema([*values, pa.field(self.version_name, pa.string()), pa.field(self.status_name, pa.string())])
 
 
 def asked_schema(keys: Sequence[pa.Field]) -> pa.Schema:
