@@ -145,7 +145,7 @@ def training_set_asset(name: str, labels: "dg.AssetKey | str", features: Sequenc
         kinds={"parquet"},
         description=f"Training set of {', '.join(features)}, as they were known at each label's moment.",
     )
-    def made(labels: Any) -> dg.Output[str]:
+    def made(labels: Any) -> dg.MaterializeResult[str]:
         found = training_set(labels, features, **asked).manifest
         told: Mapping[str, Any] = {
             "dagster/row_count": found.data.rows,
@@ -154,7 +154,7 @@ def training_set_asset(name: str, labels: "dg.AssetKey | str", features: Sequenc
             "content_hash": found.content_hash,
             "statuses": {item.feature_set: dict(item.statuses) for item in found.feature_sets},
         }
-        return dg.Output(found.training_set, metadata=told, data_version=dg.DataVersion(found.data.sha256))
+        return dg.MaterializeResult(value=found.training_set, metadata=told, data_version=dg.DataVersion(found.data.sha256))
 
     return made
 

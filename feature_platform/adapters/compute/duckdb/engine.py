@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -128,9 +129,10 @@ class DuckDBEngine:
         """See :meth:`ComputeEngine.look_up`."""
         with spool("training-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
             try:
-                with open_local_session(files=[], directory=directory, limits=self._limits) as connection:
+                paths = [[directory / f"{n}-{entry}.parquet" for entry in range(len(item.timeline))] for n, item in enumerate(lookups)]
+                with open_local_session(files=list(chain(*paths)), directory=directory, limits=self._limits) as connection:
                     create_asked(connection, asked)
-                    streams = [look_up(connection, lookup, place=place) for place, lookup in enumerate(lookups)]
+                    streams = [look_up(connection, lookup, place=place, paths=paths[place]) for place, lookup in enumerate(lookups)]
                     if split is not None:
                         keys = dict.fromkeys(key.name for lookup in lookups for key in lookup.keys)
                         streams.append(select_parts(connection, split_sql(split, keys=list(keys))))

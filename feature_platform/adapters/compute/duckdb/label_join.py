@@ -3,8 +3,10 @@
 Which version was known at which moment is decided in ``core.training``.
 """
 
-from collections.abc import Iterator
-from typing import BinaryIO, Final
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
 
 import duckdb
 import pyarrow as pa
@@ -17,7 +19,6 @@ from feature_platform.errors import InvalidDataError
 
 BATCH_ROWS: Final = 131_072
 ASKED: Final = "asked"
-_VERSION_ROWS: Final = "version_rows"
 
 
 def create_asked(connection: duckdb.DuckDBPyConnection, asked: pa.RecordBatchReader) -> None:
@@ -33,13 +34,15 @@ def select_parts(connection: duckdb.DuckDBPyConnection, expression: str) -> Iter
     return fetch_batches(connection.cursor().sql(query), rows=BATCH_ROWS)
 
 
-def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int) -> Iterator[pa.RecordBatch]:
+def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int, paths: Sequence[Path]) -> Iterator[pa.RecordBatch]:
     """The answers to every row, in their order and in the shape of ``lookup.schema``.
 
     Args:
         connection: That holds the rows.
         lookup: What is looked up.
         place: Of the lookup among those of this connection.
+        paths: Where the connection may read versions, one for each entry of the timeline; nothing is there yet. DuckDB remembers what it
+            read at a path, so none is used twice.
 
     Raises:
         InvalidDataError: A version's file does not have the lookup's keys, or features of its types.
@@ -58,13 +61,16 @@ def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int
     connection.unregister("shape")
     _without(connection, lookup, place, "m.__version IS NULL", status="nothing_known")
     used = connection.execute(f"SELECT DISTINCT __version FROM moments_{place} WHERE __version IS NOT NULL ORDER BY 1").fetchall()
-    for (version,) in used:
+    for (version,), path in zip(used, paths, strict=False):
         with lookup.open_version(version) as opened:
             if opened is None:
                 _without(connection, lookup, place, f"m.__version = {text_literal(version)}", status="expired")
                 continue
             with opened() as file:
-                _with(connection, lookup, place, version, file)
+                shutil.copyfile(file.name, path)
+            # Its bytes were just compared with the log's, so DuckDB, which verifies no page checksums, may read it.
+            _with(connection, lookup, place, version, path)
+            path.unlink()
     return fetch_batches(connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {answers} ORDER BY {identifier(ROW)}"), rows=BATCH_ROWS)
 
 
@@ -76,13 +82,9 @@ def _without(connection: duckdb.DuckDBPyConnection, lookup: Lookup, place: int, 
     )
 
 
-def _with(connection: duckdb.DuckDBPyConnection, lookup: Lookup, place: int, version: str, file: BinaryIO) -> None:
+def _with(connection: duckdb.DuckDBPyConnection, lookup: Lookup, place: int, version: str, file: Path) -> None:
     """Answer the rows that a version was known for, from its file."""
-    parquet = pq.ParquetFile(file, page_checksum_verification=True)
-    present = _present(parquet.schema_arrow, lookup, version)
-    wanted = {*(key.name for key in lookup.keys), lookup.timestamp_field, *present}
-    schema = pa.schema([field for field in parquet.schema_arrow if field.name in wanted])
-    reader = pa.RecordBatchReader.from_batches(schema, parquet.iter_batches(BATCH_ROWS, columns=schema.names))
+    present = _present(pq.read_schema(file), lookup, version)
     matches = " AND ".join(f"m.{identifier(key.name)} = f.{identifier(key.name)}" for key in lookup.keys)
     clock = f"f.{identifier(lookup.timestamp_field)}"
     age_us = f"epoch_us(m.{identifier(MOMENT)}) - epoch_us({clock})"
@@ -94,12 +96,11 @@ def _with(connection: duckdb.DuckDBPyConnection, lookup: Lookup, place: int, ver
     ]
     status = f"CASE WHEN {clock} IS NULL THEN 'unknown_entity' WHEN {is_late} THEN 'past_ttl' ELSE 'found' END"
     named = [*values, f"m.__version AS {identifier(lookup.version_name)}", f"{status} AS {identifier(lookup.status_name)}"]
-    connection.register(_VERSION_ROWS, reader)
     connection.execute(
-        f"INSERT INTO answers_{place} BY NAME SELECT m.{identifier(ROW)}, {', '.join(named)} "
-        f"FROM (SELECT * FROM moments_{place} WHERE __version = {text_literal(version)}) m LEFT JOIN {_VERSION_ROWS} f ON {matches}"
+        f"INSERT INTO answers_{place} BY NAME "
+        f"SELECT m.{identifier(ROW)}, {', '.join(named)} FROM (SELECT * FROM moments_{place} WHERE __version = {text_literal(version)}) m "
+        f"LEFT JOIN read_parquet({text_literal(str(file))}, hive_partitioning = false) f ON {matches}"
     )
-    connection.unregister(_VERSION_ROWS)
 
 
 def _present(schema: pa.Schema, lookup: Lookup, version: str) -> list[str]:
