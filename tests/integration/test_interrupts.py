@@ -29,7 +29,9 @@ def test_an_interrupt_ends_a_run_that_waits_for_s3_and_is_not_taken_for_a_failur
     assert process.returncode != 0
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs()
-        kinds = [entry.dagster_event.event_type_value for entry in instance.all_logs(run.run_id) if entry.dagster_event]
+        log = instance.all_logs(run.run_id)
+    kinds = [entry.dagster_event.event_type_value for entry in log if entry.dagster_event]
+    assert [entry.user_message for entry in log if "tries again" in entry.user_message]
     assert run.is_finished, rest
     assert not run.is_success
     assert kinds.count("STEP_START") == 1
