@@ -77,8 +77,9 @@ def _raw_days(context: dg.AssetExecutionContext, source: SourceContract, platfor
 def _say_skipped(context: dg.AssetExecutionContext, why: str) -> None:
     """In the log and, as an observation of the asset, in its history."""
     context.log.warning(f"Skipped, and with it what rests on this source: {why}")
-    for partition in partitions_of(context):
-        context.log_event(dg.AssetObservation(context.asset_key, partition=partition, description=why, metadata={"skipped": why}))
+    covered = partitions_of(context)
+    partition = covered[0] if len(covered) == 1 else None
+    context.log_event(dg.AssetObservation(context.asset_key, partition=partition, description=why, metadata={"skipped": why}))
 
 
 def validated_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
