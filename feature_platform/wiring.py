@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from feature_platform.ports.object_store import ObjectStore
     from feature_platform.ports.online_store import OnlineStore
     from feature_platform.ports.raw_events import RawEvents
+    from feature_platform.ports.training_set_store import TrainingSetStore
 
 T = TypeVar("T")
 
@@ -48,15 +49,15 @@ class Platform:
     Args:
         settings: Where everything is.
         catalog: Every contract.
-        ports: Ports to use instead of the environment's own, by name: ``objects``, ``raw``, ``feature_sets``, ``engine``, ``online``,
-            ``registry``. Those that build on a replaced one use it.
+        ports: Ports to use instead of the environment's own, by name: ``objects``, ``raw``, ``feature_sets``, ``training_sets``,
+            ``engine``, ``online``, ``registry``. Those that build on a replaced one use it.
 
     Raises:
         TypeError: There is no port of that name.
     """
 
     def __init__(self, *, settings: Settings, catalog: Catalog, **ports: object) -> None:
-        unknown = ports.keys() - {"objects", "raw", "feature_sets", "engine", "online", "registry"}
+        unknown = ports.keys() - {"objects", "raw", "feature_sets", "training_sets", "engine", "online", "registry"}
         if unknown:
             raise TypeError(f"Platform has no port named {', '.join(sorted(unknown))}")
         self.settings, self.catalog = settings, catalog
@@ -98,6 +99,11 @@ class Platform:
     def feature_sets(self) -> "FeatureSetStore":
         """Feature set versions below the feature base."""
         return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self._owned, workdir=self.workdir))
+
+    @cached_property
+    def training_sets(self) -> "TrainingSetStore":
+        """Training sets below the feature base."""
+        return self._port("training_sets", lambda: _training_sets(self._owned, self.settings.feature_base, self.workdir))
 
     @cached_property
     def engine(self) -> "ComputeEngine":
@@ -187,12 +193,23 @@ def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":
     return RawFiles(objects, uri)
 
 
-def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path, memory_mib: int | None) -> "ComputeEngine":
+def label_engine() -> "ComputeEngine":
+    """An engine that looks features up and has no events to read."""
+    return _duckdb(s3_at(), SCRATCH_URI, None, None)
+
+
+def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path | None, memory_mib: int | None) -> "ComputeEngine":
     from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
     from feature_platform.adapters.compute.duckdb.session import EngineLimits
 
     limits = EngineLimits(memory_bytes=memory_mib << 20) if memory_mib else None
     return DuckDBEngine(objects, work_uri=work_uri, workdir=workdir, limits=limits)
+
+
+def _training_sets(objects: "ObjectStore", feature_base: str, workdir: Path) -> "TrainingSetStore":
+    from feature_platform.adapters.training.training_sets import ObjectTrainingSetStore
+
+    return ObjectTrainingSetStore(objects, feature_base=feature_base, workdir=workdir)
 
 
 def feast_environment(settings: Settings) -> "Environment":

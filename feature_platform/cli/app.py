@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, deployment, first_hour, local, online, operations, prove, refresh, serve, versions
+from feature_platform.cli import contracts, deployment, first_hour, local, online, operations, prove, refresh, serve, training, versions
 
 
 def _print_version(is_asked: bool) -> None:
@@ -39,4 +39,5 @@ refresh.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")
+app.add_typer(training.app, name="training-set")
 app.add_typer(deployment.app, name="deployment")

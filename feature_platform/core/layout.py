@@ -19,6 +19,7 @@ FILES: Final = (PARQUET, CSV, SCHEMA, METADATA)
 
 SAFE_PIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _VERSION: Final = re.compile(r"v_(\d{8}T\d{6})")
+_LATEST_FEATURES: Final = re.compile(rf"(?P<base>s3://.+)/(?P<feature_set>[^/]+)/latest/{re.escape(PARQUET)}")
 _SEQUENCE: Final = re.compile(r"(\d{20})\.json")
 _STAMP: Final = "%Y%m%dT%H%M%S"
 
@@ -118,6 +119,16 @@ class FeatureSetLayout:
         return head if _VERSION.fullmatch(head) else None
 
 
+def latest_source(uri: str) -> FeatureSetLayout | None:
+    """The feature set whose ``latest/features.parquet`` a URI is, or None.
+
+    >>> latest_source("s3://bucket/features/users/latest/features.parquet").feature_set
+    'users'
+    """
+    match = _LATEST_FEATURES.fullmatch(uri)
+    return FeatureSetLayout(match["base"], match["feature_set"]) if match else None
+
+
 def raw_partition(raw_uri: str, source: str, partition: str) -> str:
     """Prefix of one day of raw objects, owned by upstream and only read."""
     return f"{raw_uri.rstrip('/')}/{source}/dt={partition}/"
@@ -136,6 +147,11 @@ def quarantine_partition(work_uri: str, source: str, partition: str) -> str:
 def owner_mark(base: str) -> str:
     """Says which environment writes below a base URI."""
     return f"{base.rstrip('/')}/_owner.json"
+
+
+def training_sets(base: str) -> str:
+    """Prefix of the training sets beside the feature sets of a base; no feature set's name begins with ``_``."""
+    return f"{base.rstrip('/')}/_training/"
 
 
 def registry_uri(registry_base: str, env: str) -> str:

@@ -4,14 +4,17 @@ Feast's own DuckDB store needs ibis and, for S3, an extension that DuckDB downlo
 share key and timestamp. This one needs neither network nor temporary files. Writing features does not belong here.
 """
 
+import io
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from feast.errors import SavedDatasetLocationAlreadyExists
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalJob, RetrievalMetadata
 from feast.infra.offline_stores.offline_utils import DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL
 from feast.repo_config import FeastConfigBaseModel
@@ -19,9 +22,13 @@ from feast.utils import _get_requested_feature_views_to_features_dict
 from typing_extensions import override
 
 from feature_platform.adapters.feast.repository import OFFLINE_STORE
-from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.core.layout import latest_source
+from feature_platform.core.objects import IfAbsent
+from feature_platform.core.training.labels import asked
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
-from feature_platform.wiring import s3_at
+from feature_platform.use_cases.look_up import lookup_in
+from feature_platform.wiring import feature_sets_at, label_engine, s3_at
 
 _ROW: Final = "__row"
 
@@ -55,6 +62,25 @@ class ArrowRetrievalJob(RetrievalJob):  # type: ignore[misc]
     def _to_arrow_internal(self, timeout: int | None = None) -> pa.Table:
         del timeout
         return self._evaluate()
+
+    @override
+    def persist(self, storage: Any, allow_overwrite: bool = False, timeout: int | None = None) -> None:
+        """Keep the rows as one Parquet file, for a saved dataset.
+
+        Raises:
+            SavedDatasetLocationAlreadyExists: A file is there, and may not be overwritten.
+        """
+        uri, sink = storage.file_options.uri, io.BytesIO()
+        pq.write_table(self.to_arrow(timeout=timeout), sink, compression="zstd", write_page_checksum=True)
+        try:
+            if uri.startswith("s3://"):
+                store = s3_at(s3_endpoint_url() or storage.file_options.s3_endpoint_override or None)
+                store.put(uri, sink.getvalue(), write_id=uuid4().hex, sha256=None, condition=None if allow_overwrite else IfAbsent())
+            else:
+                with Path(uri).open("wb" if allow_overwrite else "xb") as file:
+                    file.write(sink.getvalue())
+        except (ConflictError, FileExistsError) as error:
+            raise SavedDatasetLocationAlreadyExists(location=uri) from error
 
     def _to_df_internal(self, timeout: int | None = None) -> Any:
         return self._to_arrow_internal(timeout).to_pandas()
@@ -130,11 +156,20 @@ class ArrowOfflineStore(OfflineStore):  # type: ignore[misc]
         def join() -> pa.Table:
             rows = _entity_rows(entity_df)
             for view, features in requested.items():
-                rows = _join_view(rows, view, features, config.repo_path, full_feature_names=full_feature_names)
+                prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
+                published = latest_source(view.batch_source.path)
+                if published:
+                    rows = _join_versions(
+                        rows, view, features, base=published.feature_base, feature_set=published.feature_set, prefix=prefix
+                    )
+                else:
+                    rows = _join_view(rows, view, features, config.repo_path, prefix=prefix)
             return rows
 
         keys = [name for name in entity_df.columns if name != DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL]
-        return ArrowRetrievalJob(join, full_feature_names=full_feature_names, metadata=RetrievalMetadata(features=feature_refs, keys=keys))
+        moments = pc.min_max(_entity_rows(entity_df).column(DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL)).as_py()
+        told = RetrievalMetadata(feature_refs, keys, min_event_timestamp=moments["min"], max_event_timestamp=moments["max"])
+        return ArrowRetrievalJob(join, full_feature_names=full_feature_names, metadata=told)
 
     def validate_data_source(self, config: Any, data_source: Any) -> None:
         """Nothing: a feature set may be declared before its first version is published."""
@@ -188,13 +223,28 @@ def _entity_rows(entity_df: Any) -> pa.Table:
     return rows.set_column(position, DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL, moments)
 
 
-def _join_view(rows: pa.Table, view: Any, features: list[str], repo_path: Path | None, *, full_feature_names: bool) -> pa.Table:
+def _join_versions(rows: pa.Table, view: Any, features: list[str], *, base: str, feature_set: str, prefix: str) -> pa.Table:
+    """Features over every committed version, by event time: the newest as-of moment that is not after the row's."""
+    endpoint = s3_endpoint_url() or view.batch_source.s3_endpoint_override or None
+    feature_sets = feature_sets_at(base, endpoint_url=endpoint)
+    ttl, history = view.ttl or timedelta(0), feature_sets.history(feature_set)
+    lookup = lookup_in(feature_sets, feature_set, history, features=features, known_at="event", ttl=ttl, prefix=prefix)
+    named = {name: key for key, name in view.projection.join_key_map.items()}
+    labels = rows.rename_columns([named.get(name, name) for name in rows.column_names])
+    question = asked(iter(labels.to_batches()), timestamp=DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL, keys=lookup.keys)
+    with label_engine().look_up(question, [lookup], split=None) as (answers,):
+        found = pa.Table.from_batches(answers, schema=lookup.schema)
+    for name in lookup.names:
+        rows = rows.append_column(name, found.column(name))
+    return rows
+
+
+def _join_view(rows: pa.Table, view: Any, features: list[str], repo_path: Path | None, *, prefix: str) -> pa.Table:
     import duckdb
 
     source, names = view.batch_source, view.projection.join_key_map
     keys = [column.name for column in view.entity_columns]
     values = _read(source, repo_path, columns=_columns(keys, features, source.timestamp_field, None))
-    prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
     moment, clock = _quoted(DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL), _quoted(source.timestamp_field)
     matches = " AND ".join(f"e.{_quoted(names.get(key, key))} = f.{_quoted(key)}" for key in keys)
     fresh = f"f.{clock} >= e.{moment} - to_microseconds({int(view.ttl.total_seconds() * 1e6)})" if view.ttl else "true"

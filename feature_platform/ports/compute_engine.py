@@ -1,13 +1,18 @@
 """The compute engine port: judges raw events and computes features. What they mean belongs in ``core``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Protocol
+
+import pyarrow as pa
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay
+from feature_platform.core.training.lookup import Lookup
+from feature_platform.core.training.split import Split
 from feature_platform.core.versions.feature_table import FeatureTable
 
 
@@ -43,4 +48,22 @@ class ComputeEngine(Protocol):
                 not belong to the window.
             ContractError: The contract's SQL transform cannot be run.
             ConflictError: A validated file is not the one that its day names any more.
+        """
+
+    def look_up(
+        self, asked: pa.RecordBatchReader, lookups: Sequence[Lookup], *, split: Split | None
+    ) -> AbstractContextManager[Sequence[Iterator[pa.RecordBatch]]]:
+        """Feature values for label rows, and the part that each row falls into.
+
+        Args:
+            asked: Rows of :func:`core.training.lookup.asked_schema`, positions growing from 0.
+            lookups: What is looked up.
+            split: How rows are divided; None for not at all.
+
+        Returns:
+            One stream for each lookup, in the shape of its ``schema``, and one of the parts' names at the end where a split is given:
+            every row once, in the order of ``asked``, in batches of any size.
+
+        Raises:
+            InvalidDataError: Versions of one feature set cannot be joined with the same columns, or there is too little memory and disk.
         """

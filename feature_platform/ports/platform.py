@@ -11,6 +11,7 @@ from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.object_store import ObjectStore
 from feature_platform.ports.online_store import OnlineStore
 from feature_platform.ports.raw_events import RawEvents
+from feature_platform.ports.training_set_store import TrainingSetStore
 
 
 class Bench(Protocol):
@@ -55,6 +56,10 @@ class Platform(Protocol):
     @property
     def feature_sets(self) -> FeatureSetStore:
         """Versions, logs and latest."""
+
+    @property
+    def training_sets(self) -> TrainingSetStore:
+        """Training sets, kept beside the feature sets."""
 
     @property
     def engine(self) -> ComputeEngine:

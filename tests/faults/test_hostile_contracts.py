@@ -40,7 +40,7 @@ def seed() -> int:
 
 
 def compute_nothing(catalog: Catalog, directory: Path) -> None:
-    """Sign and compile every contract and run it over no events."""
+    """Hash and compile every contract and run it over no events."""
     for contract in catalog.contracts.values():
         assert len(contract.schema_hash) == 64
         assert len(contract.arrow_schema) == len(contract.all_columns)

@@ -44,6 +44,13 @@ def online(platform: Platform) -> str | None:
     return marker.target.version if marker and marker.state == "online" else None
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [("check defs", "All definitions loaded successfully"), ("list defs --json", '"user_features_latest"')]
+)
+def test_dg_finds_the_definitions_in_the_projects_directory(environment: dict[str, str], arguments: str, expected: str) -> None:
+    assert expected in dagster(environment, *arguments.split(), command="dg")
+
+
 def test_one_partition_of_every_asset(environment: dict[str, str], platform: Platform) -> None:
     dagster(environment, "asset", "materialize", "--select", "*", "--partition", DAYS[3], *MODULE)
     assert VERSIONS[3] in published(platform)

@@ -9,11 +9,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from feast.errors import SavedDatasetLocationAlreadyExists
+from feast.infra.offline_stores.file_source import SavedDatasetFileStorage
 
 from feature_platform.adapters.feast.repository import apply_contracts, open_store
 from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.settings import load_settings
-from feature_platform.wiring import feast_environment
+from feature_platform.training import training_set
+from feature_platform.wiring import feast_environment, open_platform
 from tests.support.services import S3Bucket
 from tests.support.shipped_features import BIG, FEATURE_SET, enter, publish_users, shipped_contract, user_rows
 
@@ -64,13 +67,41 @@ def test_full_names_and_naive_timestamps_are_understood(store: Any, s3: S3Bucket
     assert table.column("user_features__f_total_events_7d").to_pylist() == [9]
 
 
+def test_every_committed_version_answers_as_a_training_set_does(store: Any, s3: S3Bucket, local_env: dict[str, str]) -> None:
+    """By event time, over a version, a later one and a correction of it; rows of the frame stay as they are, with their other columns."""
+    for as_of, shift in ((AS_OF - timedelta(days=1), 0), (AS_OF, 5), (AS_OF, 9)):
+        publish_users(s3.store, f"{s3.uri}features", user_rows(range(1, 9), as_of=as_of, shift=shift), as_of=as_of)
+    asked = entities(*((user, AS_OF - timedelta(hours=hours)) for user in (8, 1, 404) for hours in (30, 12, 0)))
+    asked["label"] = range(len(asked))
+    table = store.get_historical_features(asked, features=FEATURES).to_arrow()
+    made = training_set(asked, FEATURES, known_at="event", platform=open_platform(load_settings(local_env))).to_arrow()
+    assert table.column("label").to_pylist() == list(range(9))
+    assert table.column("f_total_events_7d").to_pylist() == [None, 24, 33, None, BIG, BIG, None, None, None]
+    names = [name.split(":")[1] for name in FEATURES]
+    assert table.select(names).equals(made.select(names))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Saving dataset is an experimental feature:RuntimeWarning", "ignore:Retrieving datasets is:RuntimeWarning"
+)
+def test_a_saved_dataset_is_kept_once_and_read_back(store: Any, s3: S3Bucket) -> None:
+    publish(s3)
+    job = store.get_historical_features(entities((3, AS_OF), (1, AS_OF)), features=FEATURES)
+    storage = SavedDatasetFileStorage(path=f"{s3.uri}saved.parquet")
+    store.create_saved_dataset(from_=job, name="saved", storage=storage)
+    assert sorted(store.get_saved_dataset("saved").to_df()["f_total_events_7d"]) == [9, BIG]
+    with pytest.raises(SavedDatasetLocationAlreadyExists):
+        job.persist(storage)
+    job.persist(storage, allow_overwrite=True)
+
+
 def test_a_query_for_entities_is_refused_by_name(store: Any) -> None:
     with pytest.raises(InvalidDataError, match="expected a pandas data frame"):
         store.get_historical_features("SELECT 1", features=FEATURES)
 
 
 def test_training_before_anything_is_published_says_so(store: Any) -> None:
-    with pytest.raises(NotFoundError, match="no published version yet"):
+    with pytest.raises(NotFoundError, match="Nothing of user_features was published yet"):
         store.get_historical_features(entities((1, AS_OF)), features=FEATURES).to_arrow()
 
 

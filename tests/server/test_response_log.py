@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,11 +25,13 @@ from feature_platform.server.app import ServerApp
 from feature_platform.server.metrics import Counts
 from feature_platform.server.prove import ProofReport, Prover, log_files
 from feature_platform.server.response_log import ResponseLog, stored_at
+from feature_platform.training import training_set
 from feature_platform.use_cases.serve import published_head
 from tests.server.conftest import TYPED, TYPED_IDS, TYPED_VALUES, NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiClient
 from tests.support.feature_set_samples import PROVENANCE
 from tests.support.online import table_of
+from tests.support.platforms import memory_platform
 from tests.support.shipped_features import FEATURE_SET, publish_users, shipped_contract, today, user_rows
 from tests.support.valkey_server import ValkeyServer, valkey_server
 
@@ -258,3 +261,24 @@ def test_logs_lie_in_directories_and_on_s3_alike(tmp_path: Any, site: Site) -> N
     assert dict(log_files("s3://bucket/log", site.objects)) == {"s3://bucket/log/view/a.parquet": b"body"}
     with pytest.raises(NotFoundError, match="no response log"):
         next(log_files(str(tmp_path / "nothing"), site.objects))
+
+
+def test_a_training_set_at_the_moments_of_logged_answers_has_their_values(site: Site, tmp_path: Path) -> None:
+    """The circle closes: what was answered over promotions, a correction and a rollback is what training would have been given then."""
+    versions = []
+    with site.client() as client:
+        for turn in range(3):
+            versions.append(site.publish(user_rows(range(turn, 200 + turn), as_of=today(), shift=turn)))
+            site.load()
+            ask(client, list(range(0, 210, 3)))
+        site.feature_sets.rollback(FEATURE_SET, versions[0], actor="test", reason="test")
+        site.load()
+        ask(client, list(range(0, 210, 3)))
+    answered = pa.concat_tables(site.tables().values())
+    platform = memory_platform(tmp_path, store=site.objects, feature_base=BASE)
+    made = training_set(answered.select(["user_id", "@at", "@versions"]), FEATURES, timestamp="@at", platform=platform)
+    trained = made.to_arrow()
+    assert answered.num_rows == trained.num_rows == 4 * 70
+    names = [name.split(":")[1] for name in FEATURES]
+    assert trained.select(names).equals(answered.select(names))
+    assert set(trained.column("user_features__version").to_pylist()) == set(versions)

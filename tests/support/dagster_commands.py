@@ -14,11 +14,9 @@ BIN: Final = Path(sys.executable).parent
 MODULE: Final = ("-m", "feature_platform.definitions")
 
 
-def dagster(environment: Mapping[str, str], *arguments: str) -> str:
-    """Run one command; its output where it succeeds."""
-    done = subprocess.run(
-        [BIN / "dagster", *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240
-    )
+def dagster(environment: Mapping[str, str], *arguments: str, command: str = "dagster") -> str:
+    """Run one command, of another program of the project where one is named; its output where it succeeds."""
+    done = subprocess.run([BIN / command, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout + done.stderr
 

@@ -15,6 +15,9 @@ from typing import Any
 from feature_platform.core.contract.source import SourceColumn, SourceContract
 from feature_platform.core.events.raw import ReadLimits
 
+DEEPEST = 500
+"""So deep may the value of a line of JSON nest."""
+
 
 class RefusedError(Exception):
     """The file as a whole must be refused."""
@@ -161,15 +164,31 @@ def _json(lines: Sequence[tuple[int, bytes]], names: Sequence[str]) -> Iterator[
             continue
         text, is_text = _text(line)
         try:
-            document = json.loads(text, parse_int=str, parse_float=str, parse_constant=str) if is_text else None
+            is_read = is_text and _depth(text) <= DEEPEST
+            document = json.loads(text, parse_int=str, parse_float=str, parse_constant=str) if is_read else None
         except ValueError:
             document = None
         if not isinstance(document, Mapping):
             yield number, text, None
             continue
         cells = [_cell(document.get(name)) for name in names]
-        is_whole = all(cell is None or cell < "\ud800" or not re.search("[\ud800-\udfff]", cell) for cell in cells)
+        is_whole = all(cell is None or not re.search("[\ud800-\udfff]", cell) for cell in cells)
         yield number, text, cells if is_whole else None
+
+
+def _depth(text: str) -> int:
+    """How many brackets are open at most, outside of quotes."""
+    depth = deepest = 0
+    is_quoted = is_escaped = False
+    for sign in text:
+        if is_quoted:
+            is_quoted, is_escaped = is_escaped or sign != '"', sign == "\\" and not is_escaped
+        elif sign == '"':
+            is_quoted, is_escaped = True, False
+        else:
+            depth += (sign in "[{") - (sign in "]}")
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def _cell(value: Any) -> str | None:

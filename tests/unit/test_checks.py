@@ -49,7 +49,7 @@ def test_every_check_is_evaluated_in_the_order_of_its_name() -> None:
     results = checks.evaluate(contract(), metadata(), reference=None)
     assert [result.name for result in results] == ["row_count", "null_ratio", "value_bounds", "drift"]
     assert list(checks.NAMES) == list(checks.DESCRIPTIONS) == [result.name for result in results]
-    assert all(result.has_passed for result in results)
+    assert not any(result.faults for result in results)
 
 
 @pytest.mark.parametrize(("rows", "told"), [(3, []), (2, ["row_count: found 2 rows, expected at least 3"])])
@@ -114,7 +114,7 @@ def test_a_missing_day_is_named_unless_the_contract_allows_it_and_never_blocks(p
     asked = load_contract(json.dumps(document), file="fs.schema.json", sql="SELECT 1")
     assert (asked.schema_hash == contract().schema_hash) == (policy is None)
     now = metadata(missing=("2026-01-13",))
-    assert checks.missing_days(asked, metadata()).has_passed
+    assert not checks.missing_days(asked, metadata()).faults
     assert checks.missing_days(asked, now).faults == (("the window lacks 2026-01-13; the rows rest on 0 of 1 days",) if named else ())
     assert faults(asked, now) == []
 

@@ -8,6 +8,7 @@ Blocks are read by Arrow into the contract's types; what Arrow refuses, and what
 import json
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -26,10 +27,11 @@ SMALLEST_PART: Final = 64
 """Lines of a block that Arrow refused are tried again by halves down to this many: one bad line must not make thousands slow."""
 
 DEEPEST: Final = 500
-"""Brackets that a line may open to be read by Arrow, which nests as deep as memory goes; the exact reader does not, and says so."""
+"""So deep may the value of a line nest: Arrow goes on until memory ends, Python until its stack does, which depends on who calls."""
 
 _SPACES: Final = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
 _BRACKETS: Final = np.isin(np.arange(256), list(b"[{"))
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?')
 _ALIEN_NUMBER: Final = re.compile(rb"-NaN|Inf(?!inity)")
 _DECODE: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).decode
 _ARROW_TYPES: Final = MappingProxyType(
@@ -81,9 +83,10 @@ class JsonRecords:
         if not len(filled):
             return []
         line = block.part(filled[0], filled[0] + 1).body
+        text, fault = decoded(line)
         try:
-            document = _DECODE(line.decode())
-        except (ValueError, RecursionError):
+            document = None if fault or _is_deep(text) else _DECODE(text)
+        except ValueError:
             return []
         return list(document) if isinstance(document, dict) else []
 
@@ -158,16 +161,25 @@ def _arrow_table(block: Block, schema: pa.Schema) -> pa.Table | None:
 def exact_record(number: int, line: bytes, names: Sequence[str]) -> Record:
     """One line: its cells as text, numbers as they are written, or why it has none."""
     text, fault = decoded(line)
+    if fault is None and _is_deep(text):
+        fault = f"nests deeper than {DEEPEST} brackets"
     if fault is None:
         try:
             document = _DECODE(text)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             fault = f"not JSON: {error}"
         else:
             if isinstance(document, dict):
                 return Record(number, text, [_cell_text(document.get(name)) for name in names])
             fault = f"found a JSON {type(document).__name__}, expected an object"
     return Record(number, text, fault=fault)
+
+
+def _is_deep(text: str) -> bool:
+    if text.count("[") + text.count("{") <= DEEPEST:
+        return False
+    depths = accumulate({"[": 1, "{": 1, "]": -1, "}": -1}.get(sign, 0) for sign in _QUOTED.sub("", text))
+    return max(depths) > DEEPEST
 
 
 def _cell_text(value: Any) -> str | None:

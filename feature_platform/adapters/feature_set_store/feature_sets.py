@@ -82,7 +82,8 @@ class ObjectFeatureSetStore:
     def published(self) -> Sequence[str]:
         """See :meth:`FeatureSetStore.published`."""
         base = f"{self._base.rstrip('/')}/"
-        return [uri.removeprefix(base).rstrip("/") for uri in self.objects.directories(base)]
+        names = [uri.removeprefix(base).rstrip("/") for uri in self.objects.directories(base)]
+        return [name for name in names if not name.startswith("_")]
 
     def commit(
         self,

@@ -49,10 +49,6 @@ class CheckResult:
     note: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def has_passed(self) -> bool:
-        return not self.faults
-
 
 def evaluate(contract: Contract, metadata: VersionMetadata, *, reference: VersionMetadata | None) -> list[CheckResult]:
     """Every blocking check of a version.

@@ -7,13 +7,24 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 
 from feature_platform.adapters.compute.duckdb.events import create_events
-from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, failure, fetch_batches, open_session, pinned_path
+from feature_platform.adapters.compute.duckdb.label_join import create_asked, look_up, select_parts
+from feature_platform.adapters.compute.duckdb.session import (
+    EngineLimits,
+    PinnedObject,
+    failure,
+    fetch_batches,
+    open_local_session,
+    open_session,
+    pinned_path,
+)
 from feature_platform.adapters.compute.duckdb.transform_process import run_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
@@ -25,6 +36,8 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
 from feature_platform.core.events.validated import MANIFEST, ValidatedDay, day_from
 from feature_platform.core.layout import validated_partition, window_partitions
+from feature_platform.core.training.lookup import Lookup
+from feature_platform.core.training.split import Split, split_sql
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
@@ -108,6 +121,24 @@ class DuckDBEngine:
                 return write_rows(spool.file, fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
+
+    @contextmanager
+    def look_up(
+        self, asked: pa.RecordBatchReader, lookups: Sequence[Lookup], *, split: Split | None
+    ) -> Iterator[Sequence[Iterator[pa.RecordBatch]]]:
+        """See :meth:`ComputeEngine.look_up`."""
+        with spool("training-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
+            try:
+                paths = [[directory / f"{n}-{entry}.parquet" for entry in range(len(item.timeline))] for n, item in enumerate(lookups)]
+                with open_local_session(files=list(chain(*paths)), directory=directory, limits=self._limits) as connection:
+                    create_asked(connection, asked)
+                    streams = [look_up(connection, lookup, place=place, paths=paths[place]) for place, lookup in enumerate(lookups)]
+                    if split is not None:
+                        keys = dict.fromkeys(key.name for lookup in lookups for key in lookup.keys)
+                        streams.append(select_parts(connection, split_sql(split, keys=list(keys))))
+                    yield streams
+            except duckdb.Error as error:
+                raise InvalidDataError(f"The training set cannot be computed: {failure(error, self._limits)}") from error
 
 
 @contextmanager

@@ -1,0 +1,135 @@
+"""``feature-platform training-set …``: features as they were known at each label's moment, kept, proved, listed, removed."""
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_platform.cli.output import AsJson, command, say, show, show_document, show_one
+
+if TYPE_CHECKING:
+    from feature_platform.core.training.manifest import TrainingManifest
+    from feature_platform.core.training.split import Split
+
+app = typer.Typer(help="Features as they were known at each label's moment.", invoke_without_command=True)
+Name = Annotated[str, typer.Argument(help="The training set's name.", show_default=False)]
+
+
+@app.callback()
+@command
+def make(
+    context: typer.Context,
+    labels: Annotated[
+        Path | None, typer.Option("--labels", help="A .parquet or .csv file: join keys, a moment, anything else.", exists=True)
+    ] = None,
+    features: Annotated[str, typer.Option("--features", help="<feature_set>:<feature>,… or <feature_set> for all of its features.")] = "",
+    known_at: Annotated[str, typer.Option("--known-at", help="publication (what serving could answer then) or event.")] = "publication",
+    ttl_days: Annotated[
+        float | None, typer.Option("--ttl-days", min=0, help="How old values may be; the contract's where left out, 0 for any age.")
+    ] = None,
+    timestamp: Annotated[str, typer.Option("--timestamp", help="The labels' column of moments.")] = "event_timestamp",
+    split: Annotated[str, typer.Option("--split", help="train=0.8,test=0.2 by key, or train=2026-02-01T00:00:00Z,test= by time.")] = "",
+    seed: Annotated[int, typer.Option("--seed", help="Of a split by key.")] = 0,
+    full_names: Annotated[bool, typer.Option("--full-names", help="Call columns <feature_set>__<feature>.")] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", help="URI of the directory for the files; beside the feature sets where left out.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a training set, or find the one that the same labels, features and versions made before."""
+    if context.invoked_subcommand:
+        return
+    if labels is None or not features or known_at not in {"publication", "event"}:
+        raise typer.BadParameter("expected --labels FILE, --features LIST and, if given, --known-at publication or event; see --help")
+    from feature_platform.training import training_set
+
+    ttl = None if ttl_days is None else timedelta(days=ttl_days)
+    made = training_set(
+        labels,
+        [item.strip() for item in features.split(",")],
+        known_at="event" if known_at == "event" else "publication",
+        ttl=ttl,
+        timestamp=timestamp,
+        split=_split(split, seed),
+        full_names=full_names,
+        out=out,
+    ).manifest
+    show_one(_told(made), as_json=as_json, title="Training set")
+
+
+@app.command()
+@command
+def verify(name: Name, as_json: AsJson = False) -> None:
+    """Make a training set again from its labels and versions, and compare it with what is kept."""
+    from feature_platform.use_cases.training import verify as verify_training_set
+    from feature_platform.wiring import open_platform
+
+    show_one(_told(verify_training_set(open_platform(), name)), as_json=as_json, title="The same bytes again")
+
+
+@app.command(name="list")
+@command
+def list_training_sets(as_json: AsJson = False) -> None:
+    """Every training set."""
+    from feature_platform.wiring import open_platform
+
+    store = open_platform().training_sets
+    rows = [_told(store.manifest(name)) for name in store.names()]
+    empty = "There is no training set yet."
+    show(
+        rows,
+        as_json=as_json,
+        title="Training sets",
+        empty=empty,
+        columns=("training_set", "made_at", "rows", "feature_sets", "content_hash"),
+    )
+
+
+@app.command(name="show")
+@command
+def show_training_set(name: Name, as_json: AsJson = False) -> None:
+    """A training set's manifest."""
+    from feature_platform.wiring import open_platform
+
+    show_document(open_platform().training_sets.manifest(name).model_dump(mode="json"), as_json=as_json)
+
+
+@app.command()
+@command
+def delete(name: Name) -> None:
+    """Remove a training set, and the pins that keep its versions."""
+    from feature_platform.use_cases.training import delete as delete_training_set
+    from feature_platform.wiring import open_platform
+
+    removed = delete_training_set(open_platform(), name)
+    say(f"Removed {removed.data.uri}, its labels and its manifest; retention may take its versions.")
+
+
+def _told(made: "TrainingManifest") -> dict[str, Any]:
+    return {
+        "training_set": made.training_set,
+        "rows": made.data.rows,
+        "known_at": made.known_at,
+        "feature_sets": ", ".join(item.feature_set for item in made.feature_sets),
+        "statuses": {item.feature_set: dict(item.statuses) for item in made.feature_sets},
+        "uri": made.data.uri,
+        "content_hash": made.content_hash,
+        "made_by": made.made_by,
+        "made_at": made.made_at.isoformat(timespec="seconds"),
+    }
+
+
+def _split(text: str, seed: int) -> "Split | None":
+    from feature_platform.core.training.split import split_by_key, split_by_time
+    from feature_platform.errors import InvalidDataError
+
+    if not text:
+        return None
+    parts = dict(part.partition("=")[::2] for part in text.split(","))
+    try:
+        if any("T" in value for value in parts.values()):
+            return split_by_time({name: datetime.fromisoformat(value) if value else None for name, value in parts.items()})
+        return split_by_key({name: float(value) for name, value in parts.items()}, seed=seed)
+    except ValueError as error:
+        raise InvalidDataError(f"--split {text!r} cannot be read: {error}; see --help for how it is written.") from error

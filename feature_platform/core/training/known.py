@@ -1,0 +1,77 @@
+"""What was known of a feature set at a moment: which version, decided from the log alone. Reading versions does not belong here."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from feature_platform.core.versions.log import History, Record, Version
+
+KnownAt = Literal["publication", "event"]
+"""``publication``: what serving could have answered then. ``event``: what was true then, as it is known now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """From ``since`` on, and until the next one begins, this version is what was known."""
+
+    since: datetime
+    version: str
+
+
+def timeline(history: History, *, known_at: KnownAt) -> tuple[Known, ...]:
+    """What was known of a feature set over time, oldest first; before the first entry nothing was.
+
+    Args:
+        history: The feature set's log.
+        known_at: By publication, the head of each moment: promotions and rollbacks in the log's order, at the time that their records
+            carry. By event, of every as-of moment the version that was committed last, corrections of today included; versions that
+            a rollback went back from are left out, because a person called them wrong.
+    """
+    found: list[Known] = []
+    for known in _published(history) if known_at == "publication" else _true(history):
+        # What the log says later holds from its own moment on, also where an author's clock was behind that of the one before.
+        while found and found[-1].since >= known.since:
+            found.pop()
+        found.append(known)
+    return tuple(found)
+
+
+def between(known: Sequence[Known], oldest: datetime, newest: datetime) -> tuple[Known, ...]:
+    """The part of a timeline that answers moments of a closed interval."""
+    begun = [entry for entry in known if entry.since <= newest]
+    first = max((place for place, entry in enumerate(begun) if entry.since <= oldest), default=0)
+    return tuple(begun[first:])
+
+
+def _published(history: History) -> Iterator[Known]:
+    for record in _moves(history):
+        # A version is never known before the moment that it is true as of, whatever clock promoted it.
+        yield Known(max(record.at, history.versions[record.version].as_of), record.version)
+
+
+def _true(history: History) -> list[Known]:
+    wrong = _withdrawn(history)
+    newest: dict[datetime, Version] = {}
+    for version in sorted(history.versions.values(), key=lambda version: version.sequence):
+        if version.version not in wrong:
+            newest[version.as_of] = version
+    return [Known(moment, newest[moment].version) for moment in sorted(newest)]
+
+
+def _withdrawn(history: History) -> set[str]:
+    """Versions between the target of a rollback and the head that it left, unless one became the head again afterwards."""
+    wrong: set[str] = set()
+    head: Version | None = None
+    for record in _moves(history):
+        target = history.versions[record.version]
+        if record.op == "rollback" and head is not None:
+            passed = [v for v in history.versions.values() if target.order < v.order <= head.order and v.sequence < record.seq]
+            wrong |= {version.version for version in passed}
+        wrong.discard(target.version)
+        head = target
+    return wrong
+
+
+def _moves(history: History) -> Iterator[Record]:
+    return (record for record in history.records if record.op in {"promote", "rollback"})

@@ -1,0 +1,86 @@
+"""Read a published version's rows, proved against the log while they are read. Proving everything about it is ``use_cases.verify``."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from io import BufferedReader
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from feature_platform.core.layout import METADATA, PARQUET
+from feature_platform.core.training.known import KnownAt, timeline
+from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.log import Version
+from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
+from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.ports.feature_set_store import FeatureSetStore
+from feature_platform.ports.platform import Platform
+
+LATEST = "latest"
+
+
+def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa.Table, VersionMetadata]:
+    """The rows of a committed version and its metadata.
+
+    Args:
+        platform: The environment.
+        feature_set: Of which.
+        version: A version id, or ``latest``.
+
+    Raises:
+        NotFoundError: It was never committed, or retention removed it.
+        InvalidDataError: A file is not the one that was published.
+    """
+    if version == LATEST:
+        head = platform.feature_sets.history(feature_set).head
+        if head is None:
+            raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set}_latest first.")
+        version = head.version
+    known = platform.feature_sets.readable(feature_set, version)
+    uri = platform.feature_sets.layout(feature_set).version_file(version, METADATA)
+    stored = platform.feature_sets.objects.get(uri)
+    if stored is None:
+        raise NotFoundError(f"{uri} is gone although the log names {version}; choose another version.")
+    _require_same(FileDigest.of(stored.body).sha256, known, METADATA, feature_set)
+    with verified_features(platform.feature_sets, feature_set, known) as open_file, open_file() as file:
+        return pq.read_table(file, page_checksum_verification=True), parse_metadata(stored.body, uri=uri)
+
+
+def known_version(platform: Platform, feature_set: str, moment: datetime, *, known_at: KnownAt) -> str:
+    """The version that was known at a moment.
+
+    Raises:
+        NotFoundError: None was.
+    """
+    known = timeline(platform.feature_sets.history(feature_set), known_at=known_at)
+    found = [entry.version for entry in known if entry.since <= moment]
+    if not found:
+        first = f"the first one is {known[0].version}, from {known[0].since.isoformat()} on" if known else "nothing was published yet"
+        raise NotFoundError(f"No version of {feature_set} was known at {moment.isoformat()}; {first}.")
+    return found[-1]
+
+
+@contextmanager
+def verified_features(feature_sets: FeatureSetStore, feature_set: str, version: Version) -> Iterator[Callable[[], BinaryIO]]:
+    """A function that opens a local copy of a version's Parquet file, for the time of a ``with`` block.
+
+    Raises:
+        NotFoundError: The file is gone.
+        InvalidDataError: It is not the one that was published.
+    """
+    with feature_sets.local_features(feature_set, version) as open_file:
+        with open_file() as file:
+            found = hashlib.file_digest(cast("BufferedReader", file), "sha256").hexdigest()
+        _require_same(found, version, PARQUET, feature_set)
+        yield open_file
+
+
+def _require_same(found: str, version: Version, file: str, feature_set: str) -> None:
+    if found != version.files[file].sha256:
+        raise InvalidDataError(
+            f"{file} of {feature_set} {version.version} has SHA-256 {found}; expected {version.files[file].sha256}, as the log says. "
+            f"See `feature-platform verify {feature_set} {version.version}`."
+        )
