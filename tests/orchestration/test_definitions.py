@@ -118,8 +118,10 @@ def test_definitions_load_while_no_server_runs_and_say_what_they_could_not_compa
     answer = subprocess.run(
         [sys.executable, "-c", LOADING], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
-    assert answer.stdout == "5 {('127.0.0.1', 1)} set()\n", answer.stderr
-    assert "Contracts are not compared with what is published: s3://nowhere/FEATURE_BASE/user_features/_log/: S3 at" in answer.stderr
+    # On a machine too busy to have asked S3 in time, loading goes on without having connected to anything.
+    assert answer.stdout in {"5 {('127.0.0.1', 1)} set()\n", "5 set() set()\n"}, answer.stderr
+    said = "Contracts are not compared with what is published: "
+    assert said + "s3://nowhere/FEATURE_BASE/user_features/_log/: S3 at" in answer.stderr or said + "S3 did not answer" in answer.stderr
     assert list(tmp_path.iterdir()) == []
 
 
