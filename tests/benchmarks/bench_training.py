@@ -134,7 +134,13 @@ def open_feast(directory: Path) -> Any:
     fields = [Field(name=name, dtype=kinds[str(CONTRACT.arrow_schema.field(name).type)]) for name in FEATURES]
     source = FileSource(path=str(merged), timestamp_field="event_timestamp")
     view = FeatureView(name="user_features", entities=[user], schema=fields, ttl=timedelta(days=0), source=source)
-    config = RepoConfig(project="bench", provider="local", registry=str(directory / "registry.db"), entity_key_serialization_version=3)
+    config = RepoConfig(
+        project="bench",
+        provider="local",
+        registry=str(directory / "registry.db"),
+        online_store={"type": "sqlite", "path": str(directory / "online.db")},
+        entity_key_serialization_version=3,
+    )
     store = FeatureStore(config=config)
     store.apply([user, view])
     return store

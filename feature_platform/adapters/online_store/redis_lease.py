@@ -5,6 +5,7 @@ was only frozen wakes up with an old token, and no server applies anything of it
 (``adapters.online_store.redis_channel``).
 """
 
+import logging
 import time
 import uuid
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from feature_platform.errors import ConflictError, FeaturePlatformError
 LEASE_S: Final = 15.0
 """Seconds of silence after which another load may take over; one that is alive renews three times as often."""
 
+_log = logging.getLogger(__name__)
 _POLL_S: Final = 0.05
 _MICROS: Final = 1_000_000
 
@@ -103,8 +105,11 @@ class Lease:
         Raises:
             ConflictError: Another load held the lease for ``wait_s`` seconds.
         """
-        deadline_s = time.monotonic() + wait_s
+        deadline_s, is_announced = time.monotonic() + wait_s, False
         while not self._take():
+            if not is_announced:
+                _log.warning("Another load of %s is running; waits for its end, for up to %.0f s.", self._view, wait_s)
+                is_announced = True
             if time.monotonic() >= deadline_s:
                 raise ConflictError(
                     f"Another load of {self._view} is running (lease {self._keys.lease.decode()}). It ends by itself, or "

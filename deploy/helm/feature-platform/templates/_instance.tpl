@@ -65,6 +65,9 @@ concurrency:
   pools:
     granularity: run
     default_limit: {{ .Values.instance.defaultPoolLimit }}
+# What the platform's own modules warn of, such as an S3 that is waited for, stands in the run's log.
+python_logs:
+  managed_python_loggers: [feature_platform]
 run_monitoring:
   enabled: true
   start_timeout_seconds: {{ .Values.instance.startTimeoutSeconds }}
