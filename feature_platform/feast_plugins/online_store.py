@@ -27,6 +27,7 @@ from feature_platform.core.online.decoding import project_of_key
 from feature_platform.core.online.layout import feature_key, timestamp_key
 from feature_platform.core.online.marker import marker_key
 from feature_platform.core.online.reads import UnplannedRequestError
+from feature_platform.errors import ConfigurationError
 from feature_platform.feast_plugins.raw_response import RawOnlineResponse, ViewRows, view_rows
 from feature_platform.feast_plugins.read_plan import ReadPlan, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch
@@ -38,15 +39,28 @@ _PLANS_KEPT: Final = 256
 """Request shapes remembered; services ask in few, and a client that makes up ever new ones must not grow the process."""
 
 _SCAN_COUNT: Final = 5000
+_IGNORED: Final = ("key_ttl_seconds", "full_scan_for_deletion")
+"""A key that Feast lets expire takes loaded values of every view with it; and no apply or removal here deletes whole keys."""
+
 _log = logging.getLogger(__name__)
 
 
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
-    """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, safer where left out."""
+    """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, safer where left out.
+
+    Raises:
+        ConfigurationError: An option is set that exact loads and removals do not follow.
+    """
 
     type: str = ONLINE_STORE
     skip_dedup: bool = True
     full_scan_for_deletion: bool | None = False
+
+    def model_post_init(self, context: Any) -> None:
+        super().model_post_init(context)
+        faults = [f"{name}: expected to be left out, found {value}" for name in _IGNORED if (value := getattr(self, name))]
+        if faults:
+            raise ConfigurationError("The section online_store has options that this store does not follow:", faults)
 
 
 class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]

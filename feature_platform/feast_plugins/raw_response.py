@@ -12,8 +12,8 @@ from feast.protos.feast.serving.ServingService_pb2 import FieldStatus, GetOnline
 from feast.protos.feast.types.Value_pb2 import Value as ValueProto
 from feast.type_map import feast_value_type_to_python_type
 
-from feature_platform.core.online.decoding import decode_timestamp
-from feature_platform.errors import InvalidDataError
+from feature_platform.core.online.decoding import Reader, timestamp_of
+from feature_platform.core.online.reads import UnplannedRequestError
 from feature_platform.feast_plugins.read_plan import ReadPlan
 
 _PRESENT: Final = FieldStatus.PRESENT
@@ -38,22 +38,21 @@ class ViewRows:
 
 
 def view_rows(plan: ReadPlan, replies: Sequence[Sequence[bytes | None]], *, now_s: float) -> ViewRows:
-    """Arrange one view's replies by column and find the rows that are past their ttl at ``now_s`` (Unix time)."""
+    """Arrange one view's replies by column and find the rows that are past their ttl at ``now_s`` (Unix time).
+
+    Raises:
+        UnplannedRequestError: A stored event timestamp is none.
+    """
     *columns, timestamps = zip(*replies, strict=True)
     past_ttl = None
+    # Rows of one version share their timestamp, so the set has one or two members and is judged instead of every row.
+    ages_s = {raw: now_s - (seconds + nanos / 1e9) for raw in set(timestamps) if raw for seconds, nanos in [timestamp_of(raw)]}
     if plan.ttl_s is not None:
-        # Rows of one version share their timestamp, so the set has one or two members and is judged instead of every row.
-        late = {raw for raw in set(timestamps) if raw is not None and is_past_ttl(raw, plan.ttl_s, now_s=now_s)}
+        late = {raw for raw, age_s in ages_s.items() if age_s > plan.ttl_s}
         if late:
             past_ttl = tuple(raw in late for raw in timestamps)
             columns = [tuple(None if gone else raw for raw, gone in zip(column, past_ttl, strict=True)) for column in columns]
     return ViewRows(plan, columns, timestamps, past_ttl)
-
-
-def is_past_ttl(timestamp: bytes, ttl_s: float, *, now_s: float) -> bool:
-    """Whether a row of this event timestamp (message bytes) is older than its ttl; exactly as old is not."""
-    seconds, nanos = decode_timestamp(timestamp)
-    return now_s - (seconds + nanos / 1e9) > ttl_s
 
 
 class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no types
@@ -91,9 +90,9 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
                 response[name + TIMESTAMP_POSTFIX] = [0] * len(values)
         for view in self._views:
             plan = view.plan
-            seconds = [decode_timestamp(raw)[0] if raw else 0 for raw in view.timestamps] if include_event_timestamps else []
-            for name, kind, decode, column in zip(plan.names, plan.value_types, plan.decoders, view.columns, strict=True):
-                response[name] = _decoded(column, decode, kind)
+            seconds = [timestamp_of(raw)[0] if raw else 0 for raw in view.timestamps] if include_event_timestamps else []
+            for name, kind, read, column in zip(plan.names, plan.value_types, plan.readers, view.columns, strict=True):
+                response[name] = _decoded(column, read, kind)
                 if include_event_timestamps:
                     response[name + TIMESTAMP_POSTFIX] = list(seconds)
         return response
@@ -117,12 +116,12 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
         return message
 
 
-def _decoded(column: Sequence[bytes | None], decode: Any, kind: Any) -> list[Any]:
-    if decode is not None:
+def _decoded(column: Sequence[bytes | None], read: Reader | None, kind: Any) -> list[Any]:
+    if read is not None:
         try:
-            return [decode(raw) if raw else None for raw in column]
-        except InvalidDataError:
-            pass  # written under another type; served as what it is, as Feast does
+            return read(column)
+        except UnplannedRequestError:
+            pass  # of no contract type; served as what it is, as Feast does
     return [feast_value_type_to_python_type(ValueProto.FromString(raw), kind) if raw else None for raw in column]
 
 

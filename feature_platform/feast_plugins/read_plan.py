@@ -1,4 +1,4 @@
-"""How one request reads one feature view: entity rows → Redis commands, and which decoder reads each column of the replies.
+"""How one request reads one feature view: entity rows → Redis commands, and which reader decodes each column of the replies.
 
 Pure, and built once per request shape. Sending commands does not belong here (``redis_reads``), nor what becomes of the replies
 (``raw_response``). The bytes are ``core.online.layout``'s.
@@ -6,27 +6,24 @@ Pure, and built once per request shape. Sending commands does not belong here (`
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
-from feature_platform.core.online.decoding import Decoder, decoder
-from feature_platform.core.online.layout import FEAST_TYPES, ViewLayout
+from feature_platform.core.online.decoding import MOMENTS, Reader, column_reader
+from feature_platform.core.online.layout import CONTRACT_TYPES, ViewLayout
 from feature_platform.core.online.reads import INTEGER_KEYS, HashReads, UnplannedRequestError
-
-_KINDS: Final = MappingProxyType({number: kind for kind, (_, number) in FEAST_TYPES.items() if kind != "date"})
 
 
 @dataclass(frozen=True, slots=True)
 class ReadPlan:
     """One view's part of a request: the commands of its rows, and its columns.
 
-    ``names`` are the columns as the response calls them; ``decoders`` has None where a type is Feast's alone.
+    ``names`` are the columns as the response calls them; ``readers`` has None where a type is Feast's alone.
     """
 
     view: str
     names: tuple[str, ...]
     value_types: tuple[Any, ...]
-    decoders: tuple[Decoder | None, ...]
+    readers: tuple[Reader | None, ...]
     ttl_s: float | None
     join_keys: tuple[str, ...]
     encode: Callable[[Sequence[Sequence[Any]]], list[bytes]]
@@ -49,18 +46,18 @@ def read_plan(view: Any, features: Sequence[str], *, project: str, full_feature_
     Raises:
         UnplannedRequestError: The view renames its join keys, or has one of a type that the layout does not know.
     """
-    keys = tuple((column.name, _KINDS.get(column.dtype.to_value_type().value, "")) for column in view.entity_columns)
+    keys = tuple((column.name, CONTRACT_TYPES.get(column.dtype.to_value_type().value, "")) for column in view.entity_columns)
     if view.projection.join_key_map or not keys or any(kind not in (*INTEGER_KEYS, "string") for _, kind in keys):
         raise UnplannedRequestError
     layout = ViewLayout(project, view.name, keys, (), "")
     prefix = f"{view.projection.name_to_use()}__" if full_feature_names else ""
     value_types = {field.name: field.dtype.to_value_type() for field in view.features}
-    kinds = [_KINDS.get(value_types[name].value) for name in features]
+    kinds = [CONTRACT_TYPES.get(value_types[name].value) for name in features]
     return ReadPlan(
         view=view.name,
         names=tuple(prefix + name for name in features),
         value_types=tuple(value_types[name] for name in features),
-        decoders=tuple(decoder(kind) if kind else None for kind in kinds),
+        readers=tuple(column_reader(kind, MOMENTS) if kind else None for kind in kinds),
         ttl_s=view.ttl.total_seconds() if view.ttl else None,
         join_keys=tuple(name for name, _ in layout.sorted_keys),
         encode=HashReads(layout, features).commands,

@@ -14,9 +14,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from feature_platform.core.online.decoding import Raw, timestamp_of
 from feature_platform.server.plans import RequestPlan, ViewPlan
 from feature_platform.server.proof import Proof
-from feature_platform.server.values import Raw, timestamp_of, timestamp_text
+from feature_platform.server.values import timestamp_text
 
 Reply = Sequence[Raw]
 """One entity's row: the bytes of its features in the plan's order, then of its event timestamp."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from feature_platform.core.online.decoding import Reader, column_reader
 from feature_platform.core.online.layout import ViewLayout
 from feature_platform.core.online.marker import marker_key
 from feature_platform.core.online.reads import HashReads, UnplannedRequestError
 from feature_platform.server.metrics import feature_count_label
 from feature_platform.server.served_registry import ServedRegistry, ServedView
-from feature_platform.server.values import Reader, column_reader
+from feature_platform.server.values import IN_JSON
 
 _ERRORS: Final = "feast.errors"
 
@@ -150,7 +151,7 @@ def _view_plan(view: ServedView, features: Sequence[str], registry: ServedRegist
         view=view,
         features=tuple(features),
         names=tuple(prefix + name for name in features),
-        readers=tuple(column_reader(kinds[name]) for name in features),
+        readers=tuple(column_reader(kinds[name], IN_JSON) for name in features),
         join_keys=tuple(name for name, _ in layout.sorted_keys),
         reads=HashReads(layout, features),
         marker_key=marker_key(registry.project, view.name),

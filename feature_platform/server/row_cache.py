@@ -11,12 +11,11 @@ the young one, and when that holds half of the budget, the old one is dropped.
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from feature_platform.core.online.marker import decode_marker
-from feature_platform.errors import InvalidDataError
 from feature_platform.server.answers import Row, decoded_rows
 from feature_platform.server.metrics import CACHE_HITS, CACHE_MISSES, Counts
 from feature_platform.server.online_reader import KeyColumns, OnlineReader, Rows, Wanted
 from feature_platform.server.plans import ViewPlan
+from feature_platform.server.proof import proof_of
 
 _ROW_BYTES: Final = 200
 _VALUE_BYTES: Final = 40
@@ -103,8 +102,8 @@ class RowCache:
             return rows, found  # type: ignore[return-value]  # none is missing
         following = iter(fresh)
         merged = [next(following) if row is None else row for row in found]
-        if (token := exact_token(rows)) is not None:
-            self._keep(item.view, token, [key for key, row in zip(keys, found, strict=True) if row is None], fresh, rows)
+        if rows.before and proof_of(item.view.view.name, rows.before, rows.after).is_exact:
+            self._keep(item.view, rows.before, [key for key, row in zip(keys, found, strict=True) if row is None], fresh, rows)
         return rows, merged
 
     def _keep(self, view: ViewPlan, token: bytes, keys: Sequence[Hashable], fresh: Sequence[Row], rows: Rows) -> None:
@@ -137,26 +136,3 @@ def _without(item: Wanted, found: Sequence[Row | None]) -> Wanted:
 
 def _holds(rows: Rows, token: bytes | None) -> bool:
     return token is not None and rows.before == token and rows.after == token
-
-
-_exact: Final[dict[bytes, bool]] = {}
-
-
-def exact_token(rows: Rows) -> bytes | None:
-    """The marker under which rows are one version's, all of them; None where no marker says so."""
-    marker = rows.before
-    if marker is None or marker != rows.after:
-        return None
-    is_exact = _exact.get(marker)
-    if is_exact is None:
-        if len(_exact) > 256:
-            _exact.clear()
-        is_exact = _exact[marker] = _says_online(marker)
-    return marker if is_exact else None
-
-
-def _says_online(marker: bytes) -> bool:
-    try:
-        return decode_marker(marker).state == "online"
-    except InvalidDataError:
-        return False

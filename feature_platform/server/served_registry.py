@@ -4,28 +4,22 @@ Pure: bytes of ``registry.pb`` in, values out. Fetching the object does not belo
 it (``plans``).
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from feature_platform.core.online.layout import FEAST_TYPES
+from feature_platform.core.online.layout import CONTRACT_TYPES
+from feature_platform.core.online.messages import message
 from feature_platform.errors import InvalidDataError
-from feature_platform.server.messages import message
 
-KINDS: Final[Mapping[int, str]] = {number: kind for kind, (_, number) in FEAST_TYPES.items() if kind != "date"}
-"""Feast's number of a value type → contract type, for every type that a contract allows."""
-
-SCHEMA_HASH_TAG: Final = "schema_hash"
 PIN_TAG: Final = "pinned_version"
 """A feature service with this tag serves that version or nothing."""
 
 _SERVABLE_STATES: Final = frozenset({0, 3, 4})
 """Unspecified, materializing (this platform's registries serve meanwhile), available."""
 
-_AS_OF: Final = re.compile(r"v_(\d{8}T\d{6})")
 _REGISTRY: Final = message("Registry")
 
 
@@ -44,7 +38,6 @@ class ServedView:
     features: tuple[tuple[str, str], ...] = ()
     ttl_s: float | None = None
     number: int = 0
-    schema_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +87,15 @@ def _of(items: Any, project: str) -> Iterator[Any]:
 
 def _view(item: Any, entities: Mapping[str, str]) -> ServedView:
     spec = item.spec
-    keys = tuple((column.name, KINDS.get(column.value_type, "")) for column in spec.entity_columns)
+    keys = tuple((column.name, CONTRACT_TYPES.get(column.value_type, "")) for column in spec.entity_columns)
     known = {entities.get(name) for name in spec.entities}
     return ServedView(
         name=spec.name,
         is_plain=bool(keys) and known == {name for name, _ in keys} and not spec.disabled and item.meta.state in _SERVABLE_STATES,
         keys=keys,
-        features=tuple((feature.name, KINDS.get(feature.value_type, "")) for feature in spec.features),
+        features=tuple((feature.name, CONTRACT_TYPES.get(feature.value_type, "")) for feature in spec.features),
         ttl_s=(spec.ttl.seconds + spec.ttl.nanos / 1e9) or None,
         number=item.meta.current_version_number,
-        schema_hash=spec.tags.get(SCHEMA_HASH_TAG, ""),
     )
 
 

@@ -97,3 +97,13 @@ def test_a_step_that_serves_does_not_wait_for_feasts_classes_to_be_compiled_twic
         [sys.executable, "-c", OPENED], env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
     assert answer.stdout == "[]\nTrue\n", answer.stderr
+
+
+@pytest.mark.parametrize("option", [{"key_ttl_seconds": 60}, {"full_scan_for_deletion": True}, {"typo": 1}])
+def test_refuses_options_of_the_online_store_that_it_would_ignore(option: dict[str, object]) -> None:
+    from pydantic import ValidationError
+
+    from feature_platform.feast_plugins.online_store import BoundedRedisOnlineStoreConfig
+
+    with pytest.raises((ConfigurationError, ValidationError), match=next(iter(option))):
+        BoundedRedisOnlineStoreConfig(connection_string="redis.example:6379", **option)

@@ -176,7 +176,7 @@ def test_every_message_that_is_declared_here_is_feasts() -> None:
     )
     from feast.protos.feast.types import Value_pb2
 
-    from feature_platform.server.messages import DECLARED, message
+    from feature_platform.core.online.messages import DECLARED, message
 
     modules = (Registry_pb2, Entity_pb2, FeatureView_pb2, FeatureService_pb2, FeatureViewProjection_pb2, Feature_pb2, Value_pb2)
     known = {name: kind for module in modules for name, kind in module.DESCRIPTOR.message_types_by_name.items()}

@@ -12,7 +12,7 @@ import pyarrow as pa
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.core.contract import types
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.online.decoding import decode_timestamp, decoder
+from feature_platform.core.online.decoding import MOMENTS, column_reader, timestamp_of
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.layout import ViewLayout, view_layout
 from feature_platform.core.online.parity import OnlineRows
@@ -81,8 +81,8 @@ def _served(fields: Mapping[bytes, bytes], layout: ViewLayout, contract: Contrac
     nothing = dict.fromkeys(name for name, _ in layout.features)
     if layout.timestamp_key not in fields:
         return nothing
-    seconds, nanos = decode_timestamp(fields[layout.timestamp_key])
+    seconds, nanos = timestamp_of(fields[layout.timestamp_key])
     if _EPOCH + timedelta(seconds=seconds, microseconds=nanos // 1000) < moment - contract.ttl_duration:
         return nothing
     stored = zip(layout.features, layout.fields[1:], strict=True)
-    return {name: decoder(kind)(fields[place]) if fields.get(place) else None for (name, kind), place in stored}
+    return {name: column_reader(kind, MOMENTS)([fields.get(place)])[0] for (name, kind), place in stored}

@@ -1,6 +1,6 @@
 """Contracts as Feast objects: entity, feature view, feature service and file source, with their tags.
 
-Opening a store, applying objects and reading values do not belong here (``feast_repository``, ``feast_online``).
+Opening a store, applying objects and reading values do not belong here (``repository``, ``reading``).
 """
 
 from collections.abc import Iterable, Mapping

@@ -16,14 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_platform.core.contract import types
-from feature_platform.core.online.layout import FEAST_TYPES, ViewLayout, key_type_number
+from feature_platform.core.online.layout import FEAST_TYPES, NULL_TIMESTAMP, ViewLayout, key_type_number
 from feature_platform.errors import InvalidDataError
 
 Bytes = npt.NDArray[np.uint8]
 Lengths = npt.NDArray[np.int64]
-
-NULL_TIMESTAMP: Final = np.iinfo(np.int64).min
-"""What Feast stores for a null in a timestamp column (NumPy's NaT)."""
 
 _MICROS: Final = 1_000_000
 _LENGTH_DELIMITED: Final = 2

@@ -55,6 +55,12 @@ Feast has no date: it writes midnight UTC as a Unix timestamp, and so do we. It 
 served in whole seconds: fractions are dropped (towards the past; inside lists towards 1970, as Feast does).
 """
 
+CONTRACT_TYPES: Final = MappingProxyType({number: kind for kind, (_, number) in FEAST_TYPES.items() if kind != "date"})
+"""Feast's number of a value type → contract type, for every type that a contract allows."""
+
+NULL_TIMESTAMP: Final = -(1 << 63)
+"""What Feast stores for a null in a timestamp column (NumPy's NaT)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ViewLayout:

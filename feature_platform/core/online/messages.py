@@ -1,7 +1,7 @@
-"""Those of Feast's protobuf messages that serving reads, declared here because importing Feast's own takes seconds.
+"""Those of Feast's protobuf messages that readers need, declared here because importing Feast's own takes seconds.
 
 Field numbers and types are Feast 0.67's; a test compares them with Feast's descriptors. Fields that are not declared are skipped. What
-the messages mean does not belong here (``served_registry``, ``values``).
+the messages mean does not belong here (``server.served_registry``, ``core.online.decoding``).
 """
 
 from collections.abc import Mapping
