@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from feature_platform.adapters.feast.repository import open_store
+from feature_platform.adapters.online_store.redis_connection import parse_address
 from feature_platform.errors import ConfigurationError
 from feature_platform.settings import load_settings
 from feature_platform.wiring import feast_environment
@@ -107,3 +108,11 @@ def test_refuses_options_of_the_online_store_that_it_would_ignore(option: dict[s
 
     with pytest.raises((ConfigurationError, ValidationError), match=next(iter(option))):
         BoundedRedisOnlineStoreConfig(connection_string="redis.example:6379", **option)
+
+
+def test_options_of_the_connection_string_that_the_platform_decides_are_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_address("localhost:6379,password=secret,decode_responses=true,protocol=3")
+    assert [fault.split(":")[0] for fault in caught.value.faults] == ["decode_responses", "protocol"]
+    assert "secret" not in str(caught.value)
+    assert parse_address("localhost:6379,db=1,skip_full_coverage_check=true").options["db"] == 1

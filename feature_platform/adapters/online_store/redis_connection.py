@@ -106,7 +106,7 @@ def parse_address(connection_string: str) -> RedisAddress:
     """Read Feast's form ``host:port[,host:port…][,option=value…]``, values in JSON where they are JSON.
 
     Raises:
-        ConfigurationError: There is no ``host:port`` in it.
+        ConfigurationError: There is no ``host:port`` in it, or an option that loads do not follow.
     """
     # Feast splits at commas and reads values as JSON, so this does too: one string must mean one server to both.
     parts = connection_string.split(",")
@@ -117,12 +117,17 @@ def parse_address(connection_string: str) -> RedisAddress:
             ["expected host:port[,option=value…], e.g. localhost:6379,db=0; a password must not hold a comma"],
         )
     options = {name: _json(value) for name, _, value in (part.partition("=") for part in parts if "=" in part)}
+    if ours := sorted(_OURS & options.keys()):
+        raise ConfigurationError(
+            "The Redis connection string has options that the platform decides itself; leave them out:",
+            [f"{name}: a call is never repeated by the client, and replies stay bytes of protocol 2" for name in ours],
+        )
     # A password of digits is a number as JSON; redis-py wants text.
     for name in ("username", "password"):
         if options.get(name) is not None:
             options[name] = str(options[name])
     master = str(options.pop(SENTINEL_OPTION, ""))
-    given = {name: value for name, value in options.items() if name not in _CLUSTER_ONLY | _OURS}
+    given = {name: value for name, value in options.items() if name not in _CLUSTER_ONLY}
     bounds = {name: max(least, given.get(name) or least) for name, least in _BOUNDS.items()}
     return RedisAddress(tuple((node[1], int(node[2])) for node in nodes if node), MappingProxyType({**given, **bounds}), master)
 
