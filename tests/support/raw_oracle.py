@@ -85,7 +85,7 @@ def _number_fault(value: Any, column: SourceColumn) -> str | None:
 
 def _value(text: str, column: SourceColumn) -> tuple[str | None, Any]:
     """Fault and value of one cell."""
-    plain = text.strip(" \t\n\r\x0b\x0c")
+    plain = text.strip(" \t\n\r\x0c")
     if column.type == "string":
         return None, text
     if column.type == "bool":

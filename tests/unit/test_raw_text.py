@@ -93,6 +93,13 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_the_data() -> No
     assert cells(read(b"\xef\xbb\xbfa,b\r\n1,2\r\n")) == [["1", "2"]]
 
 
+def test_a_byte_order_mark_further_down_is_data_and_no_row_is_lost_for_it() -> None:
+    """Files put one behind another: where a block of lines begins does not decide what is a row."""
+    found = read("a,b\n1,2\n\ufeff")
+    assert (cells(found[:1]), [record.line for record in found], found[1].fault is not None) == ([["1", "2"]], [2, 3], True)
+    assert cells(read("a,b\n\ufeff1,2\n")) == [["\ufeff1", "2"]]
+
+
 def test_a_line_number_is_that_of_the_file_and_blank_lines_are_no_records() -> None:
     found = read('a,b\n\n1,2\n"x\ny",3\n4,5')
     assert [(record.line, record.fault) for record in found] == [(3, None), (4, None), (6, None)]

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from feature_platform.adapters.events.raw_records import Record, TextBatch, batch_of, decoded, is_utf8, text_batch
-from feature_platform.adapters.events.text_blocks import Block, TextBlocks
+from feature_platform.adapters.events.text_blocks import BOM, Block, TextBlocks
 from feature_platform.core.events.raw import RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError
 
@@ -219,10 +219,13 @@ def _header(blocks: TextBlocks, *, item: RawObject, names: Sequence[str]) -> lis
 def is_plain(block: Block) -> bool:
     """Whether Arrow cuts a block into the same records and cells as :func:`exact_records`.
 
-    It does where the text is UTF-8, no line ends in a bare carriage return (a line end to Arrow, text to us), and every quote opens a cell,
-    closes it in the same line, or is doubled within it.
+    It does where the text is UTF-8, no line ends in a bare carriage return (a line end to Arrow, text to us), it does not begin with a
+    byte order mark (which Arrow passes over, wherever in the file a block begins), and every quote opens a cell, closes it in the same
+    line, or is doubled within it.
     """
     body = block.body
+    if body.startswith(BOM):
+        return False
     if body.count(b"\r") != body.count(b"\r\n") or not is_utf8(body):
         return False
     return b'"' not in body or _has_plain_quotes(block)

@@ -19,7 +19,7 @@ from feature_platform.errors import InvalidDataError
 BLOCK_BYTES: Final = 4 << 20
 """Large enough that what is done once a block (a statement, a parser's start) does not count; some are in memory at a time."""
 
-_BOM: Final = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _ALIEN_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -112,7 +112,7 @@ class TextBlocks:
         if not self._total:
             if fresh.startswith(_ALIEN_BOMS):
                 raise InvalidDataError(f"{self._item.uri} is UTF-16 text; expected UTF-8. Have upstream write it as UTF-8.")
-            fresh = fresh.removeprefix(_BOM)
+            fresh = fresh.removeprefix(BOM)
         self._total += len(fresh)
         if self._total > self._limits.max_object_bytes:
             raise InvalidDataError(

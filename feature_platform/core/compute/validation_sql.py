@@ -32,6 +32,8 @@ LARGEST_UNITS: Final = "9.2e18"
 SHOWN_CHARACTERS: Final = 80
 
 # Shapes are checked before values are cast, so that what is accepted is what is written above and not whatever a release of DuckDB reads.
+_WHITE: Final = " \t\n\f\r"
+"""What ``\\s`` of the shapes stands for."""
 _INTEGER: Final = r"\s*[+-]?\d+(\.0*)?\s*"
 _FLOAT: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 _NON_FINITE: Final = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
@@ -310,10 +312,10 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
         return _list_cell(x, element, column)
     if kind in {"int32", "int64"}:
         # The digits before the point, as text: through a double an integer above 2^53 would change.
-        fits = f"TRY_CAST(split_part(trim({x}), '.', 1) AS {sql_type(kind)})"
+        fits = f"TRY_CAST(split_part({_trimmed(x)}, '.', 1) AS {sql_type(kind)})"
         return _shaped(x, [_INTEGER], fits)
     if kind in {"float32", "float64"}:
-        value = f"TRY_CAST(trim({x}) AS {sql_type(kind)})"
+        value = f"TRY_CAST({_trimmed(x)} AS {sql_type(kind)})"
         special = f"regexp_full_match({x}, {text_literal(_NON_FINITE)})"
         shaped = f"regexp_full_match({x}, {text_literal(_FLOAT)})"
         return _Cell(
@@ -324,7 +326,7 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
         )
     if kind == "timestamp":
         return _moment_cell(x, column)
-    value = {"string": x, "bytes": f"TRY(from_base64(trim({x})))"}.get(kind, f"TRY_CAST(trim({x}) AS {sql_type(kind)})")
+    value = {"string": x, "bytes": f"TRY(from_base64({_trimmed(x)}))"}.get(kind, f"TRY_CAST({_trimmed(x)} AS {sql_type(kind)})")
     shaped = "true" if kind == "string" else f"regexp_full_match({x}, {text_literal(_SHAPES[kind])})"
     return _Cell(
         value=value if kind == "string" else f"CASE WHEN {shaped} THEN {value} END",
@@ -334,8 +336,13 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
     )
 
 
+def _trimmed(x: str) -> str:
+    """A cell without the white space that the shapes let stand around a value; DuckDB's own trim takes spaces alone."""
+    return f"trim({x}, {text_literal(_WHITE)})"
+
+
 def _moment_cell(x: str, column: SourceColumn) -> _Cell:
-    iso = f"TRY_CAST(trim({x}) AS {sql_type('timestamp')})"
+    iso = f"TRY_CAST({_trimmed(x)} AS {sql_type('timestamp')})"
     shaped = f"regexp_full_match({x}, {text_literal(_MOMENT)})"
     if column.epoch_unit is None:
         return _Cell(
@@ -345,7 +352,7 @@ def _moment_cell(x: str, column: SourceColumn) -> _Cell:
             out_of_range="false",
         )
     whole = f"regexp_full_match({x}, {text_literal(_INTEGER)})"
-    count = f"TRY_CAST(split_part(trim({x}), '.', 1) AS BIGINT)"
+    count = f"TRY_CAST(split_part({_trimmed(x)}, '.', 1) AS BIGINT)"
     epoch = f"TRY(make_timestamptz({count} * {_EPOCH_MICROSECONDS[column.epoch_unit]}))"
     return _Cell(
         value=f"CASE WHEN {whole} THEN {epoch} WHEN {shaped} THEN {iso} END",
