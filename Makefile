@@ -23,7 +23,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-validate bench-online bench-serve faults image e2e policy values-readme clean
+.PHONY: help install demo dev up down test check bench-build bench-validate bench-online bench-serve bench-training faults image e2e policy values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -64,6 +64,9 @@ bench-online: $(ENVIRONMENT) ## time loading and reading online features against
 
 bench-serve: $(ENVIRONMENT) ## time the feature server against feast serve; needs wrk
 	$(RUN)/python -m tests.benchmarks.bench_serve
+
+bench-training: $(ENVIRONMENT) ## time making a training set against a query by hand and Feast
+	$(RUN)/python -m tests.benchmarks.bench_training
 
 faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
 	rm -f build/figures/faults.json

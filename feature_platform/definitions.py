@@ -1,37 +1,47 @@
 """The project's only ``Definitions``. Importing this does nothing; Dagster calls :func:`defs` when it loads the code location."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import dagster as dg
 
-from feature_platform.defs import automation, checks, feature_assets, serving_assets, source_assets
+from feature_platform.defs import automation, checks, feature_assets, jobs, serving_assets, source_assets
+from feature_platform.defs.contract_changes import changes_at_load
 from feature_platform.defs.failures import RETRY_DELAY_S, Retry
 from feature_platform.defs.io_manager import S3FeatureSetIOManager
-from feature_platform.defs.partitions import daily_partitions
+from feature_platform.defs.partitions import days_since
+from feature_platform.use_cases.validate import first_day
 from feature_platform.wiring import Platform, open_platform
 
 
-def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_S) -> dg.Definitions:
+def build_definitions(
+    platform: Platform, *, retry_delay_s: float = RETRY_DELAY_S, changes: Mapping[str, str] = MappingProxyType({})
+) -> dg.Definitions:
     """Everything Dagster knows, derived from one platform's contracts.
 
     Args:
         platform: The environment; tests pass one of their own.
         retry_delay_s: Pause before the one retry of a step.
+        changes: Feature set → how its contract differs from what is published, for people to see.
     """
     settings, catalog = platform.settings, platform.catalog
-    job = automation.features_job()
+    everything, parts = jobs.features_job(settings.start_date), jobs.jobs_of_parts(catalog)
     with warnings.catch_warnings():
         # Single-run backfills and windows that begin before the first partition are marked beta in the Dagster that uv.lock pins; the
         # tests of the main job hold both, so the note at every load helps nobody.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        assets = _assets(platform, retry=Retry(retry_delay_s))
+        assets = _assets(platform, retry=Retry(retry_delay_s), changes=changes)
     return dg.Definitions(
         assets=assets,
         asset_checks=_checks(platform, retry=Retry(retry_delay_s)),
-        jobs=[job],
-        schedules=[automation.daily_schedule(job, settings=settings)],
-        sensors=[automation.raw_sensor(catalog, job=job, settings=settings), *automation.slack_sensors(settings)],
+        jobs=[everything, *parts],
+        # In dev and prod everything runs by itself; on a laptop, and where parts are to run at hours of their own, a person decides.
+        schedules=[
+            jobs.daily_schedule(everything, is_running=settings.env != "local"),
+            *(jobs.daily_schedule(part, is_running=False) for part in parts),
+        ],
+        sensors=[automation.raw_sensor(catalog, job=everything, settings=settings), *automation.slack_sensors(settings)],
         # Steps follow one another, and each new process would import Dagster, Arrow and Feast again (ten seconds a step); on Kubernetes a
         # run has a pod of its own.
         executor=dg.in_process_executor,
@@ -39,17 +49,20 @@ def build_definitions(platform: Platform, *, retry_delay_s: float = RETRY_DELAY_
     )
 
 
-def _assets(platform: Platform, *, retry: Retry) -> Sequence[dg.AssetsDefinition]:
-    catalog, partitions = platform.catalog, daily_partitions(platform.settings.start_date)
+def _assets(platform: Platform, *, retry: Retry, changes: Mapping[str, str]) -> Sequence[dg.AssetsDefinition]:
+    catalog = platform.catalog
+    days = {name: days_since(first_day(platform, source)) for name, source in catalog.sources.items()}
     assets: list[dg.AssetsDefinition] = []
-    for source in catalog.sources.values():
+    for name, source in catalog.sources.items():
         assets += [
-            source_assets.raw_asset(source, partitions=partitions, retry=retry),
-            source_assets.validated_asset(source, partitions=partitions, retry=retry),
+            source_assets.raw_asset(source, days=days[name], retry=retry),
+            source_assets.validated_asset(source, days=days[name], retry=retry),
         ]
-    for contract in catalog.contracts.values():
+    for name, contract in catalog.contracts.items():
         assets += [
-            feature_assets.features_asset(contract, catalog.source_of(contract), partitions=partitions, retry=retry),
+            feature_assets.features_asset(
+                contract, catalog.source_of(contract), days=days[contract.source], retry=retry, change=changes.get(name, "none")
+            ),
             feature_assets.latest_asset(contract, retry=retry),
             serving_assets.online_asset(contract, retry=retry),
         ]
@@ -75,4 +88,5 @@ def defs() -> dg.Definitions:
         ConfigurationError: Settings are missing or wrong; every fault is listed.
         ContractError: A contract is wrong; every fault is listed.
     """
-    return build_definitions(open_platform())
+    platform = open_platform()
+    return build_definitions(platform, changes=changes_at_load(platform))

@@ -163,7 +163,7 @@ def _side(text: str) -> "tuple[Contract, str | None]":
     """A contract by its file or as it was published, with the hash of its SQL transform where that is known."""
     from feature_platform.adapters.contract_files import read_contract
     from feature_platform.core.publishing.decisions import committed
-    from feature_platform.errors import NotFoundError
+    from feature_platform.errors import UnknownNameError
     from feature_platform.wiring import open_platform
 
     if Path(text).is_file():
@@ -174,7 +174,7 @@ def _side(text: str) -> "tuple[Contract, str | None]":
     history = store.history(name)
     found = committed(history, version) if version not in {"", "latest"} else history.head_version
     if found is None:
-        raise NotFoundError(f"{text!r} is neither a file nor a feature set with a latest.")
+        raise UnknownNameError(f"{text!r} is neither a file nor a feature set with a latest.")
     return store.contract_of(name, found.version), store.metadata(name, found.version).sql_hash
 
 

@@ -21,7 +21,7 @@ from feature_platform.cli.output import console
 from feature_platform.core import layout
 from feature_platform.core.objects import IfAbsent
 from feature_platform.definitions import build_definitions
-from feature_platform.defs.automation import JOB_NAME
+from feature_platform.defs.jobs import JOB_NAME
 from feature_platform.defs.summary import summaries
 from feature_platform.errors import ConflictError, FeaturePlatformError
 from feature_platform.local import demo_events

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, Final
@@ -37,8 +38,28 @@ def print_served(terminal: Console, platform: Platform, feature_set: str, *, env
     terminal.print(f"\n[bold]Over HTTP[/], POST {_PATH} for users {', '.join(map(str, users))}: {count} features each")
     terminal.print(f"    feature-version: {said}", soft_wrap=True)
     terminal.print(f"    {report.rows['proven']} of {report.rows.total()} answered rows proven against the published file")
+    _print_trained(terminal, platform, feature_set, document)
     if not report.is_whole:
         raise FeaturePlatformError("; ".join(fault.said for fault in report.faults) or "An answer of unknown origin was served.")
+
+
+def _print_trained(terminal: Console, platform: Platform, feature_set: str, document: Any) -> None:
+    """One row of a training set at this moment beside the answer that was just given."""
+    import pyarrow as pa
+
+    from feature_platform.training import training_set
+
+    answers = {name: column["values"][0] for name, column in zip(document["metadata"]["feature_names"], document["results"], strict=True)}
+    labels = pa.table({"user_id": [answers["user_id"]], "event_timestamp": [datetime.now(UTC)]})
+    made = training_set(labels, [feature_set], platform=platform)
+    row = made.to_arrow().to_pylist()[0]
+    terminal.print(f"\n[bold]A training row[/] for user {answers['user_id']} at this moment, from {row[f'{feature_set}__version']}")
+    for name, value in answers.items():
+        if name != "user_id":
+            terminal.print(f"    {name}: {row[name]} in training, {value} online", soft_wrap=True)
+    terminal.print(
+        f"    kept as training set {made.manifest.training_set}; `feature-platform training-set verify` makes it again", soft_wrap=True
+    )
 
 
 @contextmanager

@@ -28,6 +28,10 @@ scheduler:
     max_catchup_runs: 0
 run_monitoring:
   enabled: true
+# What the platform's own modules warn of, such as an S3 that is waited for, stands in the run's log.
+python_logs:
+  managed_python_loggers:
+    - feature_platform
 telemetry:
   enabled: false
 nux:

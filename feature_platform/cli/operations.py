@@ -164,18 +164,22 @@ def pin(
     feature_set: FeatureSet, version: Version, name: Annotated[str, typer.Argument(help="The pin's name.")], reason: Reason = ""
 ) -> None:
     """Keep a version from retention until it is unpinned."""
+    from feature_platform.use_cases.decommission import known
     from feature_platform.wiring import open_platform
 
-    is_new = open_platform().feature_sets.pin(feature_set, version, name=name, actor=_actor(), reason=reason)
+    platform = open_platform()
+    is_new = platform.feature_sets.pin(known(platform, feature_set), version, name=name, actor=_actor(), reason=reason)
     say(f"{version} is {'now' if is_new else 'already'} pinned as {name!r}.")
 
 
 @command
 def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.Argument(help="The pin's name.")]) -> None:
     """Remove a pin."""
+    from feature_platform.use_cases.decommission import known
     from feature_platform.wiring import open_platform
 
-    open_platform().feature_sets.unpin(feature_set, version, name=name)
+    platform = open_platform()
+    platform.feature_sets.unpin(known(platform, feature_set), version, name=name)
     say(f"{version} is no longer pinned as {name!r}.")
 
 

@@ -1,10 +1,10 @@
-"""When things run: the daily schedule, the sensor of corrected raw data, and who hears of it. What runs does not belong here."""
+"""What runs by itself because something happened: the sensor of corrected raw data, and who hears of runs. Jobs are ``defs.jobs``."""
 
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import dagster as dg
 
@@ -12,22 +12,14 @@ from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions.currency import look_back, ranges
 from feature_platform.defs.feature_assets import latest_key
+from feature_platform.defs.jobs import ONE_AT_A_TIME, AssetJob
 from feature_platform.defs.serving_assets import online_key
 from feature_platform.defs.summary import summaries
 from feature_platform.settings import Settings
 from feature_platform.use_cases.currency import look
+from feature_platform.use_cases.validate import first_day
 from feature_platform.wiring import Platform
 
-if TYPE_CHECKING:
-    # Dagster returns these and does not export their names.
-    from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition as AssetJob
-
-    PartitionedSchedule = UnresolvedPartitionedAssetScheduleDefinition | dg.ScheduleDefinition
-
-JOB_NAME: Final = "daily_features"
-ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
-"""Tag that the instance's run queue limits to one run at a time."""
 _UNDER_WAY: Final = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -41,25 +33,7 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def features_job() -> "AssetJob":
-    """Everything, for one daily partition."""
-    return dg.define_asset_job(
-        JOB_NAME,
-        selection=dg.AssetSelection.all(),
-        tags=ONE_AT_A_TIME,
-        description="Raw events to served features, for one day.",
-    )
-
-
-def daily_schedule(job: "AssetJob", *, settings: Settings) -> "PartitionedSchedule":
-    """At 00:00 UTC, the day that just ended. It runs in dev and prod; on a laptop it is there to be switched on."""
-    status = dg.DefaultScheduleStatus.STOPPED if settings.env == "local" else dg.DefaultScheduleStatus.RUNNING
-    return dg.build_schedule_from_partitioned_job(
-        job, name="daily_features_at_midnight", hour_of_day=0, minute_of_hour=0, default_status=status
-    )
-
-
-def raw_sensor(catalog: Catalog, *, job: "AssetJob", settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
+def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
     """Rebuilds what rests on raw data that changed: corrected, late and deleted deliveries.
 
     What versions record is compared with one listing of each day of the look-back, by key and ETag, so that the first look already finds
@@ -100,9 +74,9 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, st
 
     The source's assets are left out: a build validates the days of its window that changed, and no others.
     """
-    name = contract.feature_set
+    name, begins = contract.feature_set, first_day(platform, platform.catalog.source_of(contract))
     to_build = {item.partition: item for item in look(platform, contract, today=today, days=platform.look_back_days).to_build}
-    for first, last in ranges(day for day, item in to_build.items() if item.is_buildable):
+    for first, last in ranges(day for day, item in to_build.items() if item.is_buildable and day >= begins):
         items = [item for day, item in to_build.items() if first <= day <= last]
         changes = sorted({str(change) + listed.get(change.partition, "") for item in items for change in item.changes})
         covered = {} if first == last else {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
@@ -140,7 +114,9 @@ def slack_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         run_status=dg.DagsterRunStatus.SUCCESS, name="slack_on_run_success", default_status=dg.DefaultSensorStatus.RUNNING
     )
     def on_success(context: dg.RunStatusSensorContext) -> None:
-        WebClient(token=token).chat_postMessage(channel=channel, text=f":white_check_mark: {_summary(context.dagster_run)}")
+        told = _summary(context.dagster_run)
+        sign = ":warning:" if "outcome skipped" in told else ":white_check_mark:"
+        WebClient(token=token).chat_postMessage(channel=channel, text=f"{sign} {told}")
 
     on_failure = make_slack_on_run_failure_sensor(
         channel=channel, slack_token=token, text_fn=failure_text, name="slack_on_run_failure", default_status=dg.DefaultSensorStatus.RUNNING

@@ -12,7 +12,7 @@ from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.partitions import partitions_of
+from feature_platform.defs.partitions import SourceDays, each_day
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build
@@ -30,9 +30,17 @@ def latest_key(feature_set: str) -> dg.AssetKey:
 
 
 def features_asset(
-    contract: Contract, source: SourceContract, *, partitions: dg.TimeWindowPartitionsDefinition, retry: Retry
+    contract: Contract, source: SourceContract, *, days: SourceDays, retry: Retry, change: str = "none"
 ) -> dg.AssetsDefinition:
-    """A feature set's versions: one for each daily partition, computed from the validated events of its window."""
+    """A feature set's versions: one for each day of its source, computed from the validated events of its window.
+
+    Args:
+        contract: The feature set.
+        source: Its source's contract.
+        days: Its partitions.
+        retry: The pause before a second attempt.
+        change: How the contract differs from the one that latest was built by, for people.
+    """
     upstream = validated_key(contract.source)
     window = dg.TimeWindowPartitionMapping(start_offset=1 - contract.window_days, end_offset=0, allow_nonexistent_upstream_partitions=True)
 
@@ -40,7 +48,7 @@ def features_asset(
         key=contract.feature_set,
         deps=[dg.AssetDep(upstream, partition_mapping=window)],
         group_name=contract.feature_set,
-        partitions_def=partitions,
+        partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
         io_manager_key=IO_MANAGER_KEY,
         code_version=contract.schema_hash[:16],
@@ -51,6 +59,7 @@ def features_asset(
             presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
             presentation.COLUMN_LINEAGE: presentation.lineage(contract, upstream=upstream, source=source),
             "schema_hash": contract.schema_hash,
+            "change_against_latest": change,
         },
     )
     def features(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> FeatureBuilds:
@@ -58,7 +67,8 @@ def features_asset(
             started = time.monotonic()
             require_announced(platform, contract)
             told = _told(context, source)
-            builds = {key: build(platform, contract, key, run_id=run_id_of(context), on_validated=told) for key in partitions_of(context)}
+            run_id = run_id_of(context)
+            builds = each_day(context, days, lambda day: build(platform, contract, day, run_id=run_id, on_validated=told))
             context.add_output_metadata({"seconds": round(time.monotonic() - started, 3)})
             return builds
 

@@ -1,28 +1,105 @@
-"""Time: daily UTC partitions, and which partitions a run covers. How a partition names a version does not belong here (``core.layout``)."""
+"""Time: the days a source has, and which days a run covers. How a partition names a version does not belong here (``core.layout``)."""
 
-from collections.abc import Mapping, Sequence
-from datetime import date
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from typing import Any, TypeVar
 
 import dagster as dg
 
+from feature_platform.errors import NotFoundError
 
-def daily_partitions(start_date: date) -> dg.DailyPartitionsDefinition:
-    """One partition for each whole UTC day since ``start_date``."""
-    return dg.DailyPartitionsDefinition(start_date=start_date.isoformat(), timezone="UTC")
+T = TypeVar("T")
+
+
+class SourceDays(dg.DailyPartitionsDefinition):
+    """One partition for each whole UTC day since the first that a source has.
+
+    Dagster shows an asset, and counts what is missing of it, by its own days. It lets assets share a run, a job or a command where their
+    days are equal, and sources begin on different days: so these compare equal whatever they begin with, and a run may name a day that
+    some of its sources never had (:func:`each_day` leaves it out).
+    """
+
+    @property
+    def first_day(self) -> str:
+        """The first partition key."""
+        return self.start.date().isoformat()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SourceDays)
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # Dagster's class derives from tuple, which has one of its own
+
+    def __hash__(self) -> int:
+        return hash(SourceDays)
+
+    def validate_partition_key(self, partition_key: str, context: Any = None) -> None:
+        """Any whole day that has ended will do: of a day before the first there is nothing to do."""
+        try:
+            is_early = date.fromisoformat(partition_key).isoformat() < self.first_day
+        except ValueError:
+            is_early = False
+        if not is_early:
+            super().validate_partition_key(partition_key, context)
+
+    def get_partition_keys_in_range(self, partition_key_range: dg.PartitionKeyRange) -> Sequence[str]:
+        """The days of a range that the source can have."""
+        return [day for day in _days(partition_key_range) if day >= self.first_day]
+
+    # Dagster caches what these two answer by equality, which says nothing here about where the days begin; so they are not cached.
+    _get_first_partition_window = dg.TimeWindowPartitionsDefinition._get_first_partition_window.__wrapped__  # type: ignore[assignment]
+    _get_last_partition_window = dg.TimeWindowPartitionsDefinition._get_last_partition_window.__wrapped__  # type: ignore[assignment]
+
+
+def days_since(first_day: str) -> SourceDays:
+    """One partition for each whole UTC day from ``first_day`` on, ``YYYY-MM-DD``."""
+    return SourceDays(start_date=first_day, timezone="UTC")
 
 
 def partitions_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Sequence[str]:
-    """The partitions that a step covers, oldest first; none for a step outside partitions."""
+    """The days that a run covers, oldest first, whatever the step's source has; none for a step outside partitions."""
     if not context.has_partition_key and not context.has_partition_key_range:
         return ()
-    return sorted(context.partition_keys)
+    return _days(context.partition_key_range)
+
+
+def each_day(context: dg.AssetExecutionContext, days: SourceDays, work: Callable[[str], T]) -> dict[str, T]:
+    """What ``work`` gives for each day of a run, without the days that there is nothing for; those are said with the reason.
+
+    Raises:
+        NotFoundError: There is nothing for any of them; with every reason.
+    """
+    covered = partitions_of(context)
+    early = [day for day in covered if day < days.first_day]
+    reasons = [f"{_span(early)}: the source begins on {days.first_day} (first_day, or FEATURE_PLATFORM_START_DATE)."] if early else []
+    done = {}
+    for day in covered[len(early) :]:
+        try:
+            done[day] = work(day)
+        except NotFoundError as error:
+            reasons.append(f"{day}: {error}")
+            if len(covered) > 1:
+                context.add_asset_metadata({"skipped": str(error)}, partition_key=day)
+    if not done:
+        raise NotFoundError("Nothing to build. " + "\n".join(reasons))
+    for reason in reasons:
+        context.log.warning(f"skipped {reason}")
+    return done
 
 
 def result_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What a step returns as its metadata: that of its one partition; of several, each is attached to its own partition."""
-    if len(by_partition) == 1:
+    """What a step returns as its metadata: that of the run's one partition; of several, each is attached to its own partition."""
+    if len(partitions_of(context)) == 1:
         return next(iter(by_partition.values()))
     for partition, metadata in by_partition.items():
         context.add_asset_metadata(metadata, partition_key=partition)
     return {}
+
+
+def _days(given: dg.PartitionKeyRange) -> list[str]:
+    first, last = date.fromisoformat(given.start), date.fromisoformat(given.end)
+    return [(first + timedelta(days=count)).isoformat() for count in range((last - first).days + 1)]
+
+
+def _span(days: Sequence[str]) -> str:
+    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"

@@ -1,17 +1,19 @@
 """Assets of a raw source: the raw objects of a day, and its validated events. What a feature set does with them does not belong here."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
+from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.partitions import partitions_of, result_metadata
+from feature_platform.defs.partitions import SourceDays, each_day, partitions_of, result_metadata
 from feature_platform.defs.summary import reported
+from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.validate import validate
 from feature_platform.wiring import Platform
 
@@ -28,43 +30,66 @@ def validated_key(source: str) -> dg.AssetKey:
     return dg.AssetKey(f"validated_{source}")
 
 
-def raw_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, retry: Retry) -> dg.AssetsDefinition:
-    """The raw objects of a day: checked to exist, recorded by URI, ETag, size and rows. Copies nothing."""
+def raw_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
+    """The raw objects of a day: checked to exist, recorded by URI, ETag, size and rows. Copies nothing.
+
+    Where a run covers no day that upstream delivered, nothing is materialized and Dagster skips what rests on the source, and nothing else.
+    """
 
     @dg.asset(
         key=raw_key(source.source),
         group_name=GROUP,
-        partitions_def=partitions,
+        partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        output_required=False,
         kinds={"s3"},
         owners=owners_of(source.owner),
         description=f"Raw objects of source `{source.source}`, owned by upstream. {source.description}",
     )
-    def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    def raw(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
+        found = None
         with reported(context, feature_set=source.source, retry=retry) as report:
+            report.add(uri=platform.raw.uri)
             started = time.monotonic()
-            manifests = [platform.raw.discover(source, partition) for partition in partitions_of(context)]
-            report.add(uri=platform.raw.uri, objects=sum(len(manifest.objects) for manifest in manifests))
-            for manifest in manifests:
-                if manifest.unknown_columns:
-                    named = ", ".join(manifest.unknown_columns)
-                    context.log.warning(f"{source.source} {manifest.partition}: columns that the source contract does not name: {named}")
-            told = result_metadata(context, {manifest.partition: presentation.raw_day(manifest) for manifest in manifests})
-            return dg.MaterializeResult(
-                metadata={**told, "seconds": round(time.monotonic() - started, 3)}, data_version=dg.DataVersion(_etags(manifests))
-            )
+            try:
+                found = _raw_days(context, source, platform, days)
+                report.add(objects=sum(len(manifest.objects) for manifest in found.values()))
+            except NotFoundError as error:
+                report.skip()
+                _say_skipped(context, str(error))
+        if found:
+            told = result_metadata(context, {partition: presentation.raw_day(manifest) for partition, manifest in found.items()})
+            seconds = round(time.monotonic() - started, 3)
+            yield dg.MaterializeResult(metadata={**told, "seconds": seconds}, data_version=dg.DataVersion(_etags(list(found.values()))))
 
     return raw
 
 
-def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefinition, retry: Retry) -> dg.AssetsDefinition:
+def _raw_days(context: dg.AssetExecutionContext, source: SourceContract, platform: Platform, days: SourceDays) -> dict[str, RawManifest]:
+    manifests = each_day(context, days, lambda partition: platform.raw.discover(source, partition))
+    for partition, manifest in manifests.items():
+        if manifest.unknown_columns:
+            named = ", ".join(manifest.unknown_columns)
+            context.log.warning(f"{source.source} {partition}: columns that the source contract does not name: {named}")
+    return manifests
+
+
+def _say_skipped(context: dg.AssetExecutionContext, why: str) -> None:
+    """In the log and, as an observation of the asset, in its history."""
+    context.log.warning(f"Skipped, and with it what rests on this source: {why}")
+    covered = partitions_of(context)
+    partition = covered[0] if len(covered) == 1 else None
+    context.log_event(dg.AssetObservation(context.asset_key, partition=partition, description=why, metadata={"skipped": why}))
+
+
+def validated_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
     """A day's good events; the bad ones go to quarantine with a reason each. Rows in = rows kept + rows quarantined."""
 
     @dg.asset(
         key=validated_key(source.source),
         deps=[raw_key(source.source)],
         group_name=GROUP,
-        partitions_def=partitions,
+        partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
         kinds={"duckdb", "parquet"},
         owners=owners_of(source.owner),
@@ -73,15 +98,18 @@ def validated_asset(source: SourceContract, *, partitions: dg.PartitionsDefiniti
     def validated(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=source.source, retry=retry) as report:
             started = time.monotonic()
-            days = []
-            for partition in partitions_of(context):
-                days.append(validate(platform, source, partition))
-                context.log.info(f"{source.source} {partition}: kept {days[-1].kept} of {days[-1].rows_in} rows, {dict(days[-1].rejected)}")
-            report.add(uri=platform.settings.work_uri, rows=sum(day.kept for day in days))
-            told = result_metadata(context, {day.partition: presentation.validated_day(source, day) for day in days})
+
+            def validated_day(partition: str) -> ValidatedDay:
+                day = validate(platform, source, partition)
+                context.log.info(f"{source.source} {partition}: kept {day.kept} of {day.rows_in} rows, {dict(day.rejected)}")
+                return day
+
+            done = each_day(context, days, validated_day)
+            report.add(uri=platform.settings.work_uri, rows=sum(day.kept for day in done.values()))
+            told = result_metadata(context, {partition: presentation.validated_day(source, day) for partition, day in done.items()})
             return dg.MaterializeResult(
                 metadata={**told, "seconds": round(time.monotonic() - started, 3)},
-                data_version=dg.DataVersion("+".join(file.sha256[:16] for day in days for file in day.files)[:200]),
+                data_version=dg.DataVersion("+".join(file.sha256[:16] for day in done.values() for file in day.files)[:200]),
             )
 
     return validated

@@ -35,6 +35,11 @@ class Report:
     """What a step has to say at its end; filled while it works."""
 
     facts: dict[str, Any] = field(default_factory=dict)
+    outcome: str = "succeeded"
+
+    def skip(self) -> None:
+        """There was nothing to do."""
+        self.outcome = "skipped"
 
     def add(self, **facts: object) -> None:
         """Say more."""
@@ -74,7 +79,7 @@ def reported(
             retry.pause(context)
         with as_dagster_failures():
             yield report
-        outcome = "succeeded"
+        outcome = report.outcome
     finally:
         if is_last or outcome == "failed":
             covered = partitions_of(context) if isinstance(context, dg.AssetExecutionContext) else sorted(partitions or ())

@@ -8,12 +8,14 @@ values are encoded column by column.
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from feature_platform.server.plans import RequestPlan, ViewPlan
+from feature_platform.server.proof import Proof
 from feature_platform.server.values import Raw, timestamp_of, timestamp_text
 
 Reply = Sequence[Raw]
@@ -38,6 +40,18 @@ class ViewColumns(NamedTuple):
     stamps: Sequence[Raw]
     tail: bytes
     late: list[bool] | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """One answer as it was given; ``keys`` are join key → values."""
+
+    at_s: float
+    number: int
+    project: str
+    keys: Mapping[str, Sequence[Any]]
+    views: Sequence[ViewColumns]
+    proofs: Sequence[Proof]
 
 
 def view_columns(plan: ViewPlan, replies: Sequence[Reply], *, now_s: float) -> ViewColumns:

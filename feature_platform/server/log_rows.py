@@ -19,10 +19,9 @@ import pyarrow.parquet as pq
 
 from feature_platform.core.contract import types
 from feature_platform.core.online.encoding import NULL_TIMESTAMP
-from feature_platform.server.answers import ViewColumns
+from feature_platform.server.answers import LoggedAnswer, ViewColumns
 from feature_platform.server.plans import ViewPlan
 from feature_platform.server.proof import Proof
-from feature_platform.server.response_log import LoggedAnswer
 from feature_platform.server.values import timestamp_of
 
 FORMAT: Final = "1"

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from feature_platform.core.layout import PARQUET, SCHEMA
 from feature_platform.core.versions.proof import contract_of
-from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError
+from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, UnknownNameError
 from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.object_store import ObjectStore
 from feature_platform.server.log_proof import Fault, LogTable, claims, described_row, log_table, proven
@@ -141,7 +141,7 @@ def log_files(target: str, objects: ObjectStore) -> Iterator[tuple[str, bytes]]:
     """Every file of a log, in name order.
 
     Raises:
-        NotFoundError: There is none.
+        UnknownNameError: There is none.
     """
     if target.startswith("s3://"):
         names = [info.uri for info in objects.scan(target.rstrip("/") + "/") if info.uri.endswith(".parquet")]
@@ -151,5 +151,5 @@ def log_files(target: str, objects: ObjectStore) -> Iterator[tuple[str, bytes]]:
         names = sorted(map(str, [path] if path.is_file() else path.rglob("*.parquet")))
         bodies = ((name, Path(name).read_bytes()) for name in names)
     if not names:
-        raise NotFoundError(f"There is no response log at {target}: expected .parquet files, found none.")
+        raise UnknownNameError(f"There is no response log at {target}: expected .parquet files, found none.")
     yield from bodies

@@ -12,12 +12,11 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from feature_platform.errors import FeaturePlatformError
-from feature_platform.server.answers import ViewColumns
+from feature_platform.server.answers import LoggedAnswer, ViewColumns
 from feature_platform.server.metrics import LOGGED, Counts
 from feature_platform.server.proof import Proof
 
@@ -31,18 +30,6 @@ _log = logging.getLogger(__name__)
 
 Put = Callable[[str, bytes], None]
 """Stores one file under a name; raises the platform's errors or OSError."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedAnswer:
-    """One answer as it was given; ``keys`` are join key → values."""
-
-    at_s: float
-    number: int
-    project: str
-    keys: Mapping[str, Sequence[Any]]
-    views: Sequence[ViewColumns]
-    proofs: Sequence[Proof]
 
 
 class ResponseLog:

@@ -11,7 +11,7 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance, SourceObject
-from feature_platform.errors import InvalidDataError
+from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.validate import first_day, validated
 
@@ -42,18 +42,20 @@ def build(
         on_validated: Hears of days of the window that had to be validated now.
 
     Raises:
-        InvalidDataError: Upstream delivered nothing for the partition itself, the window lacks a day and the contract refuses that, or the
-            rows break the contract.
+        NotFoundError: Upstream delivered nothing for the partition itself.
+        InvalidDataError: The window lacks a day and the contract refuses that, or the rows break the contract.
     """
     source, moment = platform.catalog.source_of(contract), layout.as_of(partition)
     window = layout.window_partitions(moment, days=contract.window_days)
     first = first_day(platform, source)
     possible = [key for key in window if key >= first or key == partition]
-    found = {key: validated(platform, source, key, on_validated=on_validated) for key in possible}
-    if found[partition] is None:
-        raise InvalidDataError(
-            f"{contract.feature_set} {partition}: no validated events of {source.source!r}; expected that day's. Load it."
+    own = validated(platform, source, partition, on_validated=on_validated)
+    if own is None:
+        raise NotFoundError(
+            f"{contract.feature_set} {partition}: source {source.source!r} has no raw objects for that day; expected at least one. "
+            "Have upstream deliver the day."
         )
+    found = {key: own if key == partition else validated(platform, source, key, on_validated=on_validated) for key in possible}
     missing = [key for key, day in found.items() if day is None]
     if missing and contract.missing_days == "refuse":
         raise InvalidDataError(

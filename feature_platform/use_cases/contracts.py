@@ -4,7 +4,7 @@ A deployed contract is in force for what is built; what was published goes on be
 of change a change is does not belong here (``core.contract.compatibility``).
 """
 
-from feature_platform.core.contract.compatibility import ContractDiff, compare
+from feature_platform.core.contract.compatibility import Change, ContractDiff, compare
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions.log import Version
 from feature_platform.errors import ContractError
@@ -49,12 +49,21 @@ def contracts_to_register(platform: Platform) -> list[Contract]:
 
 
 def changes_since(platform: Platform, contract: Contract) -> ContractDiff:
-    """How a contract differs from the one that latest was built by; no change at all where nothing is latest yet.
+    """How a contract and its source's differ from those that latest was built by; no change at all where nothing is latest yet.
+
+    Of a source contract only its hash was recorded, so that a change of it is said and not judged.
 
     Raises:
         NotFoundError, ContractError: As :func:`contract_of`.
     """
-    return _compared(platform, contract)[1]
+    found, name = _compared(platform, contract)[1], contract.feature_set
+    head = platform.feature_sets.history(name).head_version
+    recorded = platform.feature_sets.metadata(name, head.version).source_hash if head else None
+    source = platform.catalog.source_of(contract)
+    if recorded in (None, source.schema_hash):
+        return found
+    why = f"contract of source {source.source!r} is another one; what its rows are may have changed under every feature"
+    return ContractDiff((*found.changes, Change("source", "none", why)))
 
 
 def require_announced(platform: Platform, contract: Contract) -> None:

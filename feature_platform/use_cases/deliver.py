@@ -13,7 +13,7 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import SUFFIXES, format_of
 from feature_platform.core.layout import raw_partition
 from feature_platform.core.objects import IfAbsent
-from feature_platform.errors import ConflictError, InvalidDataError
+from feature_platform.errors import ConfigurationError, ConflictError
 from feature_platform.ports.platform import Platform
 
 _DAY_DIRECTORY: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
@@ -33,7 +33,7 @@ def found_below(path: Path, *, day: str | None) -> Mapping[str, Sequence[Path]]:
     """Day → data files, sorted: of the ``dt=YYYY-MM-DD`` directories of a directory, or of one day where it is given.
 
     Raises:
-        InvalidDataError: There is no data file, a directory names no day, or two days of which one has no data; all of it together.
+        ConfigurationError: There is no data file, a directory names no day, or two days of which one has no data; all of it together.
     """
     places = {day: path} if day else _day_directories(path)
     found = {key: _data_files(place) for key, place in places.items()}
@@ -42,7 +42,7 @@ def found_below(path: Path, *, day: str | None) -> Mapping[str, Sequence[Path]]:
     if not found:
         faults.append(f"{path}: expected directories dt=YYYY-MM-DD, found none; name the day of these files by --day")
     if faults:
-        raise InvalidDataError("Nothing was uploaded:", faults)
+        raise ConfigurationError("Nothing was uploaded:", faults)
     return found
 
 

@@ -4,13 +4,13 @@
     python -m tests.benchmarks.bench_training --labels 10000 --users 50000 smaller
 
 Ours looks features up, counts what came of it, proves every version's file, and writes labels, rows and manifest with their hashes. The
-query by hand is one DuckDB ASOF join over the users that have labels; it proves and writes nothing. Feast's is `get_historical_features`
-of its default (Dask) offline store over one file of all versions. Figures are medians of interleaved rounds.
+query by hand is one DuckDB ASOF join over the users that have labels, written as Parquet; it proves nothing and keeps no labels. Feast's is
+`get_historical_features` of its default (Dask) offline store over one file of all versions. Figures are medians of interleaved rounds;
+peak memory is that of a process of its own.
 """
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -28,29 +28,32 @@ from feature_platform.core.versions import template
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.use_cases import training
 from feature_platform.wiring import Platform
-from tests.benchmarks.figures import ROOT
+from tests.benchmarks.figures import ROOT, Figure, compare, peak_mib, write_figures
 from tests.support.directory_store import DirectoryStore
 from tests.support.feature_set_samples import PROVENANCE, TEMPLATE
 from tests.support.platforms import memory_platform
+from tests.support.resident_memory import own_peak_mib
 
 CONTRACT: Final = load_catalog(ROOT / "feast_repo" / "contracts").contracts["user_features"]
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 BASE: Final = "s3://bench/features"
+MEMORY_LIMIT_MIB: Final = 2048
 FEATURES: Final = tuple(column.name for column in CONTRACT.feature_columns)
 
 
-def open_site(directory: Path) -> Platform:
-    """A platform whose feature sets lie in a directory and are published six hours after their moment."""
+def site_of(directory: Path) -> Platform:
+    """A platform whose feature sets lie in a directory."""
     store = DirectoryStore(directory)
-    clock = [FIRST]
-    feature_sets = ObjectFeatureSetStore(
-        store, feature_base=BASE, workdir=directory, sleep=lambda _: None, render=template.render, clock=lambda: clock[0]
-    )
-    platform = memory_platform(directory, store=store, feature_base=BASE, feature_sets=feature_sets)
+    feature_sets = ObjectFeatureSetStore(store, feature_base=BASE, workdir=directory, sleep=lambda _: None, render=template.render)
+    return memory_platform(directory, store=store, feature_base=BASE, feature_sets=feature_sets)
+
+
+def open_site(directory: Path) -> Platform:
+    """The same with a version of every table committed."""
+    platform = site_of(directory)
     for day in range(len(list((directory / "tables").glob("*.parquet")))):
-        clock[0] = FIRST + timedelta(days=day, hours=6)
         table = pq.read_table(directory / "tables" / f"{day}.parquet")
-        feature_sets.commit(
+        platform.feature_sets.commit(
             FeatureTable.from_arrow(table),
             contract=CONTRACT,
             template=TEMPLATE,
@@ -93,80 +96,87 @@ def make_labels(directory: Path, *, rows: int, users: int, versions: int) -> Pat
     return path
 
 
-def ours(platform: Platform, labels: Path) -> TrainingManifest:
-    """A training set, made anew."""
+def make(platform: Platform, labels: Path) -> TrainingManifest:
+    """A training set."""
     rows = Rows(pq.read_schema(labels), lambda: pq.ParquetFile(labels).iter_batches())
-    made = training.create(platform, rows, training.Asked(("user_features",), "event"), now=datetime.now(UTC), actor="bench")
-    training.delete(platform, made.training_set)
-    return made
+    wanted = training.Asked(("user_features",), "event", ttl=timedelta(0))
+    return training.create(platform, rows, wanted, now=datetime.now(UTC), actor="bench")
 
 
-def by_hand(directory: Path, labels: Path) -> pa.Table:
+def ours(platform: Platform, labels: Path) -> None:
+    """The same, made anew each time."""
+    training.delete(platform, make(platform, labels).training_set)
+
+
+def by_hand(directory: Path, labels: Path) -> Path:
     """What one would write for files that are known to be good."""
     with duckdb.connect(config={"threads": 2}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        query = connection.sql(f"""
-            WITH labels AS (SELECT *, file_row_number AS row FROM read_parquet('{labels}', file_row_number = true)),
+        connection.execute(f"""
+            COPY (WITH labels AS (SELECT *, file_row_number AS row FROM read_parquet('{labels}', file_row_number = true)),
             known AS (SELECT * FROM read_parquet('{directory}/tables/*.parquet') WHERE user_id IN (SELECT user_id FROM labels))
             SELECT l.* EXCLUDE (row), k.* EXCLUDE (user_id, event_timestamp)
-            FROM labels l ASOF LEFT JOIN known k ON l.user_id = k.user_id AND l.event_timestamp >= k.event_timestamp ORDER BY l.row""")
-        return query.to_arrow_table()
+            FROM labels l ASOF LEFT JOIN known k ON l.user_id = k.user_id AND l.event_timestamp >= k.event_timestamp ORDER BY l.row)
+            TO '{directory}/by_hand.parquet' (FORMAT parquet, COMPRESSION zstd)""")
+    return directory / "by_hand.parquet"
 
 
-def feasts(directory: Path, labels: Path) -> int:
+def open_feast(directory: Path) -> Any:
     """Feast's default offline store over one file of all versions."""
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-    from feast.types import from_value_type
-
-    del from_value_type
-    merged = directory / "merged.parquet"
-    if not merged.exists():
-        pq.write_table(pa.concat_tables([pq.read_table(path) for path in sorted((directory / "tables").glob("*.parquet"))]), merged)
     from feast.types import Float64, Int64, String
 
+    merged = directory / "merged.parquet"
+    tables = [pq.read_table(path) for path in sorted((directory / "tables").glob("*.parquet"))]
+    pq.write_table(pa.concat_tables(tables), merged)
     kinds = {"int64": Int64, "double": Float64, "string": String}
     user = Entity(name="user", join_keys=["user_id"], value_type=ValueType.INT64)
     fields = [Field(name=name, dtype=kinds[str(CONTRACT.arrow_schema.field(name).type)]) for name in FEATURES]
-    view = FeatureView(
-        name="user_features",
-        entities=[user],
-        schema=fields,
-        ttl=timedelta(days=7),
-        source=FileSource(path=str(merged), timestamp_field="event_timestamp"),
-    )
+    source = FileSource(path=str(merged), timestamp_field="event_timestamp")
+    view = FeatureView(name="user_features", entities=[user], schema=fields, ttl=timedelta(days=0), source=source)
     config = RepoConfig(project="bench", provider="local", registry=str(directory / "registry.db"), entity_key_serialization_version=3)
     store = FeatureStore(config=config)
     store.apply([user, view])
+    return store
+
+
+def feasts(store: Any, labels: Path) -> pa.Table:
+    """What Feast's users write."""
     frame = pq.read_table(labels).to_pandas()
-    return len(store.get_historical_features(frame, features=[f"user_features:{name}" for name in FEATURES]).to_df())
+    return store.get_historical_features(frame, features=[f"user_features:{name}" for name in FEATURES]).to_arrow()
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def measure(directory: Path, *, labels: int, users: int, versions: int, rounds: int) -> list[Figure]:
+    """All figures."""
+    make_tables(directory, users=users, versions=versions)
+    asked = make_labels(directory, rows=labels, users=users, versions=versions)
+    platform, store = open_site(directory), open_feast(directory)
+    name = f"{labels:,} labels, {versions} versions of {users:,} users"
+    figures = [
+        compare(f"{name}, over a query by hand", lambda: ours(platform, asked), lambda: by_hand(directory, asked), rounds=rounds),
+        compare(f"{name}, over Feast", lambda: ours(platform, asked), lambda: feasts(store, asked), rounds=1),
+    ]
+    found = peak_mib(Path(__file__), [str(directory), str(asked)])
+    return [*figures, Figure(f"peak memory, {name}", found, MEMORY_LIMIT_MIB, round(found / MEMORY_LIMIT_MIB, 2), "MiB (limit)")]
+
+
+def main() -> None:
+    """Print the table and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=int, default=100_000)
     parser.add_argument("--users", type=int, default=1_000_000)
     parser.add_argument("--versions", type=int, default=7)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--step", nargs=1, help=argparse.SUPPRESS)
-    chosen = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="bench-training-") as name:
-        directory = Path(name)
-        make_tables(directory, users=chosen.users, versions=chosen.versions)
-        labels = make_labels(directory, rows=chosen.labels, users=chosen.users, versions=chosen.versions)
-        platform = open_site(directory)
-        import time
-
-        for _ in range(3):
-            t = time.monotonic()
-            made = ours(platform, labels)
-            a = time.monotonic() - t
-            t = time.monotonic()
-            hand = by_hand(directory, labels)
-            b = time.monotonic() - t
-            print(a, b, a / b, made.feature_sets[0].statuses, hand.num_rows)
-        t = time.monotonic()
-        print(feasts(directory, labels))
-        print(time.monotonic() - t)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.step:
+        ours(site_of(Path(options.step[0])), Path(options.step[1]))
+        print(own_peak_mib())
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-training-") as directory:
+        given = {"labels": options.labels, "users": options.users, "versions": options.versions}
+        figures = measure(Path(directory), **given, rounds=options.rounds)
+    write_figures(figures, name="training", title="Making a training set")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """``feature_store.yaml`` and the Python configuration are one; both name the plugins."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,24 @@ def test_an_environment_that_was_not_exported_is_named(monkeypatch: pytest.Monke
     store = FeatureStore(repo_path=str(REPOSITORY))
     with pytest.raises(ConfigurationError, match="Export the environment"):
         _ = store.registry
+
+
+OPENED = """
+import typeguard
+before = typeguard.typechecked
+from feature_platform.adapters.feast.repository import open_store
+from feature_platform.settings import load_settings
+from feature_platform.wiring import feast_environment
+open_store(feast_environment(load_settings()))
+from feast import Entity, FeatureView
+print([kind.__name__ for kind in (Entity, FeatureView) if any("check_argument" in name for name in kind.__init__.__code__.co_names)])
+print(typeguard.typechecked is before)
+"""
+
+
+def test_a_step_that_serves_does_not_wait_for_feasts_classes_to_be_compiled_twice(tmp_path: Path) -> None:
+    """That is most of what importing Feast takes, and importing Feast most of what loading a small feature set takes."""
+    answer = subprocess.run(
+        [sys.executable, "-c", OPENED], env=environment(), cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert answer.stdout == "[]\nTrue\n", answer.stderr

@@ -41,6 +41,11 @@ UNKNOWN_NAMES = [
     ["online", "version", "nobody"],
     ["online", "repair", "nobody"],
     ["contract", "hash", "nobody"],
+    ["contract", "try", "nobody", "--day", "2026-01-14"],
+    ["contract", "diff", "nobody"],
+    ["refresh", "nobody"],
+    ["decommission", "nobody"],
+    ["prove", "/nowhere"],
     ["verify", "user_features", "--version", "v_20200101T000000"],
     ["versions", "show", "user_features", "v_20200101T000000"],
     ["reproduce", "user_features", "v_20200101T000000"],
@@ -70,7 +75,13 @@ def told(result: Result, *, code: int, secrets: tuple[str, ...] = (SECRET,)) -> 
 @pytest.mark.parametrize("arguments", UNKNOWN_NAMES, ids=" ".join)
 def test_a_name_that_does_not_exist_is_wrong_usage(arguments: list[str], local_env: dict[str, str]) -> None:
     said = told(cli(arguments, local_env), code=2)
-    assert ("there are: user_features" in said) or ("was never committed" in said) or ("has no pin 'x'; it has: none" in said)
+    expected = "there are: user_features", "was never committed", "has no pin 'x'; it has: none", "neither a file nor", "no response log"
+    assert [part for part in expected if part in said]
+
+
+def test_a_path_without_raw_data_or_a_source_that_does_not_exist_is_wrong_usage(local_env: dict[str, str], tmp_path: Path) -> None:
+    assert "no contract for source 'nobody'" in told(cli(["raw", "put", str(tmp_path), "--source", "nobody"], local_env), code=2).lower()
+    assert "expected directories dt=YYYY-MM-DD" in told(cli(["raw", "put", str(tmp_path), "--source", "events"], local_env), code=2)
 
 
 @pytest.mark.parametrize("arguments", NEEDING_STORES, ids=" ".join)

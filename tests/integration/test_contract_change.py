@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from feature_platform.adapters.feast.repository import open_store
 from feature_platform.cli.app import app
 from feature_platform.core.layout import as_of, version_id
+from feature_platform.definitions import defs
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.settings import load_settings
 from feature_platform.wiring import feast_environment, open_platform
@@ -126,7 +127,15 @@ def test_materialize_by_hand_after_a_rollback_describes_what_it_loads(changed: M
     assert is_proved()
 
 
-def test_a_change_against_what_is_published_is_said_before_it_is_deployed_and_refused_when_built(changed: MainJob, contracts: Path) -> None:
+def shown_at_load() -> Any:
+    """What Dagster shows of the feature set's contract when the code location is loaded now."""
+    (spec,) = (spec for spec in defs().resolve_all_asset_specs() if spec.key == dg.AssetKey("user_features"))
+    return spec.metadata["change_against_latest"]
+
+
+def test_a_change_against_what_is_published_is_said_before_and_when_it_is_deployed_and_refused_when_built(
+    changed: MainJob, contracts: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     before = f"user_features@{OLDER}"
     said = answered("contract", "diff", before, f"user_features@{NEWER}", code=1)
     assert [(change["where"], change["kind"]) for change in said["changes"]] == [
@@ -140,10 +149,21 @@ def test_a_change_against_what_is_published_is_said_before_it_is_deployed_and_re
     path.write_text(json.dumps({**document, "columns": [*document["columns"], added]}))
     (row,) = (row for row in answered("contract", "check") if row["contract"] == "user_features")
     assert (row["change"], row["changes"]) == ("additive", ["column f_views_2d: added (int64)"])
+    assert shown_at_load() == "additive: column f_views_2d: added (int64)"
+    assert "The contract of user_features differs from what is published (additive: column f_views_2d" in caplog.text
     path.write_text(json.dumps({**document, "columns": document["columns"][:-1]}))
     refused = CliRunner().invoke(app, ["contract", "check"])
     assert (refused.exit_code, "give it another `version`" in refused.output) == (2, True), refused.output
     run = MainJob(open_platform(load_settings()), instance=changed.instance).run(DAYS[2], only=["user_features"])
     assert not run.success
     assert "column f_views_1d: removed (was int64)" in run.failure
+    assert "breaking: column f_views_1d: removed (was int64)" in shown_at_load()
     path.write_text(published)
+    assert shown_at_load() == "none"
+    source = contracts / "events.source.json"
+    kept = source.read_text()
+    source.write_text(json.dumps({**json.loads(kept), "max_rejected_ratio": 0.3}))
+    assert shown_at_load() == (
+        "none: source: contract of source 'events' is another one; what its rows are may have changed under every feature"
+    )
+    source.write_text(kept)

@@ -1,12 +1,7 @@
 """The platform under Dagster's own command line, as the README shows it: processes of their own, a real instance, the daemon."""
 
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -15,15 +10,13 @@ from feature_platform.cli.environment import prepare_instance
 from feature_platform.core.layout import as_of, version_id
 from feature_platform.settings import load_settings
 from feature_platform.wiring import Platform, open_platform
+from tests.support.dagster_commands import MODULE, daemon, dagster
 from tests.support.platforms import put_events
 from tests.support.processes import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
 TODAY = datetime.now(UTC).date()
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (6, 5, 4, 3, 2, 1)]
 VERSIONS = [version_id(as_of(day)) for day in DAYS]
-MODULE = ("-m", "feature_platform.definitions")
 
 
 @pytest.fixture(scope="module")
@@ -40,13 +33,6 @@ def environment(module_env: dict[str, str], tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def platform(environment: dict[str, str]) -> Platform:
     return open_platform(load_settings({name: value for name, value in environment.items() if name.startswith("FEATURE_PLATFORM_")}))
-
-
-def dagster(environment: dict[str, str], *arguments: str, command: str = "dagster") -> str:
-    """Run one command in the project's directory; its output where it succeeds."""
-    done = subprocess.run([BIN / command, *arguments], env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
 
 
 def published(platform: Platform) -> set[str]:
@@ -96,19 +82,3 @@ def backfilled(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 def finished(instance: dg.DagsterInstance) -> int:
     return sum(run.is_finished for run in backfilled(instance))
-
-
-@contextmanager
-def daemon(environment: dict[str, str]) -> Iterator[None]:
-    """Dagster's daemon while the block runs."""
-    log = Path(environment["DAGSTER_HOME"]) / "daemon.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [BIN / "dagster-daemon", "run", "-w", "workspace.yaml"], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
-        )
-    try:
-        yield
-        assert process.poll() is None, log.read_text()[-3000:]
-    finally:
-        process.terminate()
-        process.wait(timeout=60)

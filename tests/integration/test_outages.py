@@ -117,9 +117,12 @@ def test_a_redis_that_refuses_connections_keeps_the_new_version_and_serves_the_o
     assert [row["f_purchases_1d"] for row in world.state()[1]] == [1, 1, 1]
 
 
-def test_a_missing_day_fails_its_own_run_and_a_later_delivery_recovers(world: World) -> None:
+def test_a_missing_day_is_skipped_by_its_run_refused_by_hand_and_recovered_by_a_later_delivery(world: World) -> None:
     before = world.state()
     run = world.job.run(MISSING)
+    assert run.success, run.failure
+    assert (run.summary("raw_events")["outcome"], run.summary("user_features"), world.state()) == ("skipped", {}, before)
+    run = world.job.run(MISSING, only=["validated_events"])
     assert_failed(run, f"No raw objects of source 'events' for {MISSING}", "Wait for upstream to deliver the day", retries=0)
     assert world.state() == before
 

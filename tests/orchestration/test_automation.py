@@ -59,7 +59,7 @@ def published(platform: Platform, *days: str) -> None:
 
 
 # Dagster's own schedule builder calls a function that Dagster deprecates.
-@pytest.mark.filterwarnings("ignore:Function `JobDefinition.run_request_for_partition` is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Function `UnresolvedAssetJobDefinition.run_request_for_partition` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(
     ("tick", "partition"),
     [
@@ -192,7 +192,7 @@ def test_slack_hears_of_runs_where_it_is_configured(tmp_path: Path, instance: dg
     assert sensors["slack_on_run_failure"].default_status == sensors["slack_on_run_success"].default_status
     assert sensors["slack_on_run_failure"].default_status == dg.DefaultSensorStatus.RUNNING
 
-    run = MainJob(platform, instance=instance).run("2026-01-10", only=["raw_events"])
+    run = MainJob(platform, instance=instance).run("2026-01-10", only=["validated_events"])
     assert not run.success
     failed = instance.get_run_by_id(run.result.run_id)
     assert failed is not None
@@ -200,16 +200,21 @@ def test_slack_hears_of_runs_where_it_is_configured(tmp_path: Path, instance: dg
     context = dg.build_run_status_sensor_context("slack_on_run_failure", event, instance, failed)
     sensors["slack_on_run_failure"](context.for_run_failure())
 
-    put_events(platform, "2026-01-10")
-    run = MainJob(platform, instance=instance).run("2026-01-10", only=["raw_events"])
-    done = instance.get_run_by_id(run.result.run_id)
-    assert done is not None
-    event = next(e for e in run.result.all_events if e.event_type_value == "PIPELINE_SUCCESS")
-    sensors["slack_on_run_success"](dg.build_run_status_sensor_context("slack_on_run_success", event, instance, done))
+    for is_delivered in (False, True):
+        if is_delivered:
+            put_events(platform, "2026-01-10")
+        run = MainJob(platform, instance=instance).run("2026-01-10", only=["raw_events"])
+        done = instance.get_run_by_id(run.result.run_id)
+        assert done is not None
+        event = next(e for e in run.result.all_events if e.event_type_value == "PIPELINE_SUCCESS")
+        sensors["slack_on_run_success"](dg.build_run_status_sensor_context("slack_on_run_success", event, instance, done))
 
-    assert [channel for channel, _ in slack] == ["#features", "#features"]
-    failure, success = slack[0][1], slack[1][1]
-    assert f"daily_features {failed.run_id[:8]} FAILURE — raw_events: feature_set events, partition 2026-01-10" in failure
+    assert [channel for channel, _ in slack] == ["#features"] * 3
+    failure, skipped, success = (text for _, text in slack)
+    assert skipped.startswith(":warning: ")
+    assert "outcome skipped" in skipped
+    assert success.startswith(":white_check_mark: ")
+    assert f"daily_features {failed.run_id[:8]} FAILURE — validated_events: feature_set events, partition 2026-01-10" in failure
     assert "outcome failed" in failure
     assert "SUCCESS — raw_events: feature_set events, partition 2026-01-10" in success
     assert "objects 1, outcome succeeded" in success

@@ -9,9 +9,9 @@ import pytest
 
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
-from feature_platform.defs import automation, feature_assets, serving_assets, source_assets
+from feature_platform.defs import automation, feature_assets, jobs, serving_assets, source_assets
 from feature_platform.defs.failures import Retry
-from feature_platform.defs.partitions import daily_partitions
+from feature_platform.defs.partitions import days_since
 from feature_platform.use_cases.commit import commit
 from feature_platform.wiring import Platform
 from tests.support.platforms import memory_platform, put_events
@@ -41,12 +41,12 @@ def call(asset: dg.AssetsDefinition, platform: Platform, *, partition: str | Non
 
 def test_a_day_goes_from_raw_objects_to_online_values_by_direct_calls(platform: Platform) -> None:
     contract, source = platform.catalog.contract("user_features"), platform.catalog.sources["events"]
-    partitions = daily_partitions(platform.first_day)
-    raw = call(source_assets.raw_asset(source, partitions=partitions, retry=NO_RETRY), platform, partition=DAY)
+    days = days_since(platform.first_day.isoformat())
+    (raw,) = call(source_assets.raw_asset(source, days=days, retry=NO_RETRY), platform, partition=DAY)
     assert raw.data_version.value
-    validated = call(source_assets.validated_asset(source, partitions=partitions, retry=NO_RETRY), platform, partition=DAY)
+    validated = call(source_assets.validated_asset(source, days=days, retry=NO_RETRY), platform, partition=DAY)
     assert validated.data_version.value
-    asset = feature_assets.features_asset(contract, source, partitions=partitions, retry=NO_RETRY)
+    asset = feature_assets.features_asset(contract, source, days=days, retry=NO_RETRY)
     builds = call(asset, platform, partition=DAY)
     assert builds[DAY].provenance.partitions == ["2026-01-10", DAY]
     assert builds[DAY].table.to_arrow().column("user_id").to_pylist() == [1, 2, 3]
@@ -63,7 +63,7 @@ def test_the_sensor_asks_for_the_day_that_ended_by_the_clock_it_is_given(platfor
     def clock() -> datetime:
         return datetime(2026, 1, 12, 6, tzinfo=UTC)
 
-    sensor = automation.raw_sensor(platform.catalog, job=automation.features_job(), settings=platform.settings, clock=clock)
+    sensor = automation.raw_sensor(platform.catalog, job=jobs.features_job(platform.first_day), settings=platform.settings, clock=clock)
     with dg.DagsterInstance.ephemeral() as instance:
         asked = sensor(dg.build_sensor_context(instance=instance), platform=platform)
     assert [request.partition_key for request in asked.run_requests] == [DAY]

@@ -16,7 +16,7 @@ from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import METADATA
 from feature_platform.core.objects import ObjectInfo
 from feature_platform.definitions import build_definitions
-from feature_platform.defs.automation import JOB_NAME
+from feature_platform.defs.jobs import JOB_NAME
 from feature_platform.errors import StorageError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from tests.support.platforms import QUIET, UPSTREAM, MainJob, Run, event, json_lines, memory_platform, put_events, put_raw
@@ -71,7 +71,7 @@ def with_checks(tmp_path: Path, **checks: Any) -> Path:
 def test_a_missing_day_is_not_retried_and_is_named_with_what_to_do(job: MainJob) -> None:
     assert job.run(DAY).success
     before = published(job)
-    run = job.run(NEXT)
+    run = job.run(NEXT, only=["validated_events"])
     assert (run.success, run.count("STEP_UP_FOR_RETRY"), run.count("STEP_FAILURE")) == (False, 0, 1)
     assert "No raw objects of source 'events' for 2026-01-11 below s3://memory/raw_uri/events/dt=2026-01-11/" in run.failure
     assert "Wait for upstream to deliver the day, or check FEATURE_PLATFORM_RAW_URI." in run.failure
@@ -79,8 +79,8 @@ def test_a_missing_day_is_not_retried_and_is_named_with_what_to_do(job: MainJob)
 
 
 def test_a_failed_run_ends_with_a_summary_too(job: MainJob) -> None:
-    run = job.run(NEXT)
-    assert run.summary("raw_events") == {
+    run = job.run(NEXT, only=["validated_events", "user_features"])
+    assert run.summary("validated_events") == {
         "feature_set": "events",
         "partition": "2026-01-11",
         "version": "-",
@@ -90,7 +90,7 @@ def test_a_failed_run_ends_with_a_summary_too(job: MainJob) -> None:
     }
     assert run.summary("user_features") == {}
     logged = [entry.user_message for entry in job.instance.all_logs(run.result.run_id) if entry.user_message.startswith("summary ")]
-    assert logged == ["summary raw_events: feature_set=events partition=2026-01-11 version=- uri=- rows=- outcome=failed"]
+    assert logged == ["summary validated_events: feature_set=events partition=2026-01-11 version=- uri=- rows=- outcome=failed"]
 
 
 def test_a_run_that_succeeds_sums_up_every_step(job: MainJob) -> None:

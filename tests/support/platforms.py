@@ -15,7 +15,7 @@ import dagster as dg
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import raw_partition
 from feature_platform.definitions import build_definitions
-from feature_platform.defs.automation import JOB_NAME
+from feature_platform.defs.jobs import JOB_NAME
 from feature_platform.defs.summary import summaries
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.ports.object_store import ObjectStore

@@ -233,8 +233,17 @@ def _false_statistics(table: pa.Table, source: SourceContract, options: dict[str
     calm = pa.array([None if moment is None else START for moment in moments.to_pylist()], type=moments.type)
     plain = {**options, "compression": "none", "use_dictionary": False}
     true, false = _written(table, **plain), _written(table.set_column(place, source.event_time, calm), **plain)
-    pages = [len(body) - 8 - int.from_bytes(body[-8:-4], "little") for body in (true, false)]
-    return true[: pages[0]] + false[pages[1] :] if pages[0] == pages[1] else None
+    if _places(true) != _places(false):
+        return None
+    footers = [len(body) - 8 - int.from_bytes(body[-8:-4], "little") for body in (true, false)]
+    return true[: footers[0]] + false[footers[1] :]
+
+
+def _places(body: bytes) -> list[tuple[int, int]]:
+    """Where each column chunk lies: its first page, and how many bytes it has."""
+    footer = pq.read_metadata(io.BytesIO(body))
+    chunks = [footer.row_group(group).column(place) for group in range(footer.num_row_groups) for place in range(footer.num_columns)]
+    return [(chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks]
 
 
 def _parquet_column(rng: random.Random, kind: str, rows: int) -> pa.Array:

@@ -41,10 +41,11 @@ class FeastRegistry:
 
     def findings(self, contract: Contract) -> list[Finding]:
         """See :meth:`FeatureRegistry.findings`."""
+        store = self.store
         from feast.errors import FeatureViewNotFoundException
 
         try:
-            view = self.store.get_feature_view(contract.feature_set)
+            view = store.get_feature_view(contract.feature_set)
         except FeatureViewNotFoundException:
             return registry_findings(contract, features=None, schema_hash=None)
         return registry_findings(contract, features=[field.name for field in view.features], schema_hash=view.tags.get("schema_hash"))

@@ -65,7 +65,10 @@ def open_store(environment: Environment) -> Any:
 
     Opens no connection and reads no file; the registry is read at the first use.
     """
-    from feast import FeatureStore, RepoConfig
+    from feature_platform.adapters.feast.quick_import import without_instrumentation
+
+    with without_instrumentation():
+        from feast import FeatureStore, RepoConfig
 
     # It says that serving while materializing has no effect on a file registry; measured, it has (tests/feast_repo).
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)

@@ -297,7 +297,7 @@ class S3ObjectStore:
         try:
             s3 = self._client()
             endpoint = s3.meta.endpoint_url
-            with self._attempts.within(self._timeouts.deadline_s):
+            with self._attempts.within(self._timeouts.deadline_s, attempts=self._timeouts.attempts):
                 yield s3
         except (BotoCoreError, ClientError, AttemptsDeadlineError) as error:
             reached = self._attempts.reached_server

@@ -4,14 +4,18 @@ botocore bounds the number of attempts but neither their total time nor says wha
 meaning of an answer does not belong here (``s3_errors``).
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
+_log = logging.getLogger(__name__)
 _UNREACHED: Final = ("EndpointConnectionError", "ConnectTimeoutError", "ProxyConnectionError", "AttemptsDeadlineError")
 """Exceptions (botocore's, by name, so that this module stays cheap to import) of attempts that never reached the server."""
+
+_SERVER_ERROR: Final = 500
 
 
 class AttemptsDeadlineError(Exception):
@@ -23,11 +27,15 @@ class Attempts(threading.local):
 
     deadline_s: float = float("inf")
     reached_server: bool = False
+    is_announced: bool = False
 
     @contextmanager
-    def within(self, seconds: float) -> Iterator[None]:
-        """Start one call, whose attempts must all begin within so many seconds."""
-        self.deadline_s, self.reached_server = time.monotonic() + seconds, False
+    def within(self, seconds: float, *, attempts: int) -> Iterator[None]:
+        """Start one call, whose attempts, each request's so many, must all begin within so many seconds.
+
+        The first that fails is said at once where another follows: a client that waits in silence looks like one that hangs.
+        """
+        self.deadline_s, self.reached_server, self.is_announced = time.monotonic() + seconds, False, attempts < 2
         try:
             yield
         finally:
@@ -42,6 +50,11 @@ class Attempts(threading.local):
         if time.monotonic() > self.deadline_s:
             raise AttemptsDeadlineError
 
-    def _after_attempt(self, caught_exception: Exception | None = None, **_: Any) -> None:
+    def _after_attempt(self, response: Any = None, caught_exception: Exception | None = None, **_: Any) -> None:
         if caught_exception is None or type(caught_exception).__name__ not in _UNREACHED:
             self.reached_server = True
+        status = response[0].status_code if response else 0
+        if (caught_exception or status >= _SERVER_ERROR) and not self.is_announced:
+            self.is_announced = True
+            why, left_s = type(caught_exception).__name__ if caught_exception else status, self.deadline_s - time.monotonic()
+            _log.warning("S3 does not answer as it should (%s); tries again for up to %.0f s.", why, left_s)

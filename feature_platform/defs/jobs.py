@@ -1,0 +1,71 @@
+"""What runs together, and its daily schedule: a job of everything, one for each source, one for each feature set.
+
+What runs because something happened does not belong here (``defs.automation``).
+"""
+
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+import dagster as dg
+
+# Dagster returns this from `define_asset_job` and does not export its name.
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from feature_platform.core.contract.catalog import Catalog
+from feature_platform.defs.partitions import days_since
+from feature_platform.defs.serving_assets import online_key
+from feature_platform.defs.source_assets import raw_key
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
+
+    PartitionedSchedule = UnresolvedPartitionedAssetScheduleDefinition | dg.ScheduleDefinition
+
+AssetJob = UnresolvedAssetJobDefinition
+JOB_NAME: Final = "daily_features"
+ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
+"""Tag that the instance's run queue limits to one run at a time."""
+
+
+class _OfEverySource(UnresolvedAssetJobDefinition):
+    """A job whose partitions are the environment's days: of assets with several (``SourceDays``) Dagster would take any one's."""
+
+    def resolve(self, *given: Any, **named: Any) -> dg.JobDefinition:
+        job = super().resolve(*given, **named)
+        job._original_partitions_def_argument = self.partitions_def
+        return job
+
+
+def features_job(first_day: date) -> AssetJob:
+    """Everything, for one daily partition."""
+    return _OfEverySource(
+        JOB_NAME,
+        selection=dg.AssetSelection.all(),
+        partitions_def=days_since(first_day.isoformat()),
+        tags=ONE_AT_A_TIME,
+        description="Raw events to served features, for one day.",
+    )
+
+
+def jobs_of_parts(catalog: Catalog) -> list[AssetJob]:
+    """A job for each source with all that rests on it, and for each feature set with all that it rests on."""
+    sources = {
+        f"daily_source_{name}": (dg.AssetSelection.assets(raw_key(name)).downstream(), f"Source `{name}` and every feature set on it.")
+        for name in sorted(catalog.sources)
+    }
+    sets = {
+        f"daily_set_{name}": (dg.AssetSelection.assets(online_key(name)).upstream(), f"Feature set `{name}` and what it rests on.")
+        for name in sorted(catalog.contracts)
+    }
+    return [
+        dg.define_asset_job(name, selection=selection, tags=ONE_AT_A_TIME, description=f"{what} For one day.")
+        for name, (selection, what) in {**sources, **sets}.items()
+    ]
+
+
+def daily_schedule(job: AssetJob, *, is_running: bool) -> "PartitionedSchedule":
+    """At 00:00 UTC, the day that just ended."""
+    status = dg.DefaultScheduleStatus.RUNNING if is_running else dg.DefaultScheduleStatus.STOPPED
+    return dg.build_schedule_from_partitioned_job(
+        job, name=f"{job.name}_at_midnight", hour_of_day=0, minute_of_hour=0, default_status=status
+    )
