@@ -10,13 +10,13 @@ def server(release: Release) -> dict:
 
 
 def test_feast_serves_its_repository_and_never_recycles_its_workers():
-    command = server(render("dev"))["command"]
+    command = server(render("outside"))["command"]
     assert command[:3] == ["feast", "--chdir=/app/feast_repo", "serve"]
     assert "--max-requests=0" in command
 
 
 def test_the_platforms_server_is_open_only_where_no_tokens_are_given():
-    assert "--open" in server(render("outside"))["command"]
+    assert "--open" in server(render("dev"))["command"]
     command = server(render("everything"))["command"]
     assert "--open" not in command
     assert "--tokens=/etc/feature-server/tokens/tokens" in command
@@ -57,7 +57,7 @@ def test_readiness_asks_redis_and_liveness_does_not(name):
 def test_a_leaving_server_answers_until_nobody_asks():
     for name in ("dev", "outside"):
         release = render(name, {"featureServer.drainSeconds": 12})
-        if name == "dev":
+        if name == "outside":
             drain = server(release)["lifecycle"]["preStop"]["sleep"]["seconds"]
         else:
             # The platform's own drains after SIGTERM, and tells clients that keep their connections.

@@ -19,7 +19,9 @@ answer: dict[str, Any] = {
     "versions": [
         {
             "version": v.version,
-            **{name: store.metadata(feature_set, v.version)[name] for name in ("schema_hash", "content_hash", "row_count")},
+            "schema_hash": v.schema_hash,
+            "content_hash": v.content_hash,
+            "row_count": store.metadata(feature_set, v.version).row_count,
         }
         for v in history.live
     ],
