@@ -158,7 +158,11 @@ def test_every_value_is_used(path):
         ("everything", {"dagsterWebserver.ingress.tlsSecret": ""}, "dagsterWebserver.ingress.tlsSecret must be given"),
         ("everything", {"dagsterWebserver.ingress.authentication": ""}, "must say how users are authenticated"),
         ("everything", {"featureServer.autoscaling": {"enabled": True, "minReplicas": 7}}, "minReplicas must not be above maxReplicas"),
-        ("local", {"featureServer.command": "feast", "featureServer.tokens": {"existingSecret": "callers"}}, "Feast's server knows no tokens"),
+        (
+            "local",
+            {"featureServer.command": "feast", "featureServer.tokens": {"existingSecret": "callers"}},
+            "Feast's server knows no tokens",
+        ),
         ("local", {"contracts.shipped": False}, "contracts.files must not be empty"),
         ("local", {"contracts.files": {"big.sql": "x" * 1_000_001}}, "larger than the 1 MiB"),
         ("prod", {"s3.enabled": True}, "s3.enabled is for evaluation"),

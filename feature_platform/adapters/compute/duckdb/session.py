@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a third of what a process that runs a transform takes to st
     from feature_platform.ports.object_store import ObjectStore
 
 PROTOCOL: Final = "pinned"
+_INTERRUPTED: Final = "Query interrupted"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -62,7 +63,8 @@ def open_session(
         connection.register_filesystem(files)
         _lock(connection, f"allowed_directories = [{text_literal(f'{PROTOCOL}://')}, {_spill(directory)}]")
         try:
-            yield connection
+            with _interrupts():
+                yield connection
         except duckdb.Error as error:
             files.raise_cause(error)
             raise
@@ -79,7 +81,8 @@ def open_local_session(*, files: Sequence[Path], directory: Path, limits: Engine
         if files:
             connection.execute(f"SET allowed_paths = [{', '.join(text_literal(str(file)) for file in files)}]")
         _lock(connection, f"allowed_directories = [{_spill(directory)}]")
-        yield connection
+        with _interrupts():
+            yield connection
     finally:
         connection.close()
 
@@ -99,6 +102,20 @@ def fetch_batches(relation: duckdb.DuckDBPyRelation, *, rows: int) -> Iterator[p
         except (OSError, pa.ArrowException) as error:
             raise duckdb.Error(str(error)) from error
         yield batch
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Let an interrupt be one: a query that a signal ends raises an error like any other, and what the signal's handler raised is lost.
+
+    Without this, a run whose pod is told to go fails as if its data were wrong, and nobody runs it again.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) != _INTERRUPTED:
+            raise
+        raise KeyboardInterrupt from error
 
 
 def _connect(directory: Path, limits: EngineLimits) -> duckdb.DuckDBPyConnection:
