@@ -117,6 +117,9 @@ def parse_address(connection_string: str) -> RedisAddress:
             ["expected host:port[,option=value…], e.g. localhost:6379,db=0; a password must not hold a comma"],
         )
     options = {name: _json(value) for name, _, value in (part.partition("=") for part in parts if "=" in part)}
+    # Readers are told not to repeat calls by this, which is what loads do anyway.
+    if options.get("retry", "") is None:
+        del options["retry"]
     if ours := sorted(_OURS & options.keys()):
         raise ConfigurationError(
             "The Redis connection string has options that the platform decides itself; leave them out:",
