@@ -76,7 +76,8 @@ def test_a_damaged_directory_is_a_catalog_that_can_be_computed_or_faults_that_na
         if not faults:
             compute_nothing(catalog, directory)
             computed += 1
-    assert 0 < computed < DIRECTORIES
+    assert computed < DIRECTORIES
+    assert computed or not IS_FULL  # of a few, all may be damaged
     record_figure("hostile contracts and source contracts", tried=DIRECTORIES, violations=0)
 
 
