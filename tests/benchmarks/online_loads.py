@@ -168,7 +168,7 @@ def _peak_mib(version: Version) -> float:
     with valkey_server() as server:
         arguments = [server.connection_string, str(version.path), str(version.rows)]
         finished = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
-    return int(finished.stdout) / 1024
+    return float(finished.stdout)
 
 
 def _write_version(path: Path, *, rows: int) -> Version:
