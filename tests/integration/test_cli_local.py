@@ -82,13 +82,14 @@ def test_the_demo_goes_from_raw_events_to_online_values(home: Path) -> None:
     )
     assert told.returncode == 0, told.stdout + told.stderr
     assert "From raw events to online values" in told.stdout
-    lines = [line for line in told.stdout.splitlines() if "f_total_events_7d" in line]
+    lines = [line for line in told.stdout.splitlines() if "│ f_total_events_7d" in line]
     counts = [[cell.strip() for cell in line.split("│")[3:6]] for line in lines]
     assert len(counts) == 4
     assert all(counted == in_file == online for counted, in_file, online in counts)
     assert counts[3] == ["3", "3", "3"]
     assert "feature-version: user_features;state=online;version=v_" in told.stdout
     assert "4 of 4 answered rows proven against the published file" in told.stdout
+    assert "f_total_events_7d: 11 in training, 11 online" in told.stdout
 
     up = subprocess.run([COMMAND, "up", "--home", home, "--json"], capture_output=True, text=True, check=True)
     environment = {**os.environ, **json.loads(up.stdout)}
