@@ -15,6 +15,7 @@ import duckdb
 import pyarrow as pa
 from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ships no types
 
+from feature_platform.adapters.compute.duckdb.interrupts import interruptible
 from feature_platform.core.compute.dialect import text_literal
 from feature_platform.settings import variable
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:  # a third of what a process that runs a transform takes to st
     from feature_platform.ports.object_store import ObjectStore
 
 PROTOCOL: Final = "pinned"
-_INTERRUPTED: Final = "Query interrupted"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,7 +63,7 @@ def open_session(
         connection.register_filesystem(files)
         _lock(connection, f"allowed_directories = [{text_literal(f'{PROTOCOL}://')}, {_spill(directory)}]")
         try:
-            with _interrupts():
+            with interruptible(connection):
                 yield connection
         except duckdb.Error as error:
             files.raise_cause(error)
@@ -81,7 +81,7 @@ def open_local_session(*, files: Sequence[Path], directory: Path, limits: Engine
         if files:
             connection.execute(f"SET allowed_paths = [{', '.join(text_literal(str(file)) for file in files)}]")
         _lock(connection, f"allowed_directories = [{_spill(directory)}]")
-        with _interrupts():
+        with interruptible(connection):
             yield connection
     finally:
         connection.close()
@@ -102,20 +102,6 @@ def fetch_batches(relation: duckdb.DuckDBPyRelation, *, rows: int) -> Iterator[p
         except (OSError, pa.ArrowException) as error:
             raise duckdb.Error(str(error)) from error
         yield batch
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """Let an interrupt be one: a query that a signal ends raises an error like any other, and what the signal's handler raised is lost.
-
-    Without this, a run whose pod is told to go fails as if its data were wrong, and nobody runs it again.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error) != _INTERRUPTED:
-            raise
-        raise KeyboardInterrupt from error
 
 
 def _connect(directory: Path, limits: EngineLimits) -> duckdb.DuckDBPyConnection:
