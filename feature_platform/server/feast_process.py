@@ -59,19 +59,28 @@ class FeastProcess:
         async with self._slots:
             try:
                 await self._started()
+                asked = self._process
                 try:
-                    connection = await asyncio.open_unix_connection(self._socket)
-                except OSError:
-                    await self._restarted()
-                    connection = await asyncio.open_unix_connection(self._socket)
-                async with asyncio.timeout(ANSWER_S):
-                    return await _exchange(*connection, path, body)
+                    return await self._asked(path, body)
+                except TimeoutError:
+                    raise
+                except (OSError, EOFError):
+                    await self._restarted(asked)
+                    return await self._asked(path, body)
             except (TimeoutError, OSError, EOFError, ValueError) as error:
                 raise StorageError(f"Feast's own server, which this request needs, did not answer: {error!r}. Try again.") from error
 
-    async def _restarted(self) -> None:
-        """Start the child again where nobody listens any more: it died, and may not have been seen to."""
-        if self._process is not None and self._starting is None:
+    async def _asked(self, path: str, body: bytes) -> FeastAnswer:
+        connection = await asyncio.open_unix_connection(self._socket)
+        async with asyncio.timeout(ANSWER_S):
+            return await _exchange(*connection, path, body)
+
+    async def _restarted(self, asked: asyncio.subprocess.Process | None) -> None:
+        """Start the child again where the one that was asked listens no more or hung up: it died, and may not have been seen to.
+
+        A request only reads, so it can be asked twice. What another request has started again in the meantime stays.
+        """
+        if self._process is not None and self._process is asked and self._starting is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             await self._process.wait()
