@@ -70,8 +70,8 @@ bench-training: $(ENVIRONMENT) ## time making a training set against a query by 
 
 faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
 	rm -f build/figures/faults.json
-	FAULTS=full $(RUN)/pytest tests/faults/test_simulation.py -n $(WORKERS) --dist load --timeout 0
-	FAULTS=full $(RUN)/pytest tests/faults --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0
+	FAULTS=full $(RUN)/pytest tests/faults/test_simulation.py -n $(WORKERS) --dist load --timeout 0 -o faulthandler_timeout=0
+	FAULTS=full $(RUN)/pytest tests/faults --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0 -o faulthandler_timeout=0
 	$(RUN)/python -m tests.faults.figures
 
 policy: $(ENVIRONMENT) ## checkov over every environment of the Helm chart and its run pods
@@ -102,7 +102,7 @@ e2e-images: image ## the platform's image and the servers of the end-to-end test
 	done
 
 e2e: $(ENVIRONMENT) ## the whole platform on the cluster of $KUBECONFIG (docs/deploy.md says what it needs) → build/figures/e2e.json
-	$(RUN)/pytest deploy/e2e -p no:randomly -p no:xdist --exitfirst --timeout 0 -rs
+	$(RUN)/pytest deploy/e2e -p no:randomly -p no:xdist --exitfirst --timeout 0 -o faulthandler_timeout=0 -rs
 
 clean: ## remove the environment, caches and figures; keep .feature_platform, which holds local data
 	rm -rf .venv .tools build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -46,7 +46,7 @@ def side_by_side(commands: Sequence[Sequence[str | Path]], *, cwd: Path, **envir
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1_200)
+@pytest.mark.timeout(300)
 def test_first_commands_at_once_leave_the_instance_whole(tmp_path: Path) -> None:
     """Two prepare the home (`up` and `dev`), then commands materialize an asset of their own, which starts faster than ours."""
     (tmp_path / "one_asset.py").write_text(ONE_ASSET)

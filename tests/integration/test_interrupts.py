@@ -21,10 +21,13 @@ def test_an_interrupt_ends_a_run_that_waits_for_s3_and_is_not_taken_for_a_failur
     environment = {**os.environ, **local_env, "AWS_ENDPOINT_URL": "http://127.0.0.1:1", "DAGSTER_HOME": str(home)}
     command = [BIN / "dagster", "asset", "materialize", "--select", "raw_events", "--partition", DAY, *MODULE]
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
-        assert process.stderr is not None
-        said = next(line for line in process.stderr if "tries again" in line)
-        process.send_signal(signal.SIGINT)
-        rest, _ = process.stderr.read(), process.wait(timeout=20)
+        try:
+            assert process.stderr is not None
+            said = next(line for line in process.stderr if "tries again" in line)
+            process.send_signal(signal.SIGINT)
+            rest, _ = process.stderr.read(), process.wait(timeout=60)
+        finally:
+            process.kill()
     assert "S3 does not answer as it should (EndpointConnectionError); tries again for up to " in said
     assert process.returncode != 0
     with dg.DagsterInstance.from_config(str(home)) as instance:

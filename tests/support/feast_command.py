@@ -36,7 +36,10 @@ def serve_feast(env: Mapping[str, str], log: Path) -> Iterator[str]:
             yield url
         finally:
             process.terminate()
-            process.wait(timeout=60)
+            try:
+                process.wait(timeout=60)
+            finally:
+                process.kill()
 
 
 def _complete(env: Mapping[str, str]) -> dict[str, str]:

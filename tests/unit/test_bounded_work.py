@@ -13,7 +13,8 @@ import pytest
 from feature_platform.adapters.machine.bounded_work import WorkEndedError, WorkLimits, run_bounded
 from feature_platform.errors import ContractError, StorageError
 
-LIMITS = WorkLimits(memory_bytes=256 << 20, wall_s=60.0, cpu_s=0.5)
+LIMITS = WorkLimits(memory_bytes=256 << 20, wall_s=60.0, cpu_s=2.0)
+"""A processor takes up to half a second to fill that much memory."""
 
 
 def double(request: dict[str, Any]) -> Any:
@@ -76,8 +77,8 @@ def test_a_full_disk_is_an_error_of_storage() -> None:
     ("function", "said"),
     [
         (stumble, "ended with ZeroDivisionError"),
-        (never_end, r"did not end within 0\.5 s of processor time"),
-        (compute_without_returning_to_python, r"did not end within 0\.5 s of processor time"),
+        (never_end, r"did not end within 2 s of processor time"),
+        (compute_without_returning_to_python, r"did not end within 2 s of processor time"),
         (take_all_memory, "needed more than its 256 MiB of memory"),
         (end_itself, "ended with signal 11"),
     ],
