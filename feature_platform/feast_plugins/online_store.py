@@ -59,6 +59,8 @@ class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[mis
     def model_post_init(self, context: Any) -> None:
         super().model_post_init(context)
         faults = [f"{name}: expected to be left out, found {value}" for name in _IGNORED if (value := getattr(self, name))]
+        if self.redis_type is RedisType.redis_sentinel and f"{SENTINEL_OPTION}=" not in self.connection_string:
+            faults.append(f"redis_type: expected {SENTINEL_OPTION}=<name> in connection_string, which loads follow; found none")
         if faults:
             raise ConfigurationError("The section online_store has options that this store does not follow:", faults)
 
