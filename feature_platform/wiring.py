@@ -18,12 +18,14 @@ from feature_platform.settings import Settings, load_settings, s3_endpoint_url
 
 if TYPE_CHECKING:
     from feature_platform.adapters.feast.repository import Environment
+    from feature_platform.ports.alerts import AlertChannel
     from feature_platform.ports.compute_engine import ComputeEngine
     from feature_platform.ports.feature_registry import FeatureRegistry
     from feature_platform.ports.feature_server import FeatureServer
     from feature_platform.ports.feature_set_store import FeatureSetStore
     from feature_platform.ports.object_store import ObjectStore
     from feature_platform.ports.online_store import OnlineStore
+    from feature_platform.ports.orchestrator import Orchestrator
     from feature_platform.ports.raw_events import RawEvents
     from feature_platform.ports.training_set_store import TrainingSetStore
 
@@ -177,6 +179,27 @@ def feature_server_at(address: str, *, tokens: Path | None = None, authority: Pa
     from feature_platform.adapters.feature_server import HTTPFeatureServer
 
     return HTTPFeatureServer.of(address, tokens=tokens, authority=authority)
+
+
+def orchestrator_at(url: str) -> "Orchestrator":
+    """Dagster as its webserver at a URL shows it."""
+    from feature_platform.adapters.orchestrator import DagsterWebserver
+
+    return DagsterWebserver(url)
+
+
+def alert_channels(settings: Settings, *, webhook: Path | None = None) -> "list[AlertChannel]":
+    """Slack where the settings name it, and the webhook whose address a file holds; none is no error.
+
+    Raises:
+        ConfigurationError: The file cannot be read or holds no address.
+    """
+    from feature_platform.adapters.alerts import SlackChannel, WebhookChannel
+
+    channels: list[AlertChannel] = [WebhookChannel.of(webhook)] if webhook else []
+    if settings.slack_token and settings.slack_channel:
+        channels.append(SlackChannel(settings.slack_token, settings.slack_channel))
+    return channels
 
 
 def s3_at(endpoint_url: str | None = None, *, is_brief: bool = False) -> "ObjectStore":

@@ -4,7 +4,20 @@ from typing import Annotated
 
 import typer
 
-from feature_platform.cli import contracts, deployment, first_hour, local, online, operations, prove, refresh, serve, training, versions
+from feature_platform.cli import (
+    contracts,
+    deployment,
+    first_hour,
+    local,
+    online,
+    operations,
+    prove,
+    refresh,
+    serve,
+    training,
+    versions,
+    watch,
+)
 
 
 def _print_version(is_asked: bool) -> None:
@@ -33,6 +46,7 @@ def main(
 local.register(app)
 first_hour.register(app)
 operations.register(app)
+watch.register(app)
 app.command()(serve.serve)
 app.command()(prove.prove)
 refresh.register(app)

@@ -103,7 +103,7 @@ def drifts(platform: Platform, contract: Contract, *, today: date) -> list[Findi
     found = [*_latest(platform, name, history), *_contract(contract, history.head_version)]
     if not history.versions:
         return [*found, Finding("not_committed", "versions", "a version", "none", MATERIALIZE)]
-    found += readable("registry", lambda: platform.registry.findings(_describing(platform, contract, history)))
+    found += readable("registry", lambda: registered(platform, contract, history.head_version))
     marker = None
     if history.head is not None:
         marker, findings = _online(platform, name, history)
@@ -131,7 +131,7 @@ def prove(platform: Platform, contract: Contract, *, version: str | None) -> Pro
     if version is None:
         looks += [
             ("latest", lambda: verify_latest(store, name).findings),
-            ("registry", lambda: platform.registry.findings(_describing(platform, contract, history))),
+            ("registry", lambda: registered(platform, contract, history.head_version)),
             ("online values", lambda: counted(compare(platform, name, limit=None, is_through_registry=False), where="online")),
             ("read by Feast", lambda: counted(compare(platform, name), where="read by Feast")),
         ]
@@ -163,10 +163,9 @@ def _latest(platform: Platform, name: str, history: History) -> list[Finding]:
     return [] if shown == history.head.version else [Finding("latest_differs", "latest", history.head.version, shown, HEAL)]
 
 
-def _describing(platform: Platform, contract: Contract, history: History) -> Contract:
-    """What the registry must say: the contract of what is latest."""
-    head = history.head_version
-    return contract_of(platform, contract, head) if head else contract
+def registered(platform: Platform, contract: Contract, head: Version | None) -> Sequence[Finding]:
+    """Where the registry does not describe the contract of what is latest."""
+    return platform.registry.findings(contract_of(platform, contract, head) if head else contract)
 
 
 def _currency(platform: Platform, contract: Contract, history: History, marker: Marker | None, *, today: date) -> list[Finding]:

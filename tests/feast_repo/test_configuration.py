@@ -100,7 +100,9 @@ def test_a_step_that_serves_does_not_wait_for_feasts_classes_to_be_compiled_twic
     assert answer.stdout == "[]\nTrue\n", answer.stderr
 
 
-@pytest.mark.parametrize("option", [{"key_ttl_seconds": 60}, {"full_scan_for_deletion": True}, {"redis_type": "redis_sentinel"}, {"typo": 1}])
+@pytest.mark.parametrize(
+    "option", [{"key_ttl_seconds": 60}, {"full_scan_for_deletion": True}, {"redis_type": "redis_sentinel"}, {"typo": 1}]
+)
 def test_refuses_options_of_the_online_store_that_it_would_ignore(option: dict[str, object]) -> None:
     from pydantic import ValidationError
 

@@ -1,0 +1,123 @@
+"""The orchestrator port over the GraphQL of Dagster's webserver: daemons, code locations, runs that wait or failed, in one request.
+
+By the network, because whoever watches must live where the daemon and the code location are dead. What is told of it does not belong here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import urllib3
+
+from feature_platform.core.operations.health import Problem
+from feature_platform.ports.orchestrator import SUBJECT
+
+_ANSWER_S: Final = 10.0
+_SILENT: Final = timedelta(minutes=2)
+"""Daemons leave a sign of life every 30 seconds."""
+
+_STUCK: Final = timedelta(minutes=30)
+_LOOKED_BACK: Final = timedelta(days=7)
+_RUNS: Final = 500
+_LONGEST: Final = 300
+_OK: Final = 200
+
+_QUERY: Final = """
+query Watch($ended: RunsFilter!, $waiting: RunsFilter!, $limit: Int!) {
+  instance { daemonHealth { allDaemonStatuses { daemonType required lastHeartbeatTime } } }
+  workspaceOrError {
+    __typename
+    ... on PythonError { message causes { message } }
+    ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message causes { message } } } } }
+  }
+  ended: runsOrError(filter: $ended, limit: $limit) { ... on Runs { results { runId jobName status creationTime tags { key value } } } }
+  waiting: runsOrError(filter: $waiting, limit: $limit) { ... on Runs { results { runId jobName status creationTime } } }
+}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class DagsterWebserver:
+    """Dagster as its webserver at a URL shows it; see :class:`ports.orchestrator.Orchestrator`."""
+
+    url: str
+
+    def problems(self, *, now: datetime) -> Sequence[Problem]:
+        """See :meth:`ports.orchestrator.Orchestrator.problems`."""
+        try:
+            answer = self._ask(now)
+            return [*self._daemons(answer, now), *self._locations(answer["workspaceOrError"]), *self._runs(answer, now)]
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+            told = f"its webserver at {self.url} does not answer as it should ({type(error).__name__})"
+            return [
+                self._problem("orchestrator_unreachable", "webserver", told, "See the webserver's log, and whether its database answers.")
+            ]
+
+    def _ask(self, now: datetime) -> Any:
+        since = (now - _LOOKED_BACK).timestamp()
+        variables = {
+            "ended": {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "createdAfter": since},
+            "waiting": {"statuses": ["QUEUED", "NOT_STARTED", "STARTING", "CANCELING"]},
+            "limit": _RUNS,
+        }
+        answer = urllib3.request(
+            "POST", f"{self.url.rstrip('/')}/graphql", json={"query": _QUERY, "variables": variables}, timeout=_ANSWER_S, retries=False
+        )
+        if answer.status != _OK:
+            raise ValueError(f"status {answer.status}")
+        return answer.json()["data"]
+
+    def _daemons(self, answer: Mapping[str, Any], now: datetime) -> Iterator[Problem]:
+        for status in answer["instance"]["daemonHealth"]["allDaemonStatuses"]:
+            heard = datetime.fromtimestamp(status["lastHeartbeatTime"], UTC) if status["lastHeartbeatTime"] else None
+            if status["required"] and (heard is None or now - heard > _SILENT):
+                told = f"the {status['daemonType']} daemon gives no sign of life" + (f" since {heard:%H:%M:%S} UTC" if heard else "")
+                yield self._problem(
+                    "daemon_dead", status["daemonType"], told, "Start `dagster-daemon run` again; its log says why it ended."
+                )
+
+    def _locations(self, workspace: Mapping[str, Any]) -> Iterator[Problem]:
+        remedy = "See its log: a contract or a setting is wrong, or its process is gone. Runs cannot start until it loads."
+        if workspace["__typename"] != "Workspace":
+            yield self._problem("location_broken", "workspace", f"the workspace does not load: {_cause(workspace)}", remedy)
+            return
+        for entry in workspace["locationEntries"]:
+            loaded = entry["locationOrLoadError"]
+            if loaded and loaded["__typename"] == "PythonError":
+                told = f"code location {entry['name']} does not load: {_cause(loaded)}"
+                yield self._problem("location_broken", entry["name"], told, remedy, page="/locations")
+
+    def _runs(self, answer: Mapping[str, Any], now: datetime) -> Iterator[Problem]:
+        for run in answer["waiting"]["results"]:
+            waited = now - datetime.fromtimestamp(run["creationTime"], UTC)
+            if waited > _STUCK:
+                told = f"run {run['runId'][:8]} of {run['jobName']} is {run['status']} for {int(waited.total_seconds() // 60)} minutes"
+                remedy = "See what holds the queue (the run before it, its concurrency pool) and the daemon's log; terminate what hangs."
+                yield self._problem("run_stuck", run["runId"], told, remedy, page=f"/runs/{run['runId']}", state="degraded")
+        newest: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for run in sorted(answer["ended"]["results"], key=lambda run: -float(run["creationTime"])):
+            newest.setdefault((run["jobName"], _covered(run)), run)
+        for (job, covered), run in newest.items():
+            if run["status"] == "FAILURE":
+                told = f"run {run['runId'][:8]} of {job}{f' for {covered}' if covered else ''} failed"
+                remedy = (
+                    "Open the run: the failed step names the remedy. Re-execute it from there; a later run that succeeds ends this too."
+                )
+                yield self._problem("run_failed", f"{job} {covered}", told, remedy, page=f"/runs/{run['runId']}", state="degraded")
+
+    def _problem(self, code: str, part: str, told: str, remedy: str, *, page: str = "", state: Any = "failing") -> Problem:
+        return Problem(SUBJECT, code, part, state, told, remedy, f"{self.url.rstrip('/')}{page}")
+
+
+def _covered(run: Mapping[str, Any]) -> str:
+    """The partitions of a run, so that a failed day is over when that day succeeds; of other runs, what they were to make."""
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    first, last = tags.get("dagster/asset_partition_range_start"), tags.get("dagster/asset_partition_range_end")
+    return str(tags.get("dagster/partition") or (f"{first}..{last}" if first else ""))
+
+
+def _cause(error: Mapping[str, Any]) -> str:
+    """What an error that came through Dagster's own says itself, on one line."""
+    innermost = [error, *error["causes"]][-1]
+    return " ".join(str(innermost["message"]).split())[:_LONGEST]

@@ -1,0 +1,50 @@
+"""What a watch saw, for Prometheus, on a port of its own. Ages are reckoned when they are asked for, so that a watch that hangs shows."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from feature_platform.core.operations.health import STATES
+from feature_platform.use_cases.watch import Look, Watch
+
+
+class WatchMetrics(Collector):
+    """The last look as gauges."""
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._seen: tuple[Look, datetime] | None = None
+
+    def show(self, look: Look, at: datetime) -> None:
+        """Answer from this look from now on."""
+        self._seen = look, at
+
+    def collect(self) -> Iterator[Metric]:
+        """See :class:`prometheus_client.registry.Collector`."""
+        if self._seen is None:
+            return
+        (look, at), now = self._seen, datetime.now(UTC)
+        yield GaugeMetricFamily("feature_platform_watch_look_age_seconds", "Since the last look", (now - at).total_seconds())
+        state = GaugeMetricFamily("feature_platform_state", "1 for the state a feature set is in", labels=["feature_set", "state"])
+        age = GaugeMetricFamily("feature_platform_latest_age_seconds", "Since the moment latest is true as of", labels=["feature_set"])
+        for health in look.healths:
+            for each in STATES:
+                state.add_metric([health.feature_set, each], float(health.state == each))
+            if health.as_of:
+                age.add_metric([health.feature_set], (now - health.as_of).total_seconds())
+        alerts = GaugeMetricFamily(
+            "feature_platform_incident", "Incidents people were told of, by what is wrong", labels=["subject", "code"]
+        )
+        for incident in self._watch.incidents.values():
+            if incident.alerted_at:
+                alerts.add_metric([incident.problem.subject, incident.problem.code], 1.0)
+        yield from (state, age, alerts)
+
+    def serve(self, port: int, *, host: str = "127.0.0.1") -> None:
+        """Answer ``/metrics`` from a thread of this process."""
+        registry = CollectorRegistry()
+        registry.register(self)
+        start_http_server(port, addr=host, registry=registry)

@@ -1,0 +1,124 @@
+"""``feature-platform health`` and ``watch``: in which state everything is, once or again and again with alerts.
+
+What a state is lives in ``core.operations``, what is looked at in ``use_cases``.
+"""
+
+import json
+import logging
+import signal
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_platform.cli.output import FINDING, AsJson, command, say, show
+
+if TYPE_CHECKING:
+    from feature_platform.core.operations.incidents import Incident
+    from feature_platform.ports.alerts import AlertChannel
+    from feature_platform.use_cases.watch import Watch
+    from feature_platform.wiring import Platform
+
+LateAfter = Annotated[float, typer.Option("--late-after-h", min=0, help="Hours after a day's end by which its version must be latest.")]
+DagsterUrl = Annotated[
+    str | None,
+    typer.Option("--dagster-url", help="Dagster's webserver, e.g. http://127.0.0.1:3000; not watched where left out.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the tree."""
+    app.command()(health)
+    app.command()(watch)
+
+
+@command
+def health(late_after_h: LateAfter = 6.0, dagster_url: DagsterUrl = None, as_json: AsJson = False) -> None:
+    """Each feature set's state (healthy, late, degraded, failing), why, and the remedy. Exits 1 where one is not healthy."""
+    from feature_platform.wiring import open_platform
+
+    look = _opened(open_platform(), dagster_url, late_after_h, channels=[]).look(now=datetime.now(UTC))
+    rows: list[dict[str, Any]] = []
+    for item in look.healths:
+        why, remedies = "; ".join(problem.told for problem in item.problems), dict.fromkeys(problem.remedy for problem in item.problems)
+        row = {"feature_set": item.feature_set, "state": item.state, "online": item.served, "as_of": item.as_of}
+        rows.append({**row, "why": why or None, "remedy": " ".join(remedies) or None})
+    for problem in look.others:
+        row = {"feature_set": problem.subject, "state": problem.state, "online": None, "as_of": None}
+        rows.append({**row, "why": problem.told, "remedy": problem.remedy})
+    show(rows, as_json=as_json, title="Health")
+    if any(row["state"] != "healthy" for row in rows):
+        raise typer.Exit(FINDING)
+
+
+@command
+def watch(
+    interval_s: Annotated[float, typer.Option("--interval-s", min=1, help="Seconds between two looks.")] = 30.0,
+    late_after_h: LateAfter = 6.0,
+    dagster_url: DagsterUrl = None,
+    webhook_file: Annotated[
+        Path | None,
+        typer.Option("--webhook-file", help="File with the address that alerts are posted to as JSON.", show_default=False),
+    ] = None,
+    metrics_port: Annotated[int | None, typer.Option("--metrics-port", help="Port for Prometheus.", show_default=False)] = None,
+    metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address that the port is opened at.")] = "127.0.0.1",
+) -> None:
+    """Look again and again; tell Slack and the webhook of each incident once, and once more when it is over. Ends on SIGTERM."""
+    from feature_platform.adapters.watch_metrics import WatchMetrics
+    from feature_platform.settings import load_settings
+    from feature_platform.wiring import alert_channels, open_platform, s3_at
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("feature_platform").setLevel(logging.INFO)
+    settings, ended = load_settings(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    kept = settings.home / "watch.json"
+    # An S3 that does not answer is an incident, not something to wait for.
+    watching = _opened(
+        open_platform(settings, objects=s3_at(is_brief=True)), dagster_url, late_after_h, alert_channels(settings, webhook=webhook_file)
+    )
+    watching.incidents = _kept(kept)
+    metrics = WatchMetrics(watching)
+    if metrics_port is not None:
+        metrics.serve(metrics_port, host=metrics_host)
+    sets, channels = len(watching.platform.catalog.contracts), len(watching.channels)
+    say(f"Watches {sets} feature set(s) every {interval_s:g} s and tells {channels} channel(s).")
+    while not ended.is_set():
+        now = datetime.now(UTC)
+        metrics.show(watching.look(now=now, is_ended=ended.is_set), now)
+        _keep(kept, watching.incidents)
+        ended.wait(interval_s)
+
+
+def _opened(platform: "Platform", dagster_url: str | None, late_after_h: float, channels: "list[AlertChannel]") -> "Watch":
+    from feature_platform.use_cases.watch import Watch
+    from feature_platform.wiring import orchestrator_at
+
+    orchestrator = orchestrator_at(dagster_url) if dagster_url else None
+    return Watch(platform, channels, orchestrator, timedelta(hours=late_after_h))
+
+
+def _kept(file: Path) -> "dict[str, Incident]":
+    """The incidents that people know of, so that a watch that is started again does not tell them twice."""
+    from feature_platform.core.operations.incidents import Incident
+
+    try:
+        return {key: Incident.parse(document) for key, document in json.loads(file.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        say(f"{file} cannot be read ({error}); incidents that last are told again.")
+        return {}
+
+
+def _keep(file: Path, incidents: "dict[str, Incident]") -> None:
+    new = file.with_suffix(".new")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps({key: incident.document() for key, incident in incidents.items()}))
+        new.replace(file)
+    except OSError as error:
+        say(f"{file} cannot be written ({error}); after a restart, incidents that last are told again.")

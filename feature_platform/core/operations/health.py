@@ -1,0 +1,98 @@
+"""The state of a feature set over its whole path, raw to online: which findings make it late, degraded or failing.
+
+A state says what readers notice. Looking does not belong here (``use_cases.health``), nor what people hear of it (``incidents``).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from feature_platform.core.versions.findings import Code, Finding
+
+State = Literal["healthy", "late", "degraded", "failing"]
+STATES: Final[tuple[State, ...]] = ("healthy", "late", "degraded", "failing")
+"""From good to bad.
+
+``late``: readers get a whole, old version, or wait for the first one. ``degraded``: what they get is right as published, and something
+beside it is not as it must be. ``failing``: they get nothing, or what was not published.
+"""
+
+LATE_AFTER: Final = timedelta(hours=6)
+"""How long after a day's end its version may become latest."""
+
+_DAY: Final = timedelta(days=1)
+_FAILING: Final[frozenset[Code]] = frozenset({"not_online", "mismatched", "missing", "extra", "not_applied", "features_differ"})
+_LATE: Final[frozenset[Code]] = frozenset({"not_committed", "not_promoted", "never_built"})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that keeps a subject from being healthy.
+
+    ``subject`` is a feature set, or ``dagster``; ``code`` is a finding's, or one of :data:`OTHER_CODES`; ``part`` tells problems of one
+    code apart. ``link`` leads to a page about it.
+    """
+
+    subject: str
+    code: str
+    part: str
+    state: State
+    told: str
+    remedy: str
+    link: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What stays the same while it lasts."""
+        return f"{self.subject}/{self.code}/{self.part}"
+
+
+OTHER_CODES: Final = ("late", "orchestrator_unreachable", "daemon_dead", "location_broken", "run_stuck", "run_failed")
+"""Codes of problems that are no :class:`Finding`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """A feature set's state, why, and which version readers get meanwhile.
+
+    ``is_blind`` says that the log could not be read, so that nothing else is known.
+    """
+
+    feature_set: str
+    problems: tuple[Problem, ...]
+    served: str | None
+    as_of: datetime | None
+    is_blind: bool = False
+
+    @property
+    def state(self) -> State:
+        """The worst of its problems."""
+        return max((problem.state for problem in self.problems), key=STATES.index, default="healthy")
+
+
+def problems_of(feature_set: str, findings: Sequence[Finding]) -> list[Problem]:
+    """Findings as problems of a feature set, each with the state it means."""
+    return [
+        Problem(feature_set, finding.code, finding.file, _state(finding), f"{finding.file}: {finding.sentence}", finding.remedy)
+        for finding in findings
+    ]
+
+
+def lateness(feature_set: str, as_of: datetime | None, *, now: datetime, late_after: timedelta = LATE_AFTER) -> list[Problem]:
+    """Whether latest should be of a newer day: its as-of moment decides, not when something was built last."""
+    if as_of is None or now - as_of <= _DAY + late_after:
+        return []
+    told = (
+        f"latest is as of {as_of:%Y-%m-%d %H:%M} UTC; the version of the day that ended {_DAY} later was due by {as_of + _DAY + late_after}"
+    )
+    remedy = (
+        "See the runs of that day and whether its raw objects arrived: `feature-platform status`, then `feature-platform refresh --plan`."
+    )
+    return [Problem(feature_set, "late", "latest", "late", told, remedy)]
+
+
+def _state(finding: Finding) -> State:
+    if finding.code in _FAILING or (finding.code == "unreachable" and finding.file == "online"):
+        return "failing"
+    return "late" if finding.code in _LATE else "degraded"

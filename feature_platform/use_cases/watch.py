@@ -1,0 +1,76 @@
+"""Watch an environment: look, remember incidents, tell people of each once. When to look again does not belong here (``cli.watch``)."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from feature_platform.core.operations.health import LATE_AFTER, Health, Problem
+from feature_platform.core.operations.incidents import Incident, Notice, observe, told
+from feature_platform.errors import FeaturePlatformError
+from feature_platform.ports.alerts import AlertChannel
+from feature_platform.ports.orchestrator import Orchestrator
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.health import health
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one look saw, and what was told of it."""
+
+    healths: tuple[Health, ...]
+    others: tuple[Problem, ...]
+    sent: tuple[Notice, ...]
+
+
+@dataclass
+class Watch:
+    """Looks at every feature set and the orchestrator, and remembers incidents between looks.
+
+    Args:
+        platform: The environment.
+        channels: Who is told. An alert that no channel took is sent at the next look again.
+        orchestrator: Who runs the work; not watched where left out.
+        late_after: See :func:`health`.
+        incidents: By key, as an earlier process left them.
+    """
+
+    platform: Platform
+    channels: Sequence[AlertChannel]
+    orchestrator: Orchestrator | None = None
+    late_after: timedelta = LATE_AFTER
+    incidents: dict[str, Incident] = field(default_factory=dict)
+
+    def look(self, *, now: datetime, is_ended: Callable[[], bool] = lambda: False) -> Look:
+        """One look at everything. ``is_ended`` is asked between feature sets: a stop need not wait for all of them."""
+        catalog = self.platform.catalog
+        healths: list[Health] = []
+        for name in sorted(catalog.contracts):
+            if is_ended():
+                break
+            healths.append(health(self.platform, catalog.contract(name), now=now, late_after=self.late_after))
+        others = tuple(self.orchestrator.problems(now=now)) if self.orchestrator else ()
+        seen = [(problem, item.served) for item in healths for problem in item.problems]
+        unseen = catalog.contracts.keys() - {item.feature_set for item in healths}
+        blind = {item.feature_set for item in healths if item.is_blind} | unseen
+        before = self.incidents
+        self.incidents, notices = observe(before, [*seen, *((problem, None) for problem in others)], blind=blind, now=now)
+        return Look(tuple(healths), others, tuple(notice for notice in notices if self._tell(notice)))
+
+    def _tell(self, notice: Notice) -> bool:
+        """Send to every channel; remember where none took it."""
+        key, taken = notice.incident.problem.key, not self.channels
+        _log.log(logging.WARNING if notice.kind == "alert" else logging.INFO, "%s", notice.text)
+        for channel in self.channels:
+            try:
+                channel.send(notice)
+                taken = True
+            except FeaturePlatformError as error:
+                _log.error("%s", error)
+        if notice.kind == "alert" and taken:
+            self.incidents[key] = told(notice)
+        if notice.kind == "recovery" and not taken:
+            self.incidents[key] = notice.incident
+        return taken

@@ -1,0 +1,305 @@
+"""Watching an environment on real servers: faults are found, told once to a real webhook and over Slack's API, and their end as well."""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import dagster as dg
+import psutil
+import pytest
+from typer.testing import CliRunner
+
+from feature_platform.adapters.alerts import SlackChannel, WebhookChannel
+from feature_platform.adapters.orchestrator import DagsterWebserver
+from feature_platform.cli.app import app
+from feature_platform.cli.environment import prepare_instance
+from feature_platform.core.operations.health import Problem
+from feature_platform.core.operations.incidents import Incident, Notice
+from feature_platform.errors import ConfigurationError, StorageError
+from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.serve import published_head
+from feature_platform.use_cases.watch import Watch
+from feature_platform.wiring import open_platform, s3_at
+from tests.support.dagster_commands import BIN, ROOT
+from tests.support.platforms import MainJob, put_events
+from tests.support.processes import wait_until
+from tests.support.services import ValkeyDatabase
+from tests.support.shipped_features import FEATURE_SET, today
+from tests.support.valkey_server import free_port
+
+# Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+
+PROBLEM = Problem("users", "not_online", "online", "failing", "online: nothing is online", "Load it.")
+ALERT = Notice("alert", Incident(PROBLEM, datetime(2026, 3, 10, tzinfo=UTC)), datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
+
+
+class StandIn:
+    """An HTTP server that keeps what is posted to it and answers as it is told to."""
+
+    def __init__(self) -> None:
+        self.posted: list[tuple[str, dict[str, str], bytes]] = []
+        self.statuses: list[int] = []
+        stand_in = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                stand_in.posted.append((self.path, dict(self.headers), body))
+                answer = b'{"ok": true}'
+                self.send_response(stand_in.statuses.pop(0) if stand_in.statuses else 200)
+                self.send_header("content-length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing: the test's output is not a log."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def documents(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, _, body in self.posted]
+
+
+@pytest.fixture
+def stand_in() -> Iterator[StandIn]:
+    """Somebody who is told of alerts."""
+    told = StandIn()
+    thread = threading.Thread(target=told.server.serve_forever)
+    thread.start()
+    yield told
+    told.server.shutdown()
+    told.server.server_close()
+    thread.join()
+
+
+def test_a_webhook_gets_json_and_a_refusal_is_an_error_that_keeps_the_address_secret(stand_in: StandIn, tmp_path: Path) -> None:
+    file = tmp_path / "webhook"
+    file.write_text(f"{stand_in.url}/services/hunter2\n")
+    channel = WebhookChannel.of(file)
+    stand_in.statuses = [503]
+    channel.send(ALERT)
+    assert [path for path, _, _ in stand_in.posted] == ["/services/hunter2"] * 2
+    assert stand_in.documents[1]["text"] == ALERT.text
+    stand_in.statuses = [404]
+    with pytest.raises(StorageError, match="refused an alert with status 404") as refused:
+        channel.send(ALERT)
+    with pytest.raises(StorageError, match="does not answer") as silent:
+        WebhookChannel("http://127.0.0.1:1/services/hunter2").send(ALERT)
+    assert "hunter2" not in f"{refused.value} {silent.value} {channel!r}"
+    file.write_text("not an address")
+    with pytest.raises(ConfigurationError, match="found something else"):
+        WebhookChannel.of(file)
+
+
+def test_slack_gets_a_message_in_the_channel(stand_in: StandIn) -> None:
+    SlackChannel("xoxb-test", "#features", base_url=f"{stand_in.url}/api/").send(ALERT)
+    ((path, headers, body),) = stand_in.posted
+    assert (path, headers["Authorization"]) == ("/api/chat.postMessage", "Bearer xoxb-test")
+    assert b"nothing" in body
+    with pytest.raises(StorageError, match="Slack took no alert"):
+        SlackChannel("xoxb-test", "#features", base_url="http://127.0.0.1:1/api/").send(ALERT)
+
+
+@pytest.fixture(scope="module")
+def version(module_env: dict[str, str], module_instance: dg.DagsterInstance) -> str:
+    """One day's version, made by a run, in the environment of this process."""
+    platform, day = open_platform(), (today() - timedelta(days=1)).date().isoformat()
+    put_events(platform, day)
+    run = MainJob(platform, instance=module_instance).run(day)
+    assert run.success, run.failure
+    (published,) = platform.feature_sets.published()
+    head = platform.feature_sets.history(published).head
+    assert head is not None
+    return head.version
+
+
+@pytest.fixture
+def served(version: str, valkey: ValkeyDatabase) -> str:
+    """That version, online."""
+    load()
+    return version
+
+
+def load() -> None:
+    """Load latest."""
+    platform = open_platform()
+    with published_head(platform.feature_sets, FEATURE_SET, project=platform.project) as head:
+        platform.online.load(head.load)
+
+
+def test_each_fault_is_told_once_with_what_is_served_and_its_end_too(served: str, valkey: ValkeyDatabase, stand_in: StandIn) -> None:
+    """Flushed Redis, a lost file of latest, an as-of moment that ages while everything is green."""
+    platform = open_platform()
+    watch = Watch(platform, [WebhookChannel(stand_in.url)])
+    clock = [today() + timedelta(hours=1)]
+
+    def look(count: int = 3) -> list[tuple[str, str]]:
+        """What is told over so many looks, half a minute apart."""
+        told = []
+        for _ in range(count):
+            clock[0] += timedelta(seconds=30)
+            told += [(notice.kind, notice.incident.problem.code) for notice in watch.look(now=clock[0]).sent]
+        return told
+
+    assert look() == []
+    shown = platform.feature_sets.layout(FEATURE_SET).latest_file("metadata.json")
+    platform.objects.delete(shown)
+    assert look(2) == []
+    assert look() == [("alert", "unreachable")]
+    platform.feature_sets.heal(FEATURE_SET)
+    assert look() == [("recovery", "unreachable")]
+
+    valkey.empty()
+    assert look(6) == [("alert", "not_online")]
+    load()
+    assert look() == [("recovery", "not_online")]
+
+    clock[0] = today() + timedelta(hours=31)
+    assert look() == [("alert", "late")]
+    told = stand_in.documents
+    assert [document["kind"] for document in told] == ["alert", "recovery", "alert", "recovery", "alert"]
+    assert f"Readers get {served}." in told[0]["text"]
+    assert "Readers get nothing." in told[2]["text"]
+    assert f"Readers get {served}." in told[4]["text"]
+    assert told[0]["incident_key"] == told[1]["incident_key"]
+
+
+def test_an_s3_that_is_away_is_one_incident_and_ends_no_other(served: str, valkey: ValkeyDatabase) -> None:
+    watch, now = Watch(open_platform(objects=s3_at(is_brief=True)), []), today() + timedelta(hours=1)
+    valkey.empty()
+    sent = [notice for seconds in (0, 60) for notice in watch.look(now=now + timedelta(seconds=seconds)).sent]
+    assert [notice.incident.problem.code for notice in sent] == ["not_online"]
+    watch.platform = open_platform(objects=s3_at("http://127.0.0.1:1", is_brief=True))
+    looks = [watch.look(now=now + timedelta(seconds=seconds)) for seconds in (90, 150)]
+    assert [(notice.kind, notice.incident.problem.part) for look in looks for notice in look.sent] == [("alert", "versions")]
+    assert {incident.problem.code for incident in watch.incidents.values()} == {"not_online", "unreachable"}
+
+
+def test_health_says_the_state_of_each_set_and_exits_1_where_one_is_not_healthy(served: str, valkey: ValkeyDatabase) -> None:
+    healthy = CliRunner().invoke(app, ["health", "--json", "--late-after-h", "100"])
+    assert healthy.exit_code == 0, healthy.output
+    (row,) = json.loads(healthy.stdout)
+    assert (row["feature_set"], row["state"], row["online"], row["why"]) == (FEATURE_SET, "healthy", served, None)
+    valkey.empty()
+    failing = CliRunner().invoke(app, ["health", "--json"])
+    (row,) = json.loads(failing.stdout)
+    assert (failing.exit_code, row["state"], row["online"]) == (1, "failing", None)
+    assert "Materialize the online asset" in row["remedy"]
+    assert "nothing is online" in CliRunner().invoke(app, ["health"]).stdout
+
+
+def test_a_watch_that_is_started_again_tells_nothing_twice_and_shows_itself_to_prometheus(
+    served: str, module_env: dict[str, str], valkey: ValkeyDatabase, stand_in: StandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "webhook").write_text(stand_in.url)
+    valkey.empty()
+    port = free_port()
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    command = [BIN / "feature-platform", "watch", "--interval-s", "1", "--webhook-file", tmp_path / "webhook", "--metrics-port", str(port)]
+    kept = Path(module_env["FEATURE_PLATFORM_HOME"]) / "watch.json"
+    for is_first in (True, False):
+        with subprocess.Popen(command, env={**os.environ, **module_env}, cwd=ROOT) as process:
+            try:
+                wait_until(lambda: b"feature_platform_state" in _read(metrics), within_s=60, what="a look")
+                if is_first:
+                    # The look that finds it is brought forward: what lasts is told, and waiting for that is the clock's business.
+                    wait_until(kept.exists, within_s=30, what="incidents kept")
+                else:
+                    wait_until(lambda: len(stand_in.posted) == 1, within_s=30, what="one alert")
+                    time.sleep(3)
+                shown = _read(metrics).decode()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=30) == 0
+            finally:
+                process.kill()
+        incidents = json.loads(kept.read_text())
+        if is_first:
+            (incident,) = incidents.values()
+            incident["since"] = (datetime.fromisoformat(incident["since"]) - timedelta(minutes=2)).isoformat()
+            kept.write_text(json.dumps(incidents))
+    assert 'feature_platform_state{feature_set="user_features",state="failing"} 1.0' in shown
+    assert 'feature_platform_incident{code="not_online",subject="user_features"} 1.0' in shown
+    assert [document["kind"] for document in stand_in.documents] == ["alert"]
+
+
+def _read(url: str) -> bytes:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return bytes(answer.read())
+    except (URLError, OSError):
+        return b""
+
+
+@contextmanager
+def webserver(environment: dict[str, str], log: Path) -> Iterator[str]:
+    """Dagster's webserver over the project's workspace, its address."""
+    port = free_port()
+    with log.open("wb") as output:
+        command = [BIN / "dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
+    try:
+        wait_until(lambda: bool(_read(f"http://127.0.0.1:{port}/server_info")), within_s=120, what="Dagster's webserver")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        servers = psutil.Process(process.pid).children(recursive=True)
+        process.terminate()
+        process.wait(timeout=60)
+        psutil.wait_procs(servers, timeout=60)
+
+
+@pytest.mark.slow
+def test_dagster_tells_of_dead_daemons_broken_code_stuck_and_failed_runs(local_env: dict[str, str], tmp_path: Path) -> None:
+    home = prepare_instance(tmp_path)
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    for file in SHIPPED_CONTRACTS.iterdir():
+        (contracts / file.name).write_text(file.read_text())
+    (contracts / "user_features.schema.json").write_text("{")
+    environment = {**os.environ, **local_env, "DAGSTER_HOME": str(home), "FEATURE_PLATFORM_CONTRACTS_DIR": str(contracts)}
+
+    @dg.op
+    def nothing() -> None:
+        """It never runs."""
+
+    @dg.job
+    def daily() -> None:
+        nothing()
+
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        for day, statuses in {
+            "2026-01-01": ["FAILURE", "SUCCESS"],
+            "2026-01-02": ["SUCCESS", "FAILURE"],
+            "2026-01-03": ["STARTING"],
+        }.items():
+            for status in statuses:
+                instance.create_run_for_job(daily, tags={"dagster/partition": day}, status=dg.DagsterRunStatus(status))
+        (stuck,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
+    with webserver(environment, tmp_path / "webserver.log") as url:
+        dagster = DagsterWebserver(url)
+        now = datetime.now(UTC)
+        found = {problem.code: problem for problem in dagster.problems(now=now) if problem.code != "daemon_dead"}
+        dead = {problem.part for problem in dagster.problems(now=now) if problem.code == "daemon_dead"}
+        later = {problem.part for problem in dagster.problems(now=now + timedelta(minutes=31)) if problem.code == "run_stuck"}
+    assert {"SENSOR", "SCHEDULER"} <= dead
+    assert set(found) == {"location_broken", "run_failed"}
+    assert "user_features.schema.json" in found["location_broken"].told
+    assert found["run_failed"].part == "daily 2026-01-02"
+    assert found["run_failed"].link is not None
+    assert found["run_failed"].link.startswith(f"{url}/runs/")
+    assert later == {stuck.run_id}
+    (gone,) = DagsterWebserver(url).problems(now=now)
+    assert gone.code == "orchestrator_unreachable"
