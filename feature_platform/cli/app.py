@@ -13,6 +13,7 @@ from feature_platform.cli import (
     operations,
     prove,
     refresh,
+    report,
     serve,
     training,
     versions,
@@ -49,6 +50,7 @@ operations.register(app)
 watch.register(app)
 app.command()(serve.serve)
 app.command()(prove.prove)
+app.command()(report.report)
 refresh.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")

@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from feature_platform.core.layout import as_of
 from feature_platform.core.publishing.publication import CommittedVersion
+from feature_platform.core.versions.checks import reference_of
+from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.source_assets import validated_key
@@ -50,6 +52,8 @@ class S3FeatureSetIOManager(dg.IOManager):
             lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
             for partition, publication in published.items():
                 told = presentation.published(contract, publication, lineage=lineage, preview=self._preview(obj[partition]))
+                if partition == newest:
+                    told["distributions"] = presentation.distributions(contract, publication.metadata, self._before(name, publication))
                 context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=partition)
             data_version = dg.DataVersion("+".join(p.metadata.content_hash[:16] for _, p in sorted(published.items()))[:200])
             context.step_context.set_data_version(context.asset_key, data_version)
@@ -85,6 +89,12 @@ class S3FeatureSetIOManager(dg.IOManager):
         table = self._platform.feature_sets.load(name, found.version)
         wanted = context.dagster_type.typing_type
         return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
+
+    def _before(self, name: str, publication: CommittedVersion) -> VersionMetadata | None:
+        """Metadata of what drift is measured against."""
+        history = self._platform.feature_sets.history(name)
+        reference = reference_of(history, history.versions[publication.version])
+        return self._platform.feature_sets.metadata(name, reference.version) if reference else None
 
     def _preview(self, build: FeatureBuild) -> list[dict[str, Any]]:
         first = next(iter(build.table.batches()), None)

@@ -22,6 +22,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from feature_platform.cli.environment import local_environment
 from feature_platform.core.layout import as_of, version_id
+from feature_platform.core.versions.charts import WIDTH
 from feature_platform.local.loopback_ports import HOST, choose_ports
 from feature_platform.local.services import LocalServices
 from feature_platform.settings import PREFIX, load_settings
@@ -146,7 +147,7 @@ def test_every_asset_is_listed_in_its_group(ui: Ui, page: Page) -> None:
 def test_the_schedule_and_the_sensor_are_listed(ui: Ui, page: Page) -> None:
     page.goto(f"{ui.url}/automation")
     expect(page.get_by_text("daily_features_at_midnight")).to_be_visible()
-    expect(page.get_by_text("At 12:00 AM UTC")).to_be_visible()
+    expect(page.get_by_text("At 12:00 AM UTC").first).to_be_visible()
     expect(page.get_by_text("raw_data_changed")).to_be_visible()
 
 
@@ -167,3 +168,9 @@ def test_a_partition_materialized_from_the_browser_succeeds_and_is_served(ui: Ui
     page.goto(f"{ui.url}/assets/user_features?view=overview")
     expect(page.get_by_text("Mean session length in the last 7 days, seconds")).to_be_visible()
     expect(page.get_by_text(head.version).first).to_be_visible()
+
+    page.goto(f"{ui.url}/assets/user_features?view=partitions&partition={DAYS[-1].isoformat()}")
+    page.locator("tr", has_text="distributions").get_by_text("Show Markdown").last.click()
+    picture = page.locator("img[alt='f_total_events_7d']")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") == WIDTH
