@@ -67,11 +67,19 @@ def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int
                 _without(connection, lookup, place, f"m.__version = {text_literal(version)}", status="expired")
                 continue
             with opened() as file:
-                shutil.copyfile(file.name, path)
+                _put(Path(file.name), path)
             # Its bytes were just compared with the log's, so DuckDB, which verifies no page checksums, may read it.
             _with(connection, lookup, place, version, path)
             path.unlink()
     return fetch_batches(connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {answers} ORDER BY {identifier(ROW)}"), rows=BATCH_ROWS)
+
+
+def _put(file: Path, path: Path) -> None:
+    """Give a file a second name; where that is not possible, a copy."""
+    try:
+        path.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, path)
 
 
 def _without(connection: duckdb.DuckDBPyConnection, lookup: Lookup, place: int, condition: str, *, status: str) -> None:
