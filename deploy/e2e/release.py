@@ -176,6 +176,11 @@ class Release:
         """Output of one of the scripts in ``pods/``, executed in the workbench."""
         return self.bench("python", "-", *arguments, stdin=(PODS / name).read_text(), environment=environment)
 
+    def watched(self) -> str:
+        """What the watch tells Prometheus."""
+        code = "import urllib.request as r; print(r.urlopen('http://127.0.0.1:9108/metrics', timeout=10).read().decode())"
+        return self.cluster.execute(self.object("deployment", "watch"), "python", "-c", code)
+
     def published(self, *versions: str, environment: dict[str, str] | None = None) -> dict[str, Any]:
         """What S3 holds of ``user_features``: see ``pods/published.py``."""
         answer: dict[str, Any] = json.loads(self.script("published.py", "user_features", *versions, environment=environment))

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from deploy.e2e.cluster import CommandError, run
+from deploy.e2e.cluster import CommandError, run, wait_for
 from deploy.e2e.dagster_api import Dagster
 from deploy.e2e.figures import Figures
 from deploy.e2e.release import CHART, DAYS, FIRST_DAY, NAME, SECURE_POD, Release, day
@@ -31,6 +31,11 @@ def test_installs_into_an_empty_restricted_namespace_and_serves_what_a_run_pod_b
     pod = dagster.pod(run_id)
     assert pod["metadata"]["ownerReferences"][0]["kind"] == "Job"
     assert any(row["f_total_events_7d"] for row in release.online().values())
+
+
+def test_the_watch_sees_that_all_is_well(release: Release) -> None:
+    well = 'feature_platform_state{feature_set="user_features",state="healthy"} 1.0'
+    wait_for("the watch to see a healthy feature set", lambda: well in release.watched(), timeout_s=120)
 
 
 def test_no_container_had_to_be_started_twice(release: Release) -> None:

@@ -87,7 +87,7 @@ def test_passwords_are_rotated_without_a_failed_answer(release: Release, dagster
     with reading(release, "reader-passwords") as reader, figures.seconds("password_rotation_s"):
         release.secret(REDIS_SECRET, new | {f"{name}-previous": old[name] for name in new})
         load_passwords(release, when=lambda: in_redis(release, "cat", "/passwords/reader").strip() == new["reader-password"])
-        for component in ("feature-server", "code-location"):
+        for component in ("feature-server", "watch", "code-location"):
             release.cluster.kubectl("rollout", "restart", release.object("deployment", component))
             release.cluster.rolled_out(release.object("deployment", component))
         gone = [{"op": "remove", "path": f"/data/{name}-previous"} for name in new]

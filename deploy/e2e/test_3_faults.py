@@ -28,6 +28,16 @@ def test_a_run_queued_while_the_daemon_is_away_runs_once_it_is_back(release: Rel
         dagster.succeeded(run_id)
 
 
+def test_a_dead_daemon_is_told_by_what_still_lives_and_so_is_its_return(release: Release, figures: Figures) -> None:
+    daemon, told = release.object("deployment", "daemon"), 'feature_platform_incident{code="daemon_dead",subject="dagster"} 1.0'
+    assert told not in release.watched()
+    release.cluster.kubectl("scale", daemon, "--replicas=0")
+    with figures.seconds("daemon_dead_to_alert_s"):
+        wait_for("the alert", lambda: told in release.watched(), timeout_s=360)
+    release.cluster.kubectl("scale", daemon, "--replicas=1")
+    wait_for("the recovery", lambda: told not in release.watched(), timeout_s=360)
+
+
 def test_a_killed_run_pod_is_run_again(release: Release, dagster: Dagster, figures: Figures) -> None:
     run_id = dagster.launch(partition=day(-1))
     pod = dagster.started(run_id)["metadata"]["name"]

@@ -10,7 +10,7 @@ from tests.support.chart import MATRIX, Release, render
 
 SETTINGS = {variable(field) for field in Settings.model_fields}
 OPTIONAL = {variable("slack_token"), variable("slack_channel"), variable("engine_memory_mib")}
-NEEDS_SETTINGS = {"code-location", "feature-server", "apply", "verify"}
+NEEDS_SETTINGS = {"code-location", "feature-server", "watch", "apply", "verify"}
 OTHERS = {"DAGSTER_HOME", "DAGSTER_PG_PASSWORD", "REDIS_PASSWORD", "HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "FEAST_USAGE"}
 IN_CHART_SERVERS = {"redis", "postgresql", "s3"}
 

@@ -113,7 +113,7 @@ def test_contracts_are_mounted_file_by_file_and_read_only(release):
     files = release.find("ConfigMap", "contracts")["data"]
     for component, template in release.pods:
         mounts = [m for m in template["spec"]["containers"][0]["volumeMounts"] if m["name"] == "contracts"]
-        if component in {"code-location", "feature-server", "apply", "verify"}:
+        if component in {"code-location", "feature-server", "watch", "apply", "verify"}:
             assert {m["subPath"] for m in mounts} == set(files)
             assert {m["mountPath"] for m in mounts} == {f"/etc/feature-platform/contracts/{name}" for name in files}
             assert all(m["readOnly"] for m in mounts)

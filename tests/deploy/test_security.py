@@ -100,6 +100,7 @@ def test_every_service_account_of_aws_can_have_a_role_of_its_own():
         "code-location": "features-prod-raw-reader",
         "run": "features-prod-publisher",
         "feature-server": "features-prod-registry-reader",
+        "watch": "features-prod-reader",
         "jobs": "features-prod-deployer",
         "pre-jobs": "features-prod-deployer",
     }
@@ -119,9 +120,13 @@ DRAWN = {
     ("daemon", "code-location"),
     *((client, "postgresql") for client in ("webserver", "daemon", "code-location", "run", "migrate")),
     # The code location too: people execute `feast materialize` in its pod.
-    *((client, "redis") for client in ("run", "code-location", "apply", "verify", "feature-server")),
-    *((client, "s3") for client in ("webserver", "daemon", "code-location", "run", "migrate", "apply", "verify", "feature-server")),
+    *((client, "redis") for client in ("run", "code-location", "apply", "verify", "feature-server", "watch")),
+    *(
+        (client, "s3")
+        for client in ("webserver", "daemon", "code-location", "run", "migrate", "apply", "verify", "feature-server", "watch")
+    ),
     ("verify", "feature-server"),
+    ("watch", "webserver"),
 }
 """The flows inside the release, as docs/deploy/security.md draws them."""
 
@@ -131,6 +136,7 @@ COMPONENTS = {
     "code-location",
     "run",
     "feature-server",
+    "watch",
     "redis",
     "postgresql",
     "s3",
@@ -181,10 +187,8 @@ def lets_in(release: Release, client: dict[str, str], server: str) -> bool:
 
 
 def test_only_the_drawn_flows_are_open_at_both_ends():
-    release = render(
-        "local",
-        {"networkPolicy.webserverFrom": [{"namespaceSelector": {}}], "networkPolicy.featureServerFrom": [{"namespaceSelector": {}}]},
-    )
+    elsewhere = [{"namespaceSelector": {}}]
+    release = render("local", {f"networkPolicy.{name}From": elsewhere for name in ("webserver", "featureServer", "metrics")})
     pairs = [(client, server) for client in COMPONENTS for server in COMPONENTS if client != server]
     assert {pair for pair in pairs if lets_out(release, *pair)} == DRAWN
     assert {pair for pair in pairs if lets_in(release, labels_of(pair[0]), pair[1])} == DRAWN

@@ -4,9 +4,9 @@ import pytest
 
 from tests.support.chart import Release, is_kept, key, render
 
-READS_CONTRACTS = {"code-location", "feature-server"}
+READS_CONTRACTS = {"code-location", "feature-server", "watch"}
 DAGSTER = {"webserver", "daemon", "code-location"}
-PLATFORM = DAGSTER | {"feature-server"}
+PLATFORM = DAGSTER | {"feature-server", "watch"}
 SERVERS = {"redis", "postgresql", "s3"}
 
 
@@ -34,10 +34,11 @@ def changed(before: Release, after: Release) -> set[tuple[str, str]]:
         ({"runLauncher.resources": {"limits": {"memory": "32Gi"}}}, DAGSTER),
         ({"redis.maxmemory": "128mb"}, {"redis"}),
         ({"redis.resources": {"limits": {"memory": "3Gi"}}}, {"redis"}),
-        ({"redis.readerOptions": "socket_timeout=1"}, {"feature-server"}),
+        ({"redis.readerOptions": "socket_timeout=1"}, {"feature-server", "watch"}),
         ({"postgresql.resources": {"limits": {"memory": "3Gi"}}}, {"postgresql"}),
         ({"featureServer.drainSeconds": 20}, {"feature-server"}),
         ({"featureServer.replicaCount": 5}, set()),
+        ({"watch.intervalSeconds": 60}, {"watch"}),
         ({"featureServer.maxUnavailable": 2}, set()),
         ({"networkPolicy.enabled": False}, set()),
         ({"jobs.backoffLimit": 9}, set()),
@@ -62,6 +63,7 @@ def test_a_contract_change_touches_its_file_and_the_pods_that_read_it():
         ("ConfigMap", "fp-feature-platform-contracts"),
         ("Deployment", "fp-feature-platform-code-location"),
         ("Deployment", "fp-feature-platform-feature-server"),
+        ("Deployment", "fp-feature-platform-watch"),
     }
 
 

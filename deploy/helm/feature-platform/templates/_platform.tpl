@@ -69,7 +69,7 @@ PYTHONUNBUFFERED: "1"
 FEAST_USAGE: "False"
 {{- end -}}
 
-{{/* Variables of one container: dict "root" "redis" (loader, reader or none) "postgres" (whether it speaks to Dagster's storage). */}}
+{{/* Variables of one container: dict "root" "redis" (loader, reader or none) "postgres" (whether it speaks to Dagster's storage) "slack" (whether it speaks to Slack, where it has no storage). */}}
 {{- define "fp.env" -}}
 {{- $values := .root.Values -}}
 {{- if and (ne .redis "none") $values.redis.auth.existingSecret }}
@@ -86,8 +86,8 @@ FEAST_USAGE: "False"
 - name: FEATURE_PLATFORM_REDIS
   value: {{ include "fp.redisConnection" (dict "root" .root "user" $values.redis.auth.loaderUsername "options" "") | quote }}
 {{- end }}
-{{- if and $values.settings.slack.channel .postgres (ne .redis "none") }}
-{{- /* Both or neither: the settings refuse one alone. Only sensors and runs speak to Slack. */}}
+{{- if and $values.settings.slack.channel (or .postgres .slack) (ne .redis "none") }}
+{{- /* Both or neither: the settings refuse one alone. Only sensors, runs and the watch speak to Slack. */}}
 - name: FEATURE_PLATFORM_SLACK_CHANNEL
   value: {{ $values.settings.slack.channel | quote }}
 - name: FEATURE_PLATFORM_SLACK_TOKEN

@@ -21,7 +21,7 @@ Whoever goes out to a component is let in by it: both ends are written from the 
 {{- $flows := dict -}}
 {{- if $values.dagster.enabled -}}
 {{- $_ := set $flows "webserver" (dict
-  "in" (list (dict "port" 3000 "peers" $policy.webserverFrom "namespace" (not $policy.webserverFrom)))
+  "in" (list (dict "port" 3000 "peers" $policy.webserverFrom "namespace" (not $policy.webserverFrom) "components" (ternary (list "watch") list $values.watch.enabled)))
   "out" (concat $s3 (list $postgres $code $api))) -}}
 {{- $_ := set $flows "cleanup" (dict "out" (list $api)) -}}
 {{- $_ := set $flows "daemon" (dict "out" (concat $s3 (list $postgres $code $api))) -}}
@@ -42,12 +42,19 @@ Whoever goes out to a component is let in by it: both ends are written from the 
   "out" (concat $s3 (list $redis))) -}}
 {{- $loaders = append $loaders "feature-server" -}}
 {{- end -}}
+{{- if $values.watch.enabled -}}
+{{- $_ := set $flows "watch" (dict
+  "in" (list (dict "port" 9108 "peers" $policy.metricsFrom "namespace" (not $policy.metricsFrom)))
+  "out" (concat $s3 (list $redis) (ternary (list (dict "component" "webserver" "ports" (list 3000))) list $values.dagster.enabled))) -}}
+{{- $loaders = append $loaders "watch" -}}
+{{- end -}}
 {{- if $values.redis.enabled -}}
 {{- $_ := set $flows "redis" (dict "in" (list (dict "port" $values.redis.port "components" $loaders "peers" $policy.redisFrom))) -}}
 {{- end -}}
 {{- if $values.s3.enabled -}}
 {{- $clients := concat $dagster (list "apply" "verify") -}}
 {{- if $values.featureServer.enabled }}{{ $clients = append $clients "feature-server" }}{{ end -}}
+{{- if $values.watch.enabled }}{{ $clients = append $clients "watch" }}{{ end -}}
 {{- $_ := set $flows "s3" (dict "in" (list (dict "port" 8333 "components" $clients))) -}}
 {{- end -}}
 {{- toYaml $flows -}}
