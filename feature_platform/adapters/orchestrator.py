@@ -69,13 +69,15 @@ class DagsterWebserver:
         return answer.json()["data"]
 
     def _daemons(self, answer: Mapping[str, Any], now: datetime) -> Iterator[Problem]:
+        """One problem for all of them: they are threads of one process."""
+        silent = []
         for status in answer["instance"]["daemonHealth"]["allDaemonStatuses"]:
             heard = datetime.fromtimestamp(status["lastHeartbeatTime"], UTC) if status["lastHeartbeatTime"] else None
             if status["required"] and (heard is None or now - heard > _SILENT):
-                told = f"the {status['daemonType']} daemon gives no sign of life" + (f" since {heard:%H:%M:%S} UTC" if heard else "")
-                yield self._problem(
-                    "daemon_dead", status["daemonType"], told, "Start `dagster-daemon run` again; its log says why it ended."
-                )
+                silent.append(f"{status['daemonType']} ({f'since {heard:%H:%M:%S} UTC' if heard else 'never'})")
+        if silent:
+            told = f"daemons give no sign of life: {', '.join(silent)}"
+            yield self._problem("daemon_dead", "daemon", told, "Start `dagster-daemon run` again; its log says why it ended.")
 
     def _locations(self, workspace: Mapping[str, Any]) -> Iterator[Problem]:
         remedy = "See its log: a contract or a setting is wrong, or its process is gone. Runs cannot start until it loads."

@@ -38,9 +38,9 @@ class WatchMetrics(Collector):
         alerts = GaugeMetricFamily(
             "feature_platform_incident", "Incidents people were told of, by what is wrong", labels=["subject", "code"]
         )
-        for incident in self._watch.incidents.values():
-            if incident.alerted_at:
-                alerts.add_metric([incident.problem.subject, incident.problem.code], 1.0)
+        told = {(each.problem.subject, each.problem.code) for each in list(self._watch.incidents.values()) if each.alerted_at}
+        for labels in sorted(told):
+            alerts.add_metric(labels, 1.0)
         yield from (state, age, alerts)
 
     def serve(self, port: int, *, host: str = "127.0.0.1") -> None:

@@ -291,11 +291,10 @@ def test_dagster_tells_of_dead_daemons_broken_code_stuck_and_failed_runs(local_e
     with webserver(environment, tmp_path / "webserver.log") as url:
         dagster = DagsterWebserver(url)
         now = datetime.now(UTC)
-        found = {problem.code: problem for problem in dagster.problems(now=now) if problem.code != "daemon_dead"}
-        dead = {problem.part for problem in dagster.problems(now=now) if problem.code == "daemon_dead"}
+        found = {problem.code: problem for problem in dagster.problems(now=now)}
         later = {problem.part for problem in dagster.problems(now=now + timedelta(minutes=31)) if problem.code == "run_stuck"}
-    assert {"SENSOR", "SCHEDULER"} <= dead
-    assert set(found) == {"location_broken", "run_failed"}
+    assert set(found) == {"daemon_dead", "location_broken", "run_failed"}
+    assert "SENSOR (never)" in found["daemon_dead"].told
     assert "user_features.schema.json" in found["location_broken"].told
     assert found["run_failed"].part == "daily 2026-01-02"
     assert found["run_failed"].link is not None
