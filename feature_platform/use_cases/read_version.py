@@ -82,5 +82,5 @@ def _require_same(found: str, version: Version, file: str, feature_set: str) -> 
     if found != version.files[file].sha256:
         raise InvalidDataError(
             f"{file} of {feature_set} {version.version} has SHA-256 {found}; expected {version.files[file].sha256}, as the log says. "
-            f"See `feature-platform verify {feature_set} {version.version}`."
+            f"See `feature-platform verify {feature_set} --version {version.version}`."
         )
