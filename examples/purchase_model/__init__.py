@@ -1,0 +1,1 @@
+"""From labels to predictions: a model of who buys tomorrow, trained, recorded, gated and asked (docs/training.md)."""
