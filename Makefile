@@ -71,7 +71,7 @@ bench-training: $(ENVIRONMENT) ## time making a training set against a query by 
 faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
 	rm -f build/figures/faults.json
 	FAULTS=full $(RUN)/pytest tests/faults/test_simulation.py -n $(WORKERS) --dist load --timeout 0 -o faulthandler_timeout=0
-	FAULTS=full $(RUN)/pytest tests/faults --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0 -o faulthandler_timeout=0
+	FAULTS=full $(RUN)/pytest tests/faults tests/training/test_leakage.py --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0 -o faulthandler_timeout=0
 	$(RUN)/python -m tests.faults.figures
 
 policy: $(ENVIRONMENT) ## checkov over every environment of the Helm chart and its run pods
