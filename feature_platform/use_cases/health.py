@@ -17,7 +17,7 @@ def health(platform: Platform, contract: Contract, *, now: datetime, late_after:
         seen = status(platform, contract, now=now)
     except FeaturePlatformError as error:
         unseen = Finding("unreachable", "versions", "the log of versions", f"cannot be looked at: {error}", LOOK_AGAIN)
-        return Health(name, tuple(problems_of(name, [unseen])), served=None, as_of=None, is_blind=True)
+        return Health(name, tuple(problems_of(name, [unseen])), served=None, as_of=None)
     findings = [*seen.findings, *(readable("registry", lambda: registered(platform, contract, seen.latest)) if seen.latest else ())]
     as_of = seen.latest.as_of if seen.latest else None
     problems = (*problems_of(name, findings), *lateness(name, as_of, now=now, late_after=late_after))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from feature_platform.core.operations.health import LATE_AFTER, Health, Problem
-from feature_platform.core.operations.incidents import Incident, Notice, observe, told
+from feature_platform.core.operations.incidents import Incident, Notice, observe, told, unseen
 from feature_platform.errors import FeaturePlatformError
 from feature_platform.ports.alerts import AlertChannel
 from feature_platform.ports.orchestrator import Orchestrator
@@ -52,11 +52,11 @@ class Watch:
                 break
             healths.append(health(self.platform, catalog.contract(name), now=now, late_after=self.late_after))
         others = tuple(self.orchestrator.problems(now=now)) if self.orchestrator else ()
-        seen = [(problem, item.served) for item in healths for problem in item.problems]
-        unseen = catalog.contracts.keys() - {item.feature_set for item in healths}
-        blind = {item.feature_set for item in healths if item.is_blind} | unseen
-        before = self.incidents
-        self.incidents, notices = observe(before, [*seen, *((problem, None) for problem in others)], blind=blind, now=now)
+        seen: list[tuple[Problem, str | None]] = [(problem, item.served) for item in healths for problem in item.problems]
+        seen += [(problem, None) for problem in others]
+        blind = catalog.contracts.keys() - {item.feature_set for item in healths}
+        blind |= {place for problem, _ in seen if (place := unseen(problem))}
+        self.incidents, notices = observe(self.incidents, seen, blind=blind, now=now)
         return Look(tuple(healths), others, tuple(notice for notice in notices if self._tell(notice)))
 
     def _tell(self, notice: Notice) -> bool:

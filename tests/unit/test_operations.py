@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from feature_platform.core.operations.health import STATES, Health, Problem, State, lateness, problems_of
-from feature_platform.core.operations.incidents import Incident, Notice, observe, told
+from feature_platform.core.operations.incidents import Incident, Notice, observe, told, unseen
 from feature_platform.core.versions.findings import Code, Finding
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -58,7 +58,7 @@ def test_an_incident_is_told_once_and_its_end_once() -> None:
     heard = []
     for seconds in range(0, 300, 30):
         problems = [(DEAD, "v_1")] if seconds <= 180 else []
-        incidents, notices = observe(incidents, problems, blind=(), now=after(seconds=seconds))
+        incidents, notices = observe(incidents, problems, blind=set(), now=after(seconds=seconds))
         heard += [(seconds, notice.kind) for notice in notices]
         incidents |= {notice.incident.problem.key: told(notice) for notice in notices if notice.kind == "alert"}
     assert heard == [(60, "alert"), (210, "recovery")]
@@ -66,17 +66,17 @@ def test_an_incident_is_told_once_and_its_end_once() -> None:
 
 
 def test_what_passes_between_two_looks_and_what_every_run_passes_through_is_not_told() -> None:
-    seen, none = observe({}, [(DEAD, None), (PENDING, None)], blind=(), now=NOON)
+    seen, none = observe({}, [(DEAD, None), (PENDING, None)], blind=set(), now=NOON)
     assert none == []
-    assert observe(seen, [(PENDING, None)], blind=(), now=after(seconds=30)) == ({PENDING.key: Incident(PENDING, NOON)}, [])
-    _, notices = observe(seen, [(PENDING, None)], blind=(), now=after(minutes=15))
+    assert observe(seen, [(PENDING, None)], blind=set(), now=after(seconds=30)) == ({PENDING.key: Incident(PENDING, NOON)}, [])
+    _, notices = observe(seen, [(PENDING, None)], blind=set(), now=after(minutes=15))
     assert [notice.kind for notice in notices] == ["alert"]
 
 
 def test_an_alert_that_nobody_took_comes_again_and_a_blind_look_ends_nothing() -> None:
-    seen, _ = observe({}, [(DEAD, None)], blind=(), now=NOON)
+    seen, _ = observe({}, [(DEAD, None)], blind=set(), now=NOON)
     for minute in (1, 2):
-        seen, notices = observe(seen, [(DEAD, None)], blind=(), now=after(minutes=minute))
+        seen, notices = observe(seen, [(DEAD, None)], blind=set(), now=after(minutes=minute))
         assert [notice.kind for notice in notices] == ["alert"]
     known = {DEAD.key: told(notices[0])}
     assert observe(known, [], blind={"users"}, now=after(minutes=3)) == (known, [])
@@ -98,3 +98,27 @@ def test_a_notice_says_what_is_wrong_since_when_what_readers_get_and_what_to_do(
 def test_incidents_are_read_back_as_they_were_written() -> None:
     for incident in (Incident(DEAD, NOON, "v_1"), Incident(PENDING, NOON, None, after(minutes=1))):
         assert Incident.parse(incident.document()) == incident
+
+
+@pytest.mark.parametrize(
+    ("code", "part", "place"),
+    [
+        ("unreachable", "online", "users/online"),
+        ("unreachable", "registry", "users/registry"),
+        ("unreachable", "versions", "users"),
+        ("unreachable", "raw data", "users"),
+        ("orchestrator_unreachable", "webserver", "users"),
+        ("not_online", "online", None),
+    ],
+)
+def test_what_could_not_be_looked_at_is_known(code: str, part: str, place: str | None) -> None:
+    assert unseen(Problem("users", code, part, "degraded", "", "")) == place
+
+
+def test_a_redis_that_is_away_ends_no_incident_about_it_and_others_end() -> None:
+    late = Problem("users", "late", "latest", "late", "old", "Build it.")
+    known = {problem.key: Incident(problem, NOON, None, NOON) for problem in (DEAD, late)}
+    away = Problem("users", "unreachable", "online", "failing", "no answer", "Look again.")
+    kept, notices = observe(known, [(away, None)], blind={"users/online"}, now=after(seconds=30))
+    assert set(kept) == {DEAD.key, away.key}
+    assert [(notice.kind, notice.incident.problem.code) for notice in notices] == [("recovery", "late")]

@@ -54,16 +54,12 @@ OTHER_CODES: Final = ("late", "orchestrator_unreachable", "daemon_dead", "locati
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A feature set's state, why, and which version readers get meanwhile.
-
-    ``is_blind`` says that the log could not be read, so that nothing else is known.
-    """
+    """A feature set's state, why, and which version readers get meanwhile; None where that is none, or unknown."""
 
     feature_set: str
     problems: tuple[Problem, ...]
     served: str | None
     as_of: datetime | None
-    is_blind: bool = False
 
     @property
     def state(self) -> State:

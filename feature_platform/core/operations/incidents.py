@@ -1,6 +1,6 @@
 """Incidents: a problem that lasts is told once, and once more when it is over. Pure; sending does not belong here (``use_cases.watch``)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, Self
@@ -15,6 +15,9 @@ _MENDING: Final = {
     **dict.fromkeys(("stale_versions", "stale_latest", "stale_online", "never_built"), timedelta(hours=1)),
 }
 """What every run passes through on its way, and what the sensor of changed raw data mends by itself, may take as long as that takes."""
+
+_LOOKED_AT_ALONE: Final = frozenset({"online", "registry", "latest"})
+"""Parts of a feature set whose absence hides no other part's problems."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,14 @@ class Notice:
 
 
 def observe(
-    known: Mapping[str, Incident], problems: Sequence[tuple[Problem, str | None]], *, blind: Collection[str], now: datetime
+    known: Mapping[str, Incident], problems: Sequence[tuple[Problem, str | None]], *, blind: Set[str], now: datetime
 ) -> tuple[dict[str, Incident], list[Notice]]:
     """What one look changes.
 
     Args:
         known: Incidents by key, as the look before left them.
         problems: What this look found, each with the version that readers get.
-        blind: Subjects that this look could not see: their incidents stay as they are.
+        blind: What this look could not see, as ``subject`` or ``subject/part``: incidents of it stay as they are.
         now: When.
 
     Returns:
@@ -97,7 +100,7 @@ def observe(
         A recovery is told of incidents that are gone from the first.
     """
     found = {problem.key: (problem, served) for problem, served in problems}
-    kept = {key: incident for key, incident in known.items() if key in found or incident.problem.subject in blind}
+    kept = {key: incident for key, incident in known.items() if key in found or not blind.isdisjoint(_places(incident.problem))}
     ended = [incident for key, incident in known.items() if key not in kept and incident.alerted_at is not None]
     for key, (problem, served) in found.items():
         before = kept.get(key)
@@ -111,6 +114,17 @@ def observe(
 def told(notice: Notice) -> Incident:
     """The incident of an alert that was sent."""
     return replace(notice.incident, alerted_at=notice.at)
+
+
+def unseen(problem: Problem) -> str | None:
+    """What a problem says could not be looked at, as :func:`observe` takes it; None where it says no such thing."""
+    if problem.code not in {"unreachable", "orchestrator_unreachable"}:
+        return None
+    return f"{problem.subject}/{problem.part}" if problem.part in _LOOKED_AT_ALONE else problem.subject
+
+
+def _places(problem: Problem) -> set[str]:
+    return {problem.subject, f"{problem.subject}/{problem.part}"}
 
 
 def _patience(problem: Problem) -> timedelta:
