@@ -24,6 +24,7 @@ from typing_extensions import override
 from feature_platform.adapters.feast.repository import OFFLINE_STORE
 from feature_platform.core.layout import latest_source
 from feature_platform.core.objects import IfAbsent
+from feature_platform.core.parquet import read_whole
 from feature_platform.core.training.labels import asked
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.settings import s3_endpoint_url
@@ -188,11 +189,11 @@ def _read(source: Any, repo_path: Path | None, *, columns: list[str] | None) -> 
     """One whole source; on S3 by a single GET, so that a replacement meanwhile cannot mix two versions."""
     if not source.path.startswith("s3://"):
         path = Path(source.path)
-        return pq.read_table(path if path.is_absolute() or repo_path is None else Path(repo_path) / path, columns=columns)
+        return read_whole(path if path.is_absolute() or repo_path is None else Path(repo_path) / path, columns=columns)
     stored = s3_at(s3_endpoint_url() or source.s3_endpoint_override or None).get(source.path)
     if stored is None:
         raise NotFoundError(f"{source.path} does not exist: {source.name} has no published version yet. Materialize the feature set first.")
-    return pq.read_table(pa.BufferReader(stored.body), columns=columns, page_checksum_verification=True)
+    return read_whole(stored.body, columns=columns)
 
 
 def _within(table: pa.Table, timestamp: str, start: datetime | None, end: datetime | None) -> pa.Table:

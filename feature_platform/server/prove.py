@@ -5,7 +5,6 @@ Each version's Parquet file is read only if it is the one that its commit record
 """
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feature_platform.core.layout import PARQUET, SCHEMA
+from feature_platform.core.parquet import read_whole
 from feature_platform.core.versions.proof import contract_of
 from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, UnknownNameError
 from feature_platform.ports.feature_set_store import FeatureSetStore
@@ -68,7 +67,7 @@ class Prover:
         for name, body in log:
             report.files += 1
             try:
-                table = log_table(name, pq.read_table(io.BytesIO(body), page_checksum_verification=True))
+                table = log_table(name, read_whole(body))
                 self._prove_file(table, report)
                 report.answers += len(table.column("answer").unique())
             except (InvalidDataError, pa.ArrowException, OSError) as error:
@@ -113,7 +112,7 @@ class Prover:
         if hashlib.sha256(body).hexdigest() != expected:
             raise InvalidDataError(f"{PARQUET} of {view} {version} is not the file that was committed (SHA-256 {expected}).")
         try:
-            table = pq.read_table(io.BytesIO(body), page_checksum_verification=True)
+            table = read_whole(body)
         except (pa.ArrowException, OSError) as error:
             raise InvalidDataError(f"{PARQUET} of {view} {version} is damaged: {error}") from error
         uri = self._feature_sets.layout(view).version_file(version, SCHEMA)

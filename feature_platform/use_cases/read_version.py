@@ -8,9 +8,9 @@ from io import BufferedReader
 from typing import BinaryIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feature_platform.core.layout import METADATA, PARQUET
+from feature_platform.core.parquet import read_whole
 from feature_platform.core.training.known import KnownAt, timeline
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import Version
@@ -46,7 +46,7 @@ def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa
         raise NotFoundError(f"{uri} is gone although the log names {version}; choose another version.")
     _require_same(FileDigest.of(stored.body).sha256, known, METADATA, feature_set)
     with verified_features(platform.feature_sets, feature_set, known) as open_file, open_file() as file:
-        return pq.read_table(file, page_checksum_verification=True), parse_metadata(stored.body, uri=uri)
+        return read_whole(file), parse_metadata(stored.body, uri=uri)
 
 
 def known_version(platform: Platform, feature_set: str, moment: datetime, *, known_at: KnownAt) -> str:

@@ -37,6 +37,11 @@ def test_a_file_stays_under_four_hundred_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) < 400
 
 
+def test_no_module_reads_parquet_in_a_way_that_aborts_processes_which_end_soon():
+    of_the_platform = [path for path in SOURCES if path.is_relative_to(ROOT / "feature_platform")]
+    assert [path.name for path in of_the_platform if "read_table(" in path.read_text(encoding="utf-8")] == []
+
+
 def test_no_module_is_named_for_nothing():
     assert [path for path in SOURCES if path.stem in REFUSED_NAMES] == []
 

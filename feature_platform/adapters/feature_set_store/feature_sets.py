@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from feature_platform.adapters.feature_set_store.feature_files import encode_features, read_csv, restamp
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
@@ -21,6 +20,7 @@ from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.parquet import read_whole
 from feature_platform.core.publishing import decisions, publication, retention
 from feature_platform.core.publishing.publication import Author, Build, CommittedVersion, Move, Prepare, PreparedFile
 from feature_platform.core.versions import metadata, proof
@@ -240,7 +240,7 @@ class ObjectFeatureSetStore:
     def load(self, feature_set: str, version: str) -> pa.Table:
         """A committed version's rows, in memory, with page checksums verified."""
         with self.open_features(feature_set, version) as file:
-            return pq.read_table(file, page_checksum_verification=True)
+            return read_whole(file)
 
     def pin(self, feature_set: str, version: str, *, name: str, actor: str, reason: str = "") -> bool:
         """Keep a version from retention; False when that pin existed already."""
