@@ -60,11 +60,11 @@ def log_table(name: str, table: pa.Table) -> LogTable:
         pairs = {part: tuple((str(column), str(kind)) for column, kind in identity[part]) for part in ("keys", "features")}
         layout = ViewLayout(identity["project"], identity["view"], pairs["keys"], pairs["features"], PREFIX + "event_timestamp")
         found, ttl_s = str(identity["format"]), identity["ttl_s"]
+        expected = {**OWN_TYPES, **{column: types.arrow_type(kind) for column, kind in (*layout.keys, *layout.features)}}
     except (TypeError, KeyError, ValueError) as error:
         raise InvalidDataError(f"{name} is no response log: {error!r}.") from error
     if found != FORMAT:
         raise InvalidDataError(f"{name} is a response log of format {found}, expected {FORMAT}.")
-    expected = {**OWN_TYPES, **{column: types.arrow_type(kind) for column, kind in (*layout.keys, *layout.features)}}
     wrong = [column for column, kind in expected.items() if column not in table.column_names or table.schema.field(column).type != kind]
     if wrong or set(table.column_names) != set(expected):
         raise InvalidDataError(f"{name} lacks columns of a response log, or has them of another type: {', '.join(wrong) or 'too many'}.")

@@ -117,6 +117,7 @@ def aggregated(function: str, kind: str, **aggregation: Any) -> dict[str, Any]:
     [
         ({"name": "f", "type": "float64"}, "columns (f): says nothing about how it is computed; expected an 'aggregation' or a"),
         (aggregated("sum", "int64"), "columns (f).aggregation: sum needs the event column"),
+        (aggregated("mean", "float64", column=None), "columns (f).aggregation: mean needs the event column"),
         (aggregated("count", "int64", column="x"), "columns (f).aggregation: count takes no column; expected none, found 'x'"),
         (aggregated("mean", "int64", column="x"), "columns (f): mean cannot fill type 'int64'; expected one of float32, float64"),
         (aggregated("median", "int64"), "columns[2] (f).aggregation.function: found 'median'"),

@@ -300,7 +300,7 @@ def _aggregation_faults(where: str, kind: object, aggregation: dict[str, Any]) -
         return []  # said where the document's form is judged
     if function in _WITHOUT_COLUMN and "column" in aggregation:
         faults.append(f"{where}.aggregation: {function} takes no column; expected none, found {aggregation['column']!r}")
-    if function not in _WITHOUT_COLUMN and "column" not in aggregation:
+    if function not in _WITHOUT_COLUMN and aggregation.get("column") is None:
         faults.append(f"{where}.aggregation: {function} needs the event column it is taken over; expected 'column'")
     allowed = _RESULT_TYPES.get(function)
     if allowed and isinstance(kind, str) and types.is_known(kind) and kind not in allowed:
