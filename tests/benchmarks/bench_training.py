@@ -38,6 +38,9 @@ CONTRACT: Final = load_catalog(ROOT / "feast_repo" / "contracts").contracts["use
 FIRST: Final = datetime(2026, 1, 1, tzinfo=UTC)
 BASE: Final = "s3://bench/features"
 MEMORY_LIMIT_MIB: Final = 2048
+ENGINE_MEMORY_MIB: Final = 1024
+"""Left to itself the engine takes half of what the machine has, and spills beyond."""
+
 FEATURES: Final = tuple(column.name for column in CONTRACT.feature_columns)
 
 
@@ -45,7 +48,7 @@ def site_of(directory: Path) -> Platform:
     """A platform whose feature sets lie in a directory."""
     store = DirectoryStore(directory)
     feature_sets = ObjectFeatureSetStore(store, feature_base=BASE, workdir=directory, sleep=lambda _: None, render=template.render)
-    return memory_platform(directory, store=store, feature_base=BASE, feature_sets=feature_sets)
+    return memory_platform(directory, store=store, feature_base=BASE, feature_sets=feature_sets, engine_memory_mib=ENGINE_MEMORY_MIB)
 
 
 def open_site(directory: Path) -> Platform:
