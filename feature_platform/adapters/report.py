@@ -57,14 +57,9 @@ def _shown(entry: Entry) -> dict[str, Any]:
 def _courses(entry: Entry) -> list[dict[str, Any]]:
     """Rows and nulls from version to version."""
     rows = [(each.partition, float(each.row_count)) for each in entry.course]
-    nulls = [(each.partition, _null_share(each.statistics.values(), each.row_count)) for each in entry.course]
+    nulls = [(each.partition, each.null_ratio) for each in entry.course]
     drawn = {"Rows": course("Rows", rows), "Share of null values": course("Share of null values", nulls)}
     return [{"name": name, "picture": svg} for name, svg in drawn.items() if svg]
-
-
-def _null_share(summaries: Any, rows: int) -> float:
-    found = list(summaries)
-    return sum(each.nulls for each in found) / (rows * len(found)) if rows and found else 0.0
 
 
 def _brief(value: object) -> str:

@@ -115,10 +115,10 @@ def _kept(file: Path) -> "dict[str, Incident]":
 
 
 def _keep(file: Path, incidents: "dict[str, Incident]") -> None:
-    new = file.with_suffix(".new")
+    from feature_platform.local.private_files import write_private
+
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({key: incident.document() for key, incident in incidents.items()}))
-        new.replace(file)
+        write_private(file, json.dumps({key: incident.document() for key, incident in incidents.items()}))
     except OSError as error:
         say(f"{file} cannot be written ({error}); after a restart, incidents that last are told again.")

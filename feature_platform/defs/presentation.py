@@ -143,7 +143,7 @@ def published(
         "sources": table([{"uri": s.uri, "etag": s.etag, "bytes": s.bytes} for s in facts.sources]),
         "missing_partitions": ", ".join(facts.missing_partitions) or "none",
         "statistics": table([{"column": name, **_brief(values)} for name, values in facts.statistics.items()]),
-        "null_ratio": _null_ratio(facts),
+        "null_ratio": facts.null_ratio,  # one number that the UI plots over time
         "preview": table(preview),
     }
 
@@ -165,9 +165,3 @@ def changed_days(found: Outdated | None) -> str:
 
 def _brief(values: ColumnSummary) -> dict[str, Any]:
     return {name: getattr(values, name) for name in ("nulls", "min", "max", "mean", "distinct")}
-
-
-def _null_ratio(facts: VersionMetadata) -> float:
-    """The share of null cells in the table: one number that the UI plots over time."""
-    cells = facts.row_count * max(len(facts.statistics), 1)
-    return sum(values.nulls for values in facts.statistics.values()) / cells if cells else 0.0

@@ -1,4 +1,4 @@
-"""Small state files of the embedded servers: written whole or not at all, read by their owner only."""
+"""Small state files of this machine, of the embedded servers first of all: written whole or not at all, read by their owner only."""
 
 import json
 import os

@@ -7,7 +7,7 @@ from typing import Final
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.operations.health import Health
-from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.log import Version
 from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import FeaturePlatformError
 from feature_platform.ports.platform import Platform
@@ -55,7 +55,7 @@ def _entry(platform: Platform, contract: Contract, *, now: datetime, version: st
     chosen = version if version in history.versions else head
     if version is not None and chosen == version:
         store.readable(name, version)
-    newest = _of_each_moment(history)[-NEWEST:]
+    newest = history.newest_of_each_moment[-NEWEST:]
     read = {each.version: metadata for each in newest if (metadata := _metadata(platform, name, each.version))}
     shown = (read.get(chosen) or _metadata(platform, name, chosen)) if chosen else None
     earlier = [metadata for metadata in read.values() if shown and metadata.as_of < shown.as_of]
@@ -68,11 +68,6 @@ def _entry(platform: Platform, contract: Contract, *, now: datetime, version: st
         head=head,
         committed=tuple(sorted(history.versions.values(), key=lambda each: each.order)),
     )
-
-
-def _of_each_moment(history: History) -> list[Version]:
-    """The newest version of each moment that retention left, oldest first."""
-    return list({each.as_of: each for each in sorted(history.live, key=lambda each: each.order)}.values())
 
 
 def _metadata(platform: Platform, name: str, version: str) -> VersionMetadata | None:

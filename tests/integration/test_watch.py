@@ -7,7 +7,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +15,6 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import dagster as dg
-import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -31,7 +29,7 @@ from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.use_cases.serve import published_head
 from feature_platform.use_cases.watch import Watch
 from feature_platform.wiring import open_platform, s3_at
-from tests.support.dagster_commands import BIN, ROOT
+from tests.support.dagster_commands import BIN, ROOT, webserver
 from tests.support.platforms import MainJob, put_events
 from tests.support.processes import wait_until
 from tests.support.services import ValkeyDatabase
@@ -244,23 +242,6 @@ def _read(url: str) -> bytes:
         return b""
 
 
-@contextmanager
-def webserver(environment: dict[str, str], log: Path) -> Iterator[str]:
-    """Dagster's webserver over the project's workspace, its address."""
-    port = free_port()
-    with log.open("wb") as output:
-        command = [BIN / "dagster-webserver", "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
-        process = subprocess.Popen(command, env=environment, cwd=ROOT, stdout=output, stderr=output)
-    try:
-        wait_until(lambda: bool(_read(f"http://127.0.0.1:{port}/server_info")), within_s=120, what="Dagster's webserver")
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        servers = psutil.Process(process.pid).children(recursive=True)
-        process.terminate()
-        process.wait(timeout=60)
-        psutil.wait_procs(servers, timeout=60)
-
-
 @pytest.mark.slow
 def test_dagster_tells_of_dead_daemons_broken_code_stuck_and_failed_runs(local_env: dict[str, str], tmp_path: Path) -> None:
     home = prepare_instance(tmp_path)
@@ -288,7 +269,8 @@ def test_dagster_tells_of_dead_daemons_broken_code_stuck_and_failed_runs(local_e
             for status in statuses:
                 instance.create_run_for_job(daily, tags={"dagster/partition": day}, status=dg.DagsterRunStatus(status))
         (stuck,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
-    with webserver(environment, tmp_path / "webserver.log") as url:
+    with webserver(environment) as url:
+        wait_until(lambda: bool(_read(f"{url}/server_info")), within_s=120, what="Dagster's webserver")
         dagster = DagsterWebserver(url)
         now = datetime.now(UTC)
         found = {problem.code: problem for problem in dagster.problems(now=now)}

@@ -9,6 +9,8 @@ from typing import Final
 
 import psutil
 
+from tests.support.valkey_server import free_port
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 BIN: Final = Path(sys.executable).parent
 MODULE: Final = ("-m", "feature_platform.definitions")
@@ -23,11 +25,26 @@ def dagster(environment: Mapping[str, str], *arguments: str, command: str = "dag
 
 @contextmanager
 def daemon(environment: Mapping[str, str]) -> Iterator[None]:
-    """Dagster's daemon while the block runs; its code server, which goes when no heartbeat comes any more, is waited for too."""
-    log = Path(environment["DAGSTER_HOME"]) / "daemon.log"
+    """Dagster's daemon while the block runs."""
+    with _running("dagster-daemon", "run", environment=environment):
+        yield
+
+
+@contextmanager
+def webserver(environment: Mapping[str, str]) -> Iterator[str]:
+    """Dagster's webserver on a free port while the block runs; its address. It may not answer yet."""
+    port = free_port()
+    with _running("dagster-webserver", "-h", "127.0.0.1", "-p", str(port), environment=environment):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def _running(command: str, *arguments: str, environment: Mapping[str, str]) -> Iterator[None]:
+    """A program on the project's workspace; its code server, which goes when no heartbeat comes any more, is waited for too."""
+    log = Path(environment["DAGSTER_HOME"]) / f"{command}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [BIN / "dagster-daemon", "run", "-w", "workspace.yaml"], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
+            [BIN / command, *arguments, "-w", "workspace.yaml"], env=environment, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT
         )
     try:
         yield

@@ -1,11 +1,10 @@
-"""A platform in memory whose feature sets tell the time that a test gives them; and real servers that the tests of one module share."""
+"""A platform in memory whose feature sets tell the time that a test gives them."""
 
 from pathlib import Path
 
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
-from tests.integration.conftest import module_bucket, module_env, module_instance  # noqa: F401  fixtures
 from tests.support.feature_set_samples import DAY, open_store
 from tests.support.platforms import memory_platform
 from tests.support.training_sets import Published

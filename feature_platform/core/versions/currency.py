@@ -81,8 +81,7 @@ def judged_versions(history: History, *, since: str, also: Collection[str] = ())
         since: The oldest partition that is looked at, ``YYYY-MM-DD``.
         also: Versions that something else shows, e.g. the online store; unknown ones are left out.
     """
-    newest = {version.as_of: version for version in history.live}  # in promotion order, so that the last of a moment stays
-    chosen = {version.version for version in newest.values() if partition_of(version.as_of) >= since}
+    chosen = {version.version for version in history.newest_of_each_moment if partition_of(version.as_of) >= since}
     chosen |= {version.version for version in history.live[-1:]} | {name for name in also if name in history.versions}
     chosen |= {history.head.version} if history.head else set()
     return sorted((history.versions[name] for name in chosen), key=lambda version: version.order)

@@ -132,6 +132,11 @@ class History:
         """Versions that are not expired, in promotion order."""
         return tuple(sorted((v for v in self.versions.values() if not v.is_expired), key=lambda v: v.order))
 
+    @property
+    def newest_of_each_moment(self) -> tuple[Version, ...]:
+        """Of the live versions of each moment the one that was committed last, in the order of the moments."""
+        return tuple({version.as_of: version for version in self.live}.values())
+
     def newest_of(self, moment: datetime) -> Version | None:
         """The live version of a moment that was committed last."""
         return max((v for v in self.live if v.as_of == moment), key=lambda v: v.sequence, default=None)

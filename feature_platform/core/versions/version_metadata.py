@@ -68,6 +68,12 @@ class VersionMetadata:
     document: Mapping[str, Any]
 
     @property
+    def null_ratio(self) -> float:
+        """The share of null cells in the table, from 0 to 1."""
+        cells = self.row_count * len(self.statistics)
+        return sum(values.nulls for values in self.statistics.values()) / cells if cells else 0.0
+
+    @property
     def size_bytes(self) -> int:
         """Bytes of all files that the metadata names."""
         return sum(file.size_bytes for file in self.files.values())
