@@ -23,7 +23,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-validate bench-online bench-serve bench-training faults image e2e policy values-readme clean
+.PHONY: help install demo dev up down test check bench-build bench-compute bench-validate bench-online bench-serve bench-training faults image e2e policy values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -55,6 +55,9 @@ check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, te
 
 bench-build: $(ENVIRONMENT) ## time building and writing features against bare tools
 	$(RUN)/python -m tests.benchmarks.bench_build
+
+bench-compute: $(ENVIRONMENT) ## time versions from tiles against reading events, and builds of 1, 10 and 100 million events
+	$(RUN)/python -m tests.benchmarks.bench_compute
 
 bench-validate: $(ENVIRONMENT) ## time validating raw events against bare DuckDB
 	$(RUN)/python -m tests.benchmarks.bench_validate

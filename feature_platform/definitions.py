@@ -6,6 +6,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from feature_platform.core.compute.tiles import has_tiles
 from feature_platform.defs import automation, checks, feature_assets, jobs, serving_assets, source_assets
 from feature_platform.defs.contract_changes import changes_at_load
 from feature_platform.defs.failures import RETRY_DELAY_S, Retry
@@ -59,10 +60,11 @@ def _assets(platform: Platform, *, retry: Retry, changes: Mapping[str, str]) -> 
             source_assets.validated_asset(source, days=days[name], retry=retry),
         ]
     for name, contract in catalog.contracts.items():
+        source = catalog.source_of(contract)
+        if has_tiles(contract):
+            assets.append(feature_assets.tiles_asset(contract, source, days=days[contract.source], retry=retry))
         assets += [
-            feature_assets.features_asset(
-                contract, catalog.source_of(contract), days=days[contract.source], retry=retry, change=changes.get(name, "none")
-            ),
+            feature_assets.features_asset(contract, source, days=days[contract.source], retry=retry, change=changes.get(name, "none")),
             feature_assets.latest_asset(contract, retry=retry),
             serving_assets.online_asset(contract, retry=retry),
         ]

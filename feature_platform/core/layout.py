@@ -144,6 +144,11 @@ def quarantine_partition(work_uri: str, source: str, partition: str) -> str:
     return f"{work_uri.rstrip('/')}/quarantine/{source}/dt={partition}/"
 
 
+def tile_block(work_uri: str, source: str, spec: str, *, first: str, days: int) -> str:
+    """Prefix of the tile of so many days from ``first`` on; ``spec`` names what it computes."""
+    return f"{work_uri.rstrip('/')}/tiles/{source}/{spec}/days={days}/dt={first}/"
+
+
 def owner_mark(base: str) -> str:
     """Says which environment writes below a base URI."""
     return f"{base.rstrip('/')}/_owner.json"

@@ -1,4 +1,4 @@
-"""Assets of a feature set: its versions, and the latest pointer. Serving does not belong here (``defs.serving_assets``)."""
+"""Assets of a feature set: tiles of its days, its versions, and the latest pointer. Serving is ``defs.serving_assets``."""
 
 import time
 from collections.abc import Callable
@@ -6,16 +6,17 @@ from typing import Any
 
 import dagster as dg
 
+from feature_platform.core.compute.tiles import has_tiles
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.partitions import SourceDays, each_day
+from feature_platform.defs.partitions import SourceDays, each_day, partitions_of, result_metadata
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
-from feature_platform.use_cases.build import FeatureBuilds, build
+from feature_platform.use_cases.build import FeatureBuilds, build, keep
 from feature_platform.use_cases.contracts import contract_of, require_announced
 from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.promote import LatestMove, move_latest
@@ -29,10 +30,43 @@ def latest_key(feature_set: str) -> dg.AssetKey:
     return dg.AssetKey(f"{feature_set}_latest")
 
 
+def tiles_key(feature_set: str) -> dg.AssetKey:
+    """``user_features_tiles`` for ``user_features``."""
+    return dg.AssetKey(f"{feature_set}_tiles")
+
+
+def tiles_asset(contract: Contract, source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
+    """A day's aggregates: each window that holds the day reads them instead of the day's events."""
+
+    @dg.asset(
+        key=tiles_key(contract.feature_set),
+        deps=[validated_key(contract.source)],
+        group_name=contract.feature_set,
+        partitions_def=days,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        kinds={"duckdb", "parquet"},
+        owners=owners_of(contract.owner),
+        description=f"What `{contract.feature_set}` keeps of each day, so that a window merges its days and reads no event twice.",
+    )
+    def tiles(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+        with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False) as report:
+            started = time.monotonic()
+            told = _told(context, source)
+            kept = each_day(context, days, lambda day: keep(platform, contract, day, on_validated=told))
+            report.add(uri=platform.settings.work_uri, rows=sum(tile.rows for tile in kept.values()))
+            metadata = result_metadata(context, {partition: presentation.tile(tile) for partition, tile in kept.items()})
+            return dg.MaterializeResult(
+                metadata={**metadata, "seconds": round(time.monotonic() - started, 3)},
+                data_version=dg.DataVersion("+".join(tile.events[:16] for tile in kept.values())[:200]),
+            )
+
+    return tiles
+
+
 def features_asset(
     contract: Contract, source: SourceContract, *, days: SourceDays, retry: Retry, change: str = "none"
 ) -> dg.AssetsDefinition:
-    """A feature set's versions: one for each day of its source, computed from the validated events of its window.
+    """A feature set's versions: one for each day of its source, computed from the validated days of its window.
 
     Args:
         contract: The feature set.
@@ -43,10 +77,11 @@ def features_asset(
     """
     upstream = validated_key(contract.source)
     window = dg.TimeWindowPartitionMapping(start_offset=1 - contract.window_days, end_offset=0, allow_nonexistent_upstream_partitions=True)
+    upstreams = [upstream, tiles_key(contract.feature_set)] if has_tiles(contract) else [upstream]
 
     @dg.asset(
         key=contract.feature_set,
-        deps=[dg.AssetDep(upstream, partition_mapping=window)],
+        deps=[dg.AssetDep(key, partition_mapping=window) for key in upstreams],
         group_name=contract.feature_set,
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -67,8 +102,12 @@ def features_asset(
             started = time.monotonic()
             require_announced(platform, contract)
             told = _told(context, source)
-            run_id = run_id_of(context)
-            builds = each_day(context, days, lambda day: build(platform, contract, day, run_id=run_id, on_validated=told))
+            run_id, versions = run_id_of(context), len(partitions_of(context))
+            builds = each_day(
+                context, days, lambda day: build(platform, contract, day, run_id=run_id, on_validated=told, versions=versions)
+            )
+            for day, built in builds.items():
+                context.log.info(f"{contract.feature_set} {day}: reads {built.window.told}")
             context.add_output_metadata({"seconds": round(time.monotonic() - started, 3)})
             return builds
 

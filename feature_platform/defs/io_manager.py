@@ -52,6 +52,7 @@ class S3FeatureSetIOManager(dg.IOManager):
             lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
             for partition, publication in published.items():
                 told = presentation.published(contract, publication, lineage=lineage, preview=self._preview(obj[partition]))
+                told["window_read_from"] = obj[partition].window.told
                 if partition == newest:
                     told["distributions"] = presentation.distributions(contract, publication.metadata, self._before(name, publication))
                 context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=partition)

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import dagster as dg
 
+from feature_platform.core.compute.tiles import Tile
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
@@ -119,6 +120,16 @@ def validated_day(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
         "bytes": sum(file.size_bytes for file in day.files),
         "files": table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in day.files]),
         "quarantine": table([{"uri": file.uri, "rows": file.rows} for file in day.quarantine]),
+    }
+
+
+def tile(tile: Tile) -> dict[str, Any]:
+    """What the UI shows of a day's tile."""
+    return {
+        ROW_COUNT: tile.rows,
+        URI: tile.files[0].uri.rsplit("/", 1)[0] if tile.files else "",
+        "bytes": tile.size_bytes,
+        "files": table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in tile.files]),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from feature_platform.core.compute.tiles import Block, Tile
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
@@ -34,11 +35,29 @@ class ComputeEngine(Protocol):
     def read_day(self, source: SourceContract, partition: str) -> ValidatedDay | None:
         """The validated day as its manifest describes it, or None where the day was never validated."""
 
-    def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
+    def find_tile(self, contract: Contract, source: SourceContract, block: Block) -> Tile | None:
+        """What was kept of a block as its days are validated now, or None where nothing was; by one read."""
+
+    def make_tile(self, contract: Contract, source: SourceContract, block: Block, *, parts: Sequence[Tile] = ()) -> Tile:
+        """Aggregate validated days as a contract needs them, whatever its windows, and keep that below ``tiles/<source>/``.
+
+        Args:
+            parts: The tiles of ``block.parts()``, to be merged; none for a block of one day, whose events are read.
+
+        Raises:
+            InvalidDataError: A value cannot be aggregated.
+            ConflictError: A file is not the one that its day or tile names any more.
+        """
+
+    def build(
+        self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay], tiles: Sequence[Tile] = ()
+    ) -> FeatureTable:
         """Compute a feature set as of a moment from the validated days of its window.
 
         Args:
             days: Validated days within the window, each once, in any order; a day that is left out counts as one without events.
+            tiles: Of the blocks of :func:`core.compute.tiles.blocks_of`, to be read instead of the events of ``days``: the rows are equal.
+                None to read the events.
 
         Returns:
             Rows sorted by primary key, each key once, computed now and kept on local disk until the table is dropped.
@@ -47,7 +66,7 @@ class ComputeEngine(Protocol):
             InvalidDataError: A value does not fit the contract, there is no row though ``checks.min_rows`` asks for some, or ``days`` do
                 not belong to the window.
             ContractError: The contract's SQL transform cannot be run.
-            ConflictError: A validated file is not the one that its day names any more.
+            ConflictError: A validated file, or a tile's, is not the one that its day names any more.
         """
 
     def look_up(

@@ -65,7 +65,9 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
     name = contract.feature_set
     if found.to_build:
         require_announced(platform, contract)
-    rebuilt = tuple(_rebuilt(platform, contract, item, run_id=run_id, actor=actor, log=log) for item in found.to_build)
+    rebuilt = tuple(
+        _rebuilt(platform, contract, item, run_id=run_id, actor=actor, log=log, versions=len(found.to_build)) for item in found.to_build
+    )
     if not platform.feature_sets.history(name).live:
         return Refreshed(rebuilt, latest=None, online=None)
     move = move_latest(platform, contract, actor=actor, log=log)
@@ -82,7 +84,7 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
     return Refreshed(rebuilt, latest=move.version.version if move.has_moved else None, online=loaded)
 
 
-def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log) -> Rebuilt:
+def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log, versions: int) -> Rebuilt:
     name, partition = contract.feature_set, item.partition
     if not item.is_buildable:
         fault = f"its own day has no raw objects any more; have upstream deliver {partition} again, or roll back if it must not be served"
@@ -96,7 +98,7 @@ def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: 
             platform,
             name,
             partition,
-            build(platform, contract, partition, run_id=run_id, on_validated=told),
+            build(platform, contract, partition, run_id=run_id, on_validated=told, versions=versions),
             actor=actor,
             reason=f"{REASON}: {item.why}",
         )

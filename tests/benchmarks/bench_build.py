@@ -45,15 +45,22 @@ WORK_URI = "s3://bench/work"
 IDENTITY = {"feature_set": "user_features", "version": "v_20260115T000000", "schema_hash": "", "as_of": "", "write_id": ""}
 
 
-def make_days(directory: Path, *, rows: int) -> list[ValidatedDay]:
-    """Seven validated days of ``rows`` events each, by as many users, in the order that validation writes them."""
+def make_days(directory: Path, *, rows: int, users: int | None = None, count: int = 7) -> list[ValidatedDay]:
+    """Validated days of ``rows`` events each, in the order that validation writes them; the last is :data:`PARTITION`.
+
+    Args:
+        users: How many there are, the first of them with most events; where left out, as many as rows, each as likely.
+        count: Days.
+    """
     store = DirectoryStore(directory)
     schema = validated_schema(SOURCE)
     days = []
-    for place, partition in enumerate(window_partitions(as_of(PARTITION), days=7)):
+    for place, partition in enumerate(window_partitions(as_of(PARTITION), days=count)):
         start = (as_of(partition) - timedelta(days=1)).strftime("%Y-%m-%d")
+        drawn = f"hash(i * 7 + {place})"
+        user = f"{drawn} % {rows}" if users is None else f"floor({users} * pow(({drawn} % 1000000) / 1e6, 3))"
         query = f"""
-            SELECT md5((i + {place} * {rows})::VARCHAR) AS event_id, CAST(hash(i * 7 + {place}) % {rows} AS BIGINT) AS user_id,
+            SELECT md5((i + {place} * {rows})::VARCHAR) AS event_id, CAST({user} AS BIGINT) AS user_id,
               TIMESTAMPTZ '{start} 00:00:00+00' + to_microseconds(CAST(i * 86400000000 // {rows} AS BIGINT)) AS event_time,
               ['purchase', 'view', 'click', 'login'][CAST(hash(i) % 4 AS INTEGER) + 1] AS event_type,
               CASE WHEN hash(i + 1) % 10 > 0 THEN round(CAST(hash(i + 2) % 3600000 AS DOUBLE) / 1000, 3) END AS session_sec,

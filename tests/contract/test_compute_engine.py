@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.core.compute.tiles import block_of, blocks_of
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.events.raw import ReadLimits
 from feature_platform.core.events.validated import MANIFEST
@@ -251,6 +252,31 @@ class ComputeEngineContract:
         events = [row for validated in days for row in fresh.rows(validated.files)]
         table = fresh.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=days)
         assert table.to_arrow().to_pylist() == features_of(contract(), SOURCE, as_of=as_of(DAY), events=events)
+        blocks = blocks_of(contract(), days, end=as_of(DAY).date())
+        tiles = [fresh.engine.make_tile(contract(), SOURCE, block) for block in blocks]
+        by_tiles = fresh.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=days, tiles=tiles)
+        assert by_tiles.to_arrow().equals(table.to_arrow())
+        assert [fresh.engine.find_tile(contract(), SOURCE, block) for block in blocks] == tiles
+
+    def test_a_corrected_day_has_another_tile(self, day: RawDay) -> None:
+        day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")
+        first = block_of(START.date(), 1, [day.validate(SOURCE)])
+        tile = day.engine.make_tile(contract(), SOURCE, first)
+        assert (tile.rows, day.engine.find_tile(contract(), SOURCE, first)) == (1, tile)
+        day.put_csv("b.csv", "e2,2,2026-01-14T11:00:00Z,view,2")
+        corrected = block_of(START.date(), 1, [day.validate(SOURCE)])
+        assert day.engine.find_tile(contract(), SOURCE, corrected) is None
+        assert day.engine.make_tile(contract(), SOURCE, corrected).rows == 2
+
+    def test_feature_sets_and_windows_that_keep_the_same_of_a_day_share_its_tile(self, day: RawDay) -> None:
+        day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")
+        block = block_of(START.date(), 1, [day.validate(SOURCE)])
+        document = json.loads(json.dumps(dict(contract().document)).replace('"2d"', '"90d"'))
+        document |= {"feature_set": "other", "columns": document["columns"][::-1]}
+        other = load_contract(json.dumps(document), file="other.schema.json")
+        assert day.engine.find_tile(other, SOURCE, block) is None
+        tile = day.engine.make_tile(contract(), SOURCE, block)
+        assert day.engine.find_tile(other, SOURCE, block) == tile
 
     def test_a_table_can_be_read_twice_and_leaves_nothing_behind(self, day: RawDay) -> None:
         day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")

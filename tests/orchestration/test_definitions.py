@@ -23,9 +23,17 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "kinds": ["duckdb", "parquet"],
         "owners": ["team:product-analytics"],
     },
-    "user_features": {
+    "user_features_tiles": {
         "group": "user_features",
         "deps": ["validated_events"],
+        "daily": True,
+        "checks": [],
+        "kinds": ["duckdb", "parquet"],
+        "owners": ["team:ml-platform"],
+    },
+    "user_features": {
+        "group": "user_features",
+        "deps": ["user_features_tiles", "validated_events"],
         "daily": True,
         "checks": sorted([*CHECKS, "missing_days"]),
         "kinds": ["duckdb", "s3"],
@@ -119,7 +127,7 @@ def test_definitions_load_while_no_server_runs_and_say_what_they_could_not_compa
         [sys.executable, "-c", LOADING], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
     # On a machine too busy to have asked S3 in time, loading goes on without having connected to anything.
-    assert answer.stdout in {"5 {('127.0.0.1', 1)} set()\n", "5 set() set()\n"}, answer.stderr
+    assert answer.stdout in {"6 {('127.0.0.1', 1)} set()\n", "6 set() set()\n"}, answer.stderr
     said = "Contracts are not compared with what is published: "
     assert said + "s3://nowhere/FEATURE_BASE/user_features/_log/: S3 at" in answer.stderr or said + "S3 did not answer" in answer.stderr
     assert list(tmp_path.iterdir()) == []
@@ -133,7 +141,8 @@ def test_a_second_contract_file_adds_a_second_column_of_assets_that_runs(tmp_pat
     assert added == {
         "raw_orders": ("sources", [], []),
         "validated_orders": ("sources", ["raw_orders"], []),
-        "shop_features": ("shop_features", ["validated_orders"], sorted([*CHECKS, "missing_days"])),
+        "shop_features_tiles": ("shop_features", ["validated_orders"], []),
+        "shop_features": ("shop_features", ["shop_features_tiles", "validated_orders"], sorted([*CHECKS, "missing_days"])),
         "shop_features_latest": ("shop_features", ["shop_features"], []),
         "shop_features_online": ("shop_features", ["shop_features_latest"], ["parity"]),
     }

@@ -46,6 +46,8 @@ def test_a_day_goes_from_raw_objects_to_online_values_by_direct_calls(platform: 
     assert raw.data_version.value
     validated = call(source_assets.validated_asset(source, days=days, retry=NO_RETRY), platform, partition=DAY)
     assert validated.data_version.value
+    tiles = call(feature_assets.tiles_asset(contract, source, days=days, retry=NO_RETRY), platform, partition=DAY)
+    assert (tiles.metadata["dagster/row_count"], len(tiles.data_version.value)) == (2, 16)
     asset = feature_assets.features_asset(contract, source, days=days, retry=NO_RETRY)
     builds = call(asset, platform, partition=DAY)
     assert builds[DAY].provenance.partitions == ["2026-01-10", DAY]

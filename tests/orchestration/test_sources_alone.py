@@ -13,8 +13,8 @@ from tests.support.two_sources import put_orders, two_sources
 
 EARLY, FIRST, LATER, LAST = "2026-01-10", "2026-01-12", "2026-01-13", "2026-01-14"
 """The environment's first day, and that of source ``orders``."""
-EVENTS = ["raw_events", "user_features", "user_features_latest", "validated_events"]
-ORDERS = ["raw_orders", "shop_features", "shop_features_latest", "validated_orders"]
+EVENTS = ["raw_events", "user_features", "user_features_latest", "user_features_tiles", "validated_events"]
+ORDERS = ["raw_orders", "shop_features", "shop_features_latest", "shop_features_tiles", "validated_orders"]
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_days_that_a_source_never_had_are_not_counted_as_missing(platform: Platf
         if (node := repository.asset_graph.get(key)).partitions_def is not None
     }
     assert first == {
-        **dict.fromkeys(("raw_events", "validated_events", "user_features"), EARLY),
-        **dict.fromkeys(("raw_orders", "validated_orders", "shop_features"), FIRST),
+        **dict.fromkeys(("raw_events", "validated_events", "user_features_tiles", "user_features"), EARLY),
+        **dict.fromkeys(("raw_orders", "validated_orders", "shop_features_tiles", "shop_features"), FIRST),
     }
 
 
@@ -120,9 +120,9 @@ def test_a_range_with_a_gap_builds_the_days_there_are_and_names_the_other(job: M
     assert [job.version_of(day, feature_set="shop_features") for day in (FIRST, LATER, LAST)] == [
         "v_20260113T000000", None, "v_20260115T000000",
     ]  # fmt: skip
-    for asset in ("raw_orders", "validated_orders", "shop_features"):
+    for asset in ("raw_orders", "validated_orders", "shop_features_tiles", "shop_features"):
         assert "for 2026-01-13" in run.partitions(asset)[LATER]["skipped"] or "for that day" in run.partitions(asset)[LATER]["skipped"]
-    assert warnings(run).count(f"skipped {LATER}: ") == 3
+    assert warnings(run).count(f"skipped {LATER}: ") == 4
 
 
 @pytest.mark.parametrize(("day", "why"), [(EARLY, f"the source begins on {FIRST}"), (LATER, "has no raw objects for that day")])

@@ -4,7 +4,6 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import ROUND_HALF_EVEN, Decimal
 from fractions import Fraction
 from typing import Any
 
@@ -41,8 +40,8 @@ def _feature(column: Column, aggregation: Aggregation, source: SourceContract, a
     events = [event for event in _within(own, source, as_of, aggregation.window_days) if _meets(event, aggregation)]
     if aggregation.function == "count":
         return len(events)
-    if aggregation.function == "age_of_last":
-        return _age(column, source, as_of, events)
+    if aggregation.function in {"age_of_first", "age_of_last"}:
+        return _age(column, source, as_of, in_order(events, source)[:: 1 if aggregation.function == "age_of_first" else -1])
     taken = next(item for item in source.columns if item.name == aggregation.column)
     present = [event for event in events if event[taken.name] is not None]
     values = [event[taken.name] for event in present]
@@ -68,7 +67,7 @@ def in_order(events: Sequence[Event], source: SourceContract) -> list[Event]:
 def _age(column: Column, source: SourceContract, as_of: datetime, events: Sequence[Event]) -> float | int | None:
     if not events:
         return None
-    age_us = (as_of - max(event[source.event_time] for event in events)) // MICROSECOND
+    age_us = (as_of - events[0][source.event_time]) // MICROSECOND
     return age_us / 1_000_000 if column.type == "float64" else age_us // 1_000_000
 
 
@@ -93,8 +92,9 @@ def _meets(event: Event, aggregation: Aggregation) -> bool:
 
 
 def units_of(value: float, decimals: int) -> int:
-    """Whole multiples of 10^-decimals, halves to even, of the product as a double holds it."""
-    return int(Decimal(value * float(10**decimals)).quantize(Decimal(1), rounding=ROUND_HALF_EVEN))
+    """Whole multiples of 10^-decimals of the product as a double holds it, halves up as a double adds them."""
+    scaled = value * float(10**decimals)
+    return math.floor(scaled + 0.5) if abs(scaled) < 2**52 else int(scaled)
 
 
 def _moment(column: Column, function: str, taken: SourceColumn, values: Sequence[Any]) -> Any:
@@ -129,10 +129,10 @@ def _hashed_text(value: Any, taken: SourceColumn) -> str:
 def _hyper_log_log(texts: set[str]) -> int:
     registers = [0] * 16_384
     for text in texts:
-        hashed = int.from_bytes(hashlib.md5(text.encode()).digest()[:8], "little")
-        bits = (hashed >> 14) & (2**50 - 1)
+        hashed = hashlib.md5(text.encode()).hexdigest()
+        register, bits = int(hashed[:4], 16) % 16_384, int(hashed[4:17], 16) % 2**50
         rank = next((place + 1 for place in range(50) if bits >> place & 1), 51)
-        registers[hashed & 16_383] = max(registers[hashed & 16_383], rank)
+        registers[register] = max(registers[register], rank)
     empty = registers.count(0)
     raw = 0.7213 / (1 + 1.079 / 16_384) * 16_384 * 16_384 / float(sum(Fraction(1, 2**rank) for rank in registers))
-    return round(16_384 * math.log(16_384 / empty)) if raw <= 2.5 * 16_384 and empty else round(raw)
+    return math.floor((16_384 * math.log(16_384 / empty) if raw <= 2.5 * 16_384 and empty else raw) + 0.5)

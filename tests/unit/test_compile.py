@@ -8,11 +8,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_platform.core.compute.features_sql import POSITION, compile_features
+from feature_platform.core.compute.aggregates import DAY, POSITION
+from feature_platform.core.compute.features_sql import compile_features, compile_tile
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract, cross_faults, load_source_contract
 from feature_platform.core.events.validated import validated_schema
@@ -67,8 +70,30 @@ def compute(wanted: Contract, events: Sequence[dict[str, Any]], *, source: Sourc
         ordered = in_order(events, source)
         places = [next(place for place, other in enumerate(ordered) if other is event) for event in events]
         table = pa.Table.from_pylist(list(events), schema=validated_schema(source))
-        connection.register("events", table.append_column(POSITION, pa.array(places, type=pa.int64())))
-        return connection.sql(compile_features(wanted, source=source, as_of=AS_OF)).to_arrow_table().cast(wanted.arrow_schema)
+        table = table.append_column(POSITION, pa.array(places, type=pa.int64()))
+        connection.register("events", table)
+        found = connection.sql(compile_features(wanted, source=source, as_of=AS_OF)).to_arrow_table().cast(wanted.arrow_schema)
+        connection.register("tiles", tiles_of(connection, wanted, table, source))
+        merged = connection.sql(compile_features(wanted, source=source, as_of=AS_OF, from_tiles=True))
+        assert merged.to_arrow_table().cast(wanted.arrow_schema).equals(found)  # a window is the same by its days as by its events
+        longer = connection.sql(compile_tile(wanted, source=source, from_tiles=True)).to_arrow_table()
+        connection.register("events", table)
+        assert longer.equals(connection.sql(compile_tile(wanted, source=source)).to_arrow_table())  # and so is a tile of several days
+        return found
+
+
+def tiles_of(connection: duckdb.DuckDBPyConnection, wanted: Contract, table: pa.Table, source: SourceContract) -> pa.Table:
+    """What is kept of each day that has events, as it comes back from a Parquet file."""
+    days = {moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in table[source.event_time].to_pylist()}
+    kept = []
+    for day in sorted(days):
+        own = pc.and_(pc.greater_equal(table[source.event_time], day), pc.less(table[source.event_time], day + timedelta(days=1)))
+        connection.register("events", table.filter(own))
+        tile = connection.sql(compile_tile(wanted, source=source)).to_arrow_table()
+        sink = pa.BufferOutputStream()
+        pq.write_table(tile.append_column(DAY, pa.array([day] * tile.num_rows, type=pa.timestamp("us", tz="UTC"))), sink)
+        kept.append(pq.ParquetFile(pa.BufferReader(sink.getvalue())).read())
+    return pa.concat_tables(kept)
 
 
 RULES: list[dict[str, Any]] = [
@@ -84,6 +109,8 @@ FUNCTIONS = [
     ("count", None, "int64"),
     ("age_of_last", None, "int64"),
     ("age_of_last", None, "float64"),
+    ("age_of_first", None, "int64"),
+    ("age_of_first", None, "float64"),
     *((function, taken, "float64") for function in ("sum", "mean", "stddev") for taken in ("n", "h", "i", "j")),
     ("sum", "i", "int64"),
     ("sum", "j", "int32"),

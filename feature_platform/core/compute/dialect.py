@@ -80,3 +80,17 @@ def value_literal(value: object, *, kind: str) -> str:
     # Through text and a cast, so that a value has the column's type and not the one that the parser would give a bare number.
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text_literal(text) if kind == "string" else f"CAST({text_literal(text)} AS {sql_type(kind)})"
+
+
+def units(value: str, *, decimals: int) -> str:
+    """A floating value as a whole number of 10^-decimals, halves up, as every engine computes it.
+
+    A cast alone rounds halves to even on one engine and truncates on another. From 2^52 on every double is whole, and adding a half to
+    one would change it.
+
+    >>> units("x", decimals=0)
+    'CAST(CASE WHEN abs(CAST(x AS DOUBLE) * 1e0) < 4503599627370496e0 THEN floor(CAST(x AS DOUBLE) * 1e0 + 0.5e0) \
+ELSE CAST(x AS DOUBLE) * 1e0 END AS BIGINT)'
+    """
+    scaled = f"CAST({value} AS DOUBLE) * 1e{decimals}"
+    return f"CAST(CASE WHEN abs({scaled}) < {2**52}e0 THEN floor({scaled} + 0.5e0) ELSE {scaled} END AS BIGINT)"

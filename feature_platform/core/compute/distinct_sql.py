@@ -1,21 +1,22 @@
 """Approximate distinct counts that are the same on every engine: HyperLogLog spelled out in SQL over MD5.
 
-A value's text is hashed by MD5; its lowest 14 bits choose one of 16,384 registers, the rank of the lowest set bit among 50 more fills it.
-Registers are kept sparsely, one row each, so that a key costs at most as many rows as it has distinct values. The relative standard error
-is 0.8%; up to a few hundred values the count is nearly always exact.
+A value's text is hashed by MD5 and the hash is read as the hexadecimal text that every engine writes: the lowest 14 bits of its first 4
+digits choose one of 16,384 registers, the rank of the lowest set bit among the lowest 50 of the next 13 digits fills it. Registers are
+kept sparsely, one row each, so that a key costs at most as many rows as it has distinct values, and merged by their greatest rank, so
+that days merge into windows. The relative standard error is 0.8%; up to a few hundred values the count is nearly always exact.
 """
 
-import math
+from collections.abc import Sequence
 from typing import Final
 
-from feature_platform.core.compute.dialect import identifier, identifiers
+from feature_platform.core.compute.dialect import identifier, identifiers, units
 from feature_platform.core.contract.source import SourceColumn
 
 REGISTERS: Final = 16_384
 """m: a power of two."""
 
 RANK_BITS: Final = 50
-"""Bits of the 64-bit half of MD5 beside the 14 that choose the register."""
+"""Bits of the hash that fill a register, beside the 14 that choose it."""
 
 # Flajolet et al. 2007, "HyperLogLog": the bias constant for many registers, and where linear counting is better.
 ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
@@ -23,29 +24,62 @@ LINEAR_LIMIT: Final = 2.5 * REGISTERS
 
 # No column of a contract can be called like these: a key named "hash" must not be taken for ours.
 ESTIMATE: Final = '"#estimate"'
+PACKED: Final = '"#packed"'
+"""A key's registers in one list, as a tile keeps them."""
 _HASH, _BITS, _REGISTER, _RANK, _FILLED, _WEIGHT = (f'"#{name}"' for name in ("hash", "bits", "register", "rank", "filled", "weight"))
+_RANK_UNITS: Final = 64
+"""A register and its rank lie in one integer: register times this plus rank."""
 
 
-def distinct_query(*, column: SourceColumn, keys: list[str], condition: str) -> str:
-    """The query for each key's estimated number of distinct values of a column, as :data:`ESTIMATE`.
+def registers_of_events(column: SourceColumn, *, keys: Sequence[str], events: str, condition: str) -> str:
+    """The registers that each key's values fill, each with its rank.
 
-    Shape: one row per key that has a value; the events meet ``condition``.
+    Shape: one row per key and register.
+
+    Args:
+        column: Whose values are counted; nulls do not count.
+        keys: What is grouped by.
+        events: The relation.
+        condition: Which of its rows count; empty for all.
     """
-    # MD5 because every engine has it and gives the same bytes; `hash()` is each engine's own and changes between releases.
-    # Registers are merged by `max`, so sketches of days could be merged into those of windows.
+    # MD5 because every engine has it and gives the same text; `hash()` is each engine's own and changes between releases.
     names = identifiers(keys)
-    low = f"md5_number_lower({_text(column)})"
     rank = f"CASE WHEN {_BITS} = 0 THEN {RANK_BITS + 1} ELSE bit_count(xor({_BITS}, {_BITS} - 1)) END"
+    present = " AND ".join(part for part in (f"{identifier(column.name)} IS NOT NULL", condition) if part)
     return (
-        f"SELECT {names}, CAST(round({_estimate()}) AS BIGINT) AS {ESTIMATE}\n"
-        f"FROM (SELECT {names}, count(*) AS {_FILLED}, sum(CAST(1 AS BIGINT) << CAST({RANK_BITS + 1} - {_RANK} AS INTEGER)) AS {_WEIGHT}\n"
-        f"  FROM (SELECT {names}, {_REGISTER}, max({_RANK}) AS {_RANK}\n"
-        f"    FROM (SELECT {names}, {_REGISTER}, {rank} AS {_RANK}\n"
-        f"      FROM (SELECT {names}, CAST({_HASH} & {REGISTERS - 1} AS INTEGER) AS {_REGISTER},\n"
-        f"          CAST(({_HASH} >> {int(math.log2(REGISTERS))}) & {2**RANK_BITS - 1} AS BIGINT) AS {_BITS}\n"
-        f"        FROM (SELECT {names}, {low} AS {_HASH} FROM events WHERE {condition})))\n"
-        f"    GROUP BY {names}, {_REGISTER})\n"
-        f"  GROUP BY {names})"
+        f"SELECT {names}, {_REGISTER}, max({_RANK}) AS {_RANK}\n"
+        f"FROM (SELECT {names}, {_REGISTER}, {rank} AS {_RANK}\n"
+        f"  FROM (SELECT {names}, CAST('0x' || substr({_HASH}, 1, 4) AS INTEGER) & {REGISTERS - 1} AS {_REGISTER},\n"
+        f"      CAST('0x' || substr({_HASH}, 5, 13) AS BIGINT) & {2**RANK_BITS - 1} AS {_BITS}\n"
+        f"    FROM (SELECT {names}, md5({_text(column)}) AS {_HASH} FROM {events} WHERE {present})))\n"
+        f"GROUP BY {names}, {_REGISTER}"
+    )
+
+
+def packed(registers: str, *, keys: Sequence[str]) -> str:
+    """A day's registers as one list for each key, :data:`PACKED`: what a tile keeps."""
+    names = identifiers(keys)
+    item = f"CAST({_REGISTER} * {_RANK_UNITS} + {_RANK} AS INTEGER)"
+    return f"SELECT {names}, list({item} ORDER BY {_REGISTER}) AS {PACKED}\nFROM (\n{registers}\n)\nGROUP BY {names}"
+
+
+def registers_of_tiles(tile: str, *, keys: Sequence[str], tiles: str, condition: str) -> str:
+    """As :func:`registers_of_events`, from the lists that the tiles of several days keep in a column."""
+    names = identifiers(keys)
+    return (
+        f"SELECT {names}, {PACKED} // {_RANK_UNITS} AS {_REGISTER}, max({PACKED} % {_RANK_UNITS}) AS {_RANK}\n"
+        f"FROM (SELECT {names}, unnest({tile}) AS {PACKED} FROM {tiles} WHERE {condition})\n"
+        f"GROUP BY {names}, {_REGISTER}"
+    )
+
+
+def estimated(registers: str, *, keys: Sequence[str]) -> str:
+    """The query for each key's estimated number of distinct values, as :data:`ESTIMATE`; one row per key that has a value."""
+    names = identifiers(keys)
+    weight = f"sum(CAST(1 AS BIGINT) << CAST({RANK_BITS + 1} - {_RANK} AS INTEGER))"
+    return (
+        f"SELECT {names}, CAST(floor({_estimate()} + 0.5e0) AS BIGINT) AS {ESTIMATE}\n"
+        f"FROM (SELECT {names}, count(*) AS {_FILLED}, {weight} AS {_WEIGHT}\n  FROM (\n{registers}\n  )\n  GROUP BY {names})"
     )
 
 
@@ -64,7 +98,7 @@ def _text(column: SourceColumn) -> str:
     if column.type == "string":
         return name
     if column.type.startswith("float"):
-        return f"CAST(CAST(CAST({name} AS DOUBLE) * 1e{column.decimals} AS BIGINT) AS VARCHAR)"
+        return f"CAST({units(name, decimals=column.decimals)} AS VARCHAR)"
     if column.type == "timestamp":
         return f"CAST(epoch_us({name}) AS VARCHAR)"
     return f"hex({name})" if column.type == "bytes" else f"CAST({name} AS VARCHAR)"

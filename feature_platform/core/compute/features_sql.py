@@ -1,21 +1,23 @@
-"""A contract's aggregations compiled to one SQL query over the events of its longest window.
+"""A contract's aggregations compiled to SQL: over the events of its longest window, or over the aggregates of its days (tiles).
 
-Everything is exact, so that any number of threads gives the same bits: floating values are summed as whole multiples of 10^-decimals and
-divided once; the variance follows from integer sums. Running the query does not belong here (``adapters.compute.duckdb.engine``).
+Everything is exact, so that any number of threads, either way of reading a window and every engine give the same bits: floating values are
+summed as whole multiples of 10^-decimals and divided once; the variance follows from integer sums. Running a query does not belong here
+(``adapters.compute.duckdb.engine``), nor how a window's rows are put together (``core.compute.aggregates``).
 
 Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``where``; nulls in the aggregated column do not count:
 
 - One row for each key with any event in the longest window, sorted by key. Of no events, counts are 0 and all else is null.
-- ``sum``, ``mean``: exact in units of 10^-decimals (halves go to the even one); ``stddev`` is the sample's (n - 1), null below two values.
+- ``sum``, ``mean``: exact in units of 10^-decimals (halves go up); ``stddev`` is the sample's (n - 1), null below two values.
 - ``first``, ``last``: the value of the first, last event that has one, in the order of validated events: event time, then all columns in
   the order of the source contract. Of events at one moment all ``last`` features therefore look at the same one first.
-- ``age_of_last``: seconds from the last event to as-of, whole seconds rounded down for integers.
+- ``age_of_first``, ``age_of_last``: seconds from the first, last event to as-of, whole seconds rounded down for integers.
 - ``approx_distinct``: see ``core.compute.distinct_sql``.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 
+from feature_platform.core.compute.aggregates import Aggregate, EventRows, Kind, Rows, Sketch, TileRows, tile_names
 from feature_platform.core.compute.dialect import (
     INTEGER_RANGES,
     identifier,
@@ -23,22 +25,17 @@ from feature_platform.core.compute.dialect import (
     moment_literal,
     sql_type,
     text_literal,
+    units,
     value_literal,
 )
-from feature_platform.core.compute.distinct_sql import ESTIMATE, distinct_query
+from feature_platform.core.compute.distinct_sql import ESTIMATE, PACKED, estimated
 from feature_platform.core.contract.feature_set import Aggregation, Column, Comparison, Contract
 from feature_platform.core.contract.source import SourceColumn, SourceContract
-
-EVENTS = "events"
-"""The relation that holds the window's events."""
-
-POSITION = "#position"
-"""A column of it: an integer that rises in the order of validated events. No source column can have this name."""
 
 _COMPARISONS: Mapping[str, str] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "ne": "<>"}
 
 
-def compile_features(contract: Contract, *, source: SourceContract, as_of: datetime) -> str:
+def compile_features(contract: Contract, *, source: SourceContract, as_of: datetime, from_tiles: bool = False) -> str:
     """The query whose rows are the feature set as of a moment.
 
     Shape: one row per primary key, sorted by it; columns and types of ``contract.all_columns``; the event timestamp is ``as_of``.
@@ -46,9 +43,22 @@ def compile_features(contract: Contract, *, source: SourceContract, as_of: datet
     Args:
         contract: Without a SQL transform; its faults against ``source`` are assumed to have been refused.
         source: Types and decimals of the events' columns.
-        as_of: End of every window, exclusive.
+        as_of: End of every window, exclusive; the end of a day where tiles are read.
+        from_tiles: Whether the window is read from ``tiles`` of its days instead of its ``events``; the rows are equal.
     """
-    return _Compiler(contract, source, as_of).query()
+    compiler = _Compiler(contract, source, as_of)
+    rows: Rows = TileRows(compiler.tile_names(), as_of) if from_tiles else EventRows(source.event_time, as_of)
+    return compiler.features(rows)
+
+
+def compile_tile(contract: Contract, *, source: SourceContract, from_tiles: bool = False) -> str:
+    """The query whose rows are what a contract needs of one day, from ``events`` that hold that day alone; or of several, from ``tiles``.
+
+    Shape: one row per primary key that has an event, sorted by it; the keys, then one column for each aggregate whatever its window. Equal
+    queries make equal tiles, so that windows and feature sets that need the same of a day share them.
+    """
+    compiler = _Compiler(contract, source, datetime.max.replace(tzinfo=UTC))  # of any moment: nothing that is kept depends on it
+    return compiler.tile(merges=from_tiles)
 
 
 class _Compiler:
@@ -58,22 +68,36 @@ class _Compiler:
         self._contract, self._as_of = contract, as_of
         self._columns = {column.name: column for column in source.columns}
         self._time = identifier(source.event_time)
-        self._aggregates: dict[str, str] = {}
-        self._sketches: dict[str, str] = {}
+        self._keys = identifiers(contract.primary_keys)
+        self._aggregates: dict[Aggregate, str] = {}
+        self._sketches: dict[Sketch, str] = {}
+        self._outputs = [f"{self._output(column)} AS {identifier(column.name)}" for column in contract.all_columns]
 
-    def query(self) -> str:
+    def features(self, rows: Rows) -> str:
         # One scan with a FILTER for each aggregate, not one scan for each window: each event is read once (docs/performance.md).
         # A sketch needs a grouping of its own (by key and register), so it is a subquery and joined.
-        keys = identifiers(self._contract.primary_keys)
-        selected = ",\n  ".join(f"{self._output(column)} AS {identifier(column.name)}" for column in self._contract.all_columns)
-        aggregates = "".join(f",\n    {expression} AS {alias}" for expression, alias in self._aggregates.items())
-        window = f"{self._time} >= {self._start(self._contract.window_days)} AND {self._time} < {moment_literal(self._as_of)}"
-        joins = "".join(f"\nLEFT JOIN (\n{query}\n) AS {alias} USING ({keys})" for query, alias in self._sketches.items())
-        return (
-            f"SELECT\n  {selected}\n"
-            f"FROM (\n  SELECT {keys}{aggregates}\n  FROM {EVENTS}\n  WHERE {window}\n  GROUP BY {keys}\n) AS aggregates{joins}"
-            f"\nORDER BY {keys}"
-        )
+        longest = self._contract.window_days
+        aggregates = [f"{rows.aggregate(item, longest=longest)} AS {alias}" for item, alias in self._aggregates.items()]
+        grouped = f"SELECT {', '.join([self._keys, *aggregates])}\n  FROM {rows.relation}\n  WHERE {rows.window(longest)}"
+        sketches = {alias: estimated(rows.registers(item), keys=item.keys) for item, alias in self._sketches.items()}
+        return self._joined(",\n  ".join(self._outputs), grouped, sketches)
+
+    def tile_names(self) -> dict[str, str]:
+        """What of a day is kept for each aggregate and sketch, and under which name."""
+        return tile_names([*self._aggregates, *self._sketches])
+
+    def tile(self, *, merges: bool) -> str:
+        names = self.tile_names()
+        items: list[Aggregate | Sketch] = [*self._aggregates, *self._sketches]
+        queries = {names[item.kept()]: item.merged(names[item.kept()]) if merges else item.kept() for item in items}
+        sketches = {name: queries.pop(name) for name in sorted({names[item.kept()] for item in self._sketches})}
+        kept = [f"{query} AS {name}" for name, query in sorted(queries.items())]
+        grouped = f"SELECT {', '.join([self._keys, *kept])}\n  FROM {(TileRows if merges else EventRows).relation}"
+        return self._joined(", ".join(["aggregates.*", *(f"{name}.{PACKED} AS {name}" for name in sketches)]), grouped, sketches)
+
+    def _joined(self, selected: str, grouped: str, sketches: Mapping[str, str]) -> str:
+        joins = "".join(f"\nLEFT JOIN (\n{query}\n) AS {alias} USING ({self._keys})" for alias, query in sketches.items())
+        return f"SELECT\n  {selected}\nFROM (\n  {grouped}\n  GROUP BY {self._keys}\n) AS aggregates{joins}\nORDER BY {self._keys}"
 
     def _output(self, column: Column) -> str:
         if column.name == self._contract.timestamp_field:
@@ -84,72 +108,47 @@ class _Compiler:
 
     def _feature(self, column: Column, aggregation: Aggregation) -> str:
         if aggregation.function == "count":
-            return _counted(self._aggregate("count(*)", aggregation), column)
-        if aggregation.function == "age_of_last":
-            return self._age(column, aggregation)
+            return _counted(self._aggregate("count", "*", aggregation), column)
+        if aggregation.function in {"age_of_first", "age_of_last"}:
+            return self._age(column, self._aggregate("min" if aggregation.function == "age_of_first" else "max", self._time, aggregation))
         taken = self._columns[str(aggregation.column)]
         if aggregation.function == "approx_distinct":
             return _counted(self._sketch(taken, aggregation), column)
-        if aggregation.function in {"min", "max"}:
-            return self._aggregate(f"{aggregation.function}({identifier(taken.name)})", aggregation)
-        if aggregation.function in {"first", "last"}:
-            return self._edge(taken, aggregation)
+        if aggregation.function in {"min", "max", "first", "last"}:
+            return self._aggregate(aggregation.function, identifier(taken.name), aggregation)
         return self._moments(column, taken, aggregation)
 
-    def _age(self, column: Column, aggregation: Aggregation) -> str:
-        last = self._aggregate(f"max({self._time})", aggregation)
-        age_us = f"(epoch_us({moment_literal(self._as_of)}) - epoch_us({last}))"
+    def _age(self, column: Column, moment: str) -> str:
+        age_us = f"(epoch_us({moment_literal(self._as_of)}) - epoch_us({moment}))"
         return f"{age_us} / 1e6" if column.type == "float64" else _counted(f"{age_us} // 1000000", column)
 
-    def _edge(self, taken: SourceColumn, aggregation: Aggregation) -> str:
-        """The value at the least or greatest position, nulls passed over."""
-        # By position and not by time: events of one moment have an order, and the answer must not depend on threads.
-        function = "arg_min" if aggregation.function == "first" else "arg_max"
-        return self._aggregate(f"{function}({identifier(taken.name)}, {identifier(POSITION)})", aggregation)
-
     def _moments(self, column: Column, taken: SourceColumn, aggregation: Aggregation) -> str:
-        value = identifier(taken.name)
-        decimals, units = 0, value
+        value, decimals = identifier(taken.name), 0
         if taken.type.startswith("float"):
-            decimals = taken.decimals
             # avg() over doubles on several threads changes its last bits from run to run; whole numbers add up alike in any order, and are
-            # 10 to 20% faster (docs/performance.md). The cast rounds, halves to the even one.
-            units = f"CAST(CAST({value} AS DOUBLE) * 1e{decimals} AS BIGINT)"
-        total = self._aggregate(f"sum({units})", aggregation)
+            # 10 to 20% faster (docs/performance.md).
+            decimals, value = taken.decimals, units(value, decimals=taken.decimals)
+        total = self._aggregate("sum", value, aggregation)
         if aggregation.function == "sum":
             return _scaled_sum(total, column, decimals)
-        count = self._aggregate(f"count({value})" if taken.nullable else "count(*)", aggregation)
+        count = self._aggregate("count", identifier(taken.name) if taken.nullable else "*", aggregation)
         if aggregation.function == "mean":
             return _real(f"CAST({total} AS DOUBLE) / (CAST({count} AS DOUBLE) * 1e{decimals})", column)
-        # Squares of 64-bit integers, and sums of them, need 128 bits.
-        squares = self._aggregate(f"sum(CAST({units} AS HUGEINT) * CAST({units} AS HUGEINT))", aggregation)
+        squares = self._aggregate("squares", value, aggregation)
         return _real(_stddev(count, total, squares, decimals), column)
 
     def _sketch(self, taken: SourceColumn, aggregation: Aggregation) -> str:
-        query = distinct_query(
-            column=taken, keys=self._contract.primary_keys, condition=self._condition(aggregation, present=identifier(taken.name))
-        )
-        alias = self._sketches.setdefault(query, f'"#d{len(self._sketches)}"')
+        sketch = Sketch(taken, tuple(self._contract.primary_keys), self._rule(aggregation), aggregation.window_days)
+        alias = self._sketches.setdefault(sketch, f'"#d{len(self._sketches)}"')
         return f"coalesce({alias}.{ESTIMATE}, 0)"
 
-    def _aggregate(self, expression: str, aggregation: Aggregation, *, present: str | None = None) -> str:
+    def _aggregate(self, kind: Kind, taken: str, aggregation: Aggregation) -> str:
         """The name of an aggregate over the aggregation's window and rules, computed once however often it is used."""
-        condition = self._condition(aggregation, present=present)
-        filtered = f"{expression} FILTER (WHERE {condition})" if condition else expression
-        return self._aggregates.setdefault(filtered, f'"#a{len(self._aggregates)}"')
+        wanted = Aggregate(kind, taken, self._rule(aggregation), aggregation.window_days)
+        return self._aggregates.setdefault(wanted, f'"#a{len(self._aggregates)}"')
 
-    def _condition(self, aggregation: Aggregation, *, present: str | None = None) -> str:
-        parts = [] if present is None else [f"{present} IS NOT NULL"]
-        if aggregation.window_days < self._contract.window_days or aggregation.function == "approx_distinct":
-            parts.append(f"{self._time} >= {self._start(aggregation.window_days)}")
-        if aggregation.function == "approx_distinct":
-            parts.append(f"{self._time} < {moment_literal(self._as_of)}")
-        for name, rule in aggregation.where.items():
-            parts.append(_rule(identifier(name), rule, self._columns[name].type))
-        return " AND ".join(parts)
-
-    def _start(self, days: int) -> str:
-        return moment_literal(self._as_of - timedelta(days=days))
+    def _rule(self, aggregation: Aggregation) -> str:
+        return " AND ".join(_rule(identifier(name), rule, self._columns[name].type) for name, rule in aggregation.where.items())
 
 
 def _rule(name: str, rule: object, kind: str) -> str:

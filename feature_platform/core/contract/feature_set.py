@@ -18,14 +18,15 @@ from feature_platform.core.contract import documents, types
 from feature_platform.core.layout import FILES
 from feature_platform.errors import ContractError
 
-Function = Literal["count", "sum", "mean", "min", "max", "stddev", "first", "last", "age_of_last", "approx_distinct"]
+Function = Literal["count", "sum", "mean", "min", "max", "stddev", "first", "last", "age_of_first", "age_of_last", "approx_distinct"]
 Scalar = bool | int | float | str
 RESERVED_NAMES: Final = frozenset({"latest", "events", "as_of", *FILES})
 
-_WITHOUT_COLUMN: Final = frozenset({"count", "age_of_last"})
+_WITHOUT_COLUMN: Final = frozenset({"count", "age_of_first", "age_of_last"})
 _RESULT_TYPES: Final = MappingProxyType(
     {
         "count": frozenset({"int32", "int64"}),
+        "age_of_first": frozenset({"int32", "int64", "float64"}),
         "age_of_last": frozenset({"int32", "int64", "float64"}),
         "approx_distinct": frozenset({"int32", "int64"}),
         "mean": frozenset({"float32", "float64"}),

@@ -18,19 +18,21 @@ from feature_platform.adapters.compute.duckdb.events import create_events
 from feature_platform.adapters.compute.duckdb.label_join import create_asked, look_up, select_parts
 from feature_platform.adapters.compute.duckdb.session import (
     EngineLimits,
-    PinnedObject,
     failure,
     fetch_batches,
     open_local_session,
     open_session,
+    pinned,
     pinned_path,
 )
+from feature_platform.adapters.compute.duckdb.tile_files import TileFiles, create_tiles
 from feature_platform.adapters.compute.duckdb.transform_process import run_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
 from feature_platform.adapters.machine.container_memory import engine_memory_bytes
 from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
 from feature_platform.core.compute.features_sql import compile_features
+from feature_platform.core.compute.tiles import Block, Tile
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
@@ -42,7 +44,6 @@ from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
-FETCHED_ROWS: Final = 131_072
 _NO_ROOM: Final = ("No space left on device", "Disk quota exceeded", "failed to offload data block")
 """What DuckDB says when it cannot spill: the system's words, or its own where the disk left no room for one more block."""
 
@@ -72,6 +73,7 @@ class DuckDBEngine:
         self._store, self._work_uri, self._workdir = store, work_uri, workdir
         self._limits = limits or EngineLimits(memory_bytes=engine_memory_bytes())
         self._read_limits = read_limits
+        self._tiles = TileFiles(store, work_uri=work_uri, limits=self._limits)
 
     def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """See :meth:`ComputeEngine.validate`."""
@@ -92,14 +94,29 @@ class DuckDBEngine:
         stored = self._store.get(uri)
         return day_from(json.loads(stored.body), file=uri) if stored else None
 
-    def build(self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay]) -> FeatureTable:
+    def find_tile(self, contract: Contract, source: SourceContract, block: Block) -> Tile | None:
+        """See :meth:`ComputeEngine.find_tile`."""
+        return self._tiles.find(contract, source, block)
+
+    def make_tile(self, contract: Contract, source: SourceContract, block: Block, *, parts: Sequence[Tile] = ()) -> Tile:
+        """See :meth:`ComputeEngine.make_tile`."""
+        with spool("tile-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
+            try:
+                return self._tiles.make(contract, source, block, parts=parts, directory=directory)
+            except duckdb.Error as error:
+                subject = f"The tile of {block.length} day(s) from {block.first} of feature set {contract.feature_set!r}"
+                raise InvalidDataError(f"{subject} cannot be computed: {failure(error, self._limits)}") from error
+
+    def build(
+        self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay], tiles: Sequence[Tile] = ()
+    ) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
         _require_days(contract, as_of, days)
         with disk_errors(self._workdir), ExitStack() as undo:
             rows_spool = RowSpool(self._workdir)
             undo.callback(rows_spool.discard)
             with _spill_errors(rows_spool.directory, self._limits):
-                rows = self._compute(contract, source, as_of, days, rows_spool)
+                rows = self._compute(contract, source, as_of, days, tiles, rows_spool)
             if not rows and contract.checks.min_rows:
                 found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
                 raise InvalidDataError(
@@ -109,16 +126,28 @@ class DuckDBEngine:
             undo.pop_all()
         return FeatureTable(schema=contract.arrow_schema, batches=rows_spool.batches)
 
-    def _compute(self, contract: Contract, source: SourceContract, as_of: datetime, days: Sequence[ValidatedDay], spool: RowSpool) -> int:
+    def _compute(
+        self,
+        contract: Contract,
+        source: SourceContract,
+        as_of: datetime,
+        days: Sequence[ValidatedDay],
+        tiles: Sequence[Tile],
+        spool: RowSpool,
+    ) -> int:
         files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
         if contract.sql is not None:
             return run_transform(self._store, contract, source, as_of=as_of, files=files, spool=spool, limits=self._limits)
-        objects = {f"{place}.parquet": PinnedObject(file.uri, file.etag, file.size_bytes) for place, file in enumerate(files)}
+        kept = [file for tile in tiles for file in tile.files]  # none also where the days have no event
+        objects = pinned(kept or files)
         try:
             with open_session(store=self._store, objects=objects, directory=spool.directory, limits=self._limits) as connection:
-                create_events(connection, [pinned_path(name) for name in objects], source, positioned=True)
-                query = connection.sql(compile_features(contract, source=source, as_of=as_of))
-                return write_rows(spool.file, fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
+                if kept:
+                    create_tiles(connection, list(objects))
+                else:
+                    create_events(connection, [pinned_path(name) for name in objects], source, positioned=True)
+                query = connection.sql(compile_features(contract, source=source, as_of=as_of, from_tiles=bool(kept)))
+                return write_rows(spool.file, fetch_batches(query), contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import duckdb
 
+from feature_platform.core.compute.aggregates import EVENTS, POSITION
 from feature_platform.core.compute.dialect import identifier, sql_type, text_literal
-from feature_platform.core.compute.features_sql import EVENTS, POSITION
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.errors import InvalidDataError
 

@@ -4,7 +4,7 @@ Objects are read through :class:`ObjectStore` as ``pinned://`` files, each pinne
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,12 +17,14 @@ from fsspec import AbstractFileSystem  # type: ignore[import-untyped]  # it ship
 
 from feature_platform.adapters.compute.duckdb.interrupts import interruptible
 from feature_platform.core.compute.dialect import text_literal
+from feature_platform.core.events.validated import DataFile
 from feature_platform.settings import variable
 
 if TYPE_CHECKING:  # a third of what a process that runs a transform takes to start
     from feature_platform.ports.object_store import ObjectStore
 
 PROTOCOL: Final = "pinned"
+FETCHED_ROWS: Final = 131_072
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -87,7 +89,7 @@ def open_local_session(*, files: Sequence[Path], directory: Path, limits: Engine
         connection.close()
 
 
-def fetch_batches(relation: duckdb.DuckDBPyRelation, *, rows: int) -> Iterator[pa.RecordBatch]:
+def fetch_batches(relation: duckdb.DuckDBPyRelation, *, rows: int = FETCHED_ROWS) -> Iterator[pa.RecordBatch]:
     """A query's rows, at most so many in each batch.
 
     Raises:
@@ -146,6 +148,11 @@ def pinned_path(name: str) -> str:
     'pinned://0.parquet'
     """
     return f"{PROTOCOL}://{name}"
+
+
+def pinned(files: Iterable[DataFile]) -> dict[str, PinnedObject]:
+    """Data files by the names under which a session reads them, in their order."""
+    return {f"{place}.parquet": PinnedObject(file.uri, file.etag, file.size_bytes) for place, file in enumerate(files)}
 
 
 class _PinnedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no types

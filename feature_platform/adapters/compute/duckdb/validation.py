@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
 import duckdb
@@ -37,8 +37,6 @@ from feature_platform.core.events.validated import (
 from feature_platform.core.layout import as_of, quarantine_partition, validated_partition
 from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
-
-FETCHED_ROWS: Final = 131_072
 
 
 class DayValidation:
@@ -167,12 +165,12 @@ class DayValidation:
         return widest or 0
 
     def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in fetch_batches(connection.sql(sql.select_kept(self._source)), rows=FETCHED_ROWS):
+        for batch in fetch_batches(connection.sql(sql.select_kept(self._source))):
             yield batch.cast(schema)
 
     def _quarantined(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> Iterator[pa.RecordBatch]:
         uris = pa.array([item.uri for item in raw.objects], type=pa.string())
-        for batch in fetch_batches(connection.sql(sql.select_quarantined(self._source)), rows=FETCHED_ROWS):
+        for batch in fetch_batches(connection.sql(sql.select_quarantined(self._source))):
             columns: list[Any] = [uris.take(batch.column(0)), *batch.columns[1:]]
             yield pa.RecordBatch.from_arrays(
                 [column.cast(field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)], schema=QUARANTINE_SCHEMA

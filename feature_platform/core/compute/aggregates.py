@@ -1,0 +1,173 @@
+"""How the rows of a window are put together: from its events, or from what was kept of each of its days (tiles).
+
+Either way the result is the same to the last bit: whole numbers are added, the least and the greatest are chosen, and the first and the
+last follow the one order of validated events. Which aggregates a contract needs does not belong here (``core.compute.features_sql``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, Protocol
+
+from feature_platform.core.compute.dialect import identifier, moment_literal
+from feature_platform.core.compute.distinct_sql import packed, registers_of_events, registers_of_tiles
+from feature_platform.core.contract.source import SourceColumn
+
+EVENTS: Final = "events"
+"""The relation that holds a window's events: the columns of the source contract, and :data:`POSITION`."""
+
+POSITION: Final = "#position"
+"""An integer that rises in the order of validated events. No source column can have this name."""
+
+TILES: Final = "tiles"
+"""The relation that holds tiles: the primary keys, :data:`DAY`, and a column for each thing kept."""
+
+DAY: Final = "#day"
+"""The start of the day that a tile's row is of, or of the first of several days."""
+
+_EXACT: Final = "DECIMAL(38, 0)"
+"""Holds every sum of whole units on every engine; a 64-bit sum would wrap silently on one engine and fail on another."""
+
+Kind = Literal["count", "sum", "squares", "min", "max", "first", "last"]
+
+_MERGED: Final = {"min": "min", "max": "max", "first": "arg_min", "last": "arg_max"}
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What is taken of a key's events: SQL over an event's columns (``*`` for the event itself), under a rule, in a window of days."""
+
+    kind: Kind
+    taken: str
+    rule: str
+    days: int
+
+    def of_events(self, window: str = "") -> str:
+        """The aggregate over events that meet a further condition."""
+        position = identifier(POSITION)
+        function = {
+            "count": f"count({self.taken})",
+            "sum": f"sum({self.taken})",
+            # Squares of 64-bit integers, and sums of them, need 128 bits.
+            "squares": f"sum(CAST({self.taken} AS HUGEINT) * CAST({self.taken} AS HUGEINT))",
+            "min": f"min({self.taken})",
+            "max": f"max({self.taken})",
+            # By position and not by time: events of one moment have an order, and the answer must not depend on threads.
+            "first": f"arg_min({self.taken}, {position})",
+            "last": f"arg_max({self.taken}, {position})",
+        }[self.kind]
+        return _filtered(function, _all_of(window, self.rule))
+
+    def kept(self) -> str:
+        """The aggregate over the events of one day, as a tile keeps it."""
+        return self._stored(self.of_events())
+
+    def merged(self, name: str) -> str:
+        """The aggregate over tiles, as a tile of all their days keeps it."""
+        return self._stored(self.of_tiles(name))
+
+    def _stored(self, value: str) -> str:
+        """In a type that a file keeps whole: a 128-bit integer it would round to a double."""
+        stored = {"sum": _EXACT, "squares": "VARCHAR"}.get(self.kind)
+        return f"CAST({value} AS {stored})" if stored else value
+
+    def of_tiles(self, name: str, window: str = "") -> str:
+        """The aggregate over the tiles of days that meet a condition; ``name`` is the column with what was kept of each day."""
+        if self.kind == "count":
+            return f"coalesce(CAST({_filtered(f'sum({name})', window)} AS BIGINT), 0)"
+        if self.kind in {"sum", "squares"}:
+            return _filtered(f"sum(CAST({name} AS HUGEINT))", window)
+        by = f", {identifier(DAY)}" if self.kind in {"first", "last"} else ""
+        return _filtered(f"{_MERGED[self.kind]}({name}{by})", window)
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A distinct count of a column's values, of a key's events that meet a rule, in a window of days."""
+
+    column: SourceColumn
+    keys: tuple[str, ...]
+    rule: str
+    days: int
+
+    def of_events(self, window: str = "") -> str:
+        """The registers that the events fill, one row per key and register."""
+        return registers_of_events(self.column, keys=self.keys, events=EVENTS, condition=_all_of(window, self.rule))
+
+    def kept(self) -> str:
+        """The query for a day's registers, one list per key."""
+        return packed(self.of_events(), keys=self.keys)
+
+    def merged(self, name: str) -> str:
+        """As :meth:`kept`, over tiles."""
+        return packed(self.of_tiles(name, "true"), keys=self.keys)
+
+    def of_tiles(self, name: str, window: str) -> str:
+        """As :meth:`of_events`, merged over tiles."""
+        return registers_of_tiles(name, keys=self.keys, tiles=TILES, condition=window)
+
+
+class Rows(Protocol):
+    """What a window is read from."""
+
+    relation: str
+
+    def window(self, days: int) -> str:
+        """The condition on a row of the last ``days`` days."""
+
+    def aggregate(self, item: Aggregate, *, longest: int) -> str:
+        """An aggregate over rows that are limited to the last ``longest`` days already."""
+
+    def registers(self, item: Sketch) -> str:
+        """The registers of a sketch."""
+
+
+class EventRows:
+    """A window as its events."""
+
+    relation = EVENTS
+
+    def __init__(self, event_time: str, as_of: datetime) -> None:
+        self._time, self._as_of = identifier(event_time), as_of
+
+    def window(self, days: int) -> str:
+        start, end = moment_literal(self._as_of - timedelta(days=days)), moment_literal(self._as_of)
+        return f"{self._time} >= {start} AND {self._time} < {end}"
+
+    def aggregate(self, item: Aggregate, *, longest: int) -> str:
+        return item.of_events("" if item.days == longest else self.window(item.days))
+
+    def registers(self, item: Sketch) -> str:
+        return item.of_events(self.window(item.days))
+
+
+class TileRows:
+    """A window as the tiles of its days; ``names`` are those of :func:`tile_names`."""
+
+    relation = TILES
+
+    def __init__(self, names: Mapping[str, str], as_of: datetime) -> None:
+        self._names, self._as_of = names, as_of
+
+    def window(self, days: int) -> str:
+        start, end = moment_literal(self._as_of - timedelta(days=days)), moment_literal(self._as_of)
+        return f"{identifier(DAY)} >= {start} AND {identifier(DAY)} < {end}"
+
+    def aggregate(self, item: Aggregate, *, longest: int) -> str:
+        return item.of_tiles(self._names[item.kept()], "" if item.days == longest else self.window(item.days))
+
+    def registers(self, item: Sketch) -> str:
+        return item.of_tiles(self._names[item.kept()], self.window(item.days))
+
+
+def tile_names(items: Iterable[Aggregate | Sketch]) -> dict[str, str]:
+    """What is kept of a day → the column that keeps it: each once, whatever windows need it, in an order of its own."""
+    return {kept: identifier(f"#t{place}") for place, kept in enumerate(sorted({item.kept() for item in items}))}
+
+
+def _filtered(function: str, condition: str) -> str:
+    return f"{function} FILTER (WHERE {condition})" if condition else function
+
+
+def _all_of(*conditions: str) -> str:
+    return " AND ".join(condition for condition in conditions if condition)

@@ -1,0 +1,152 @@
+"""Tiles: what was kept of a block of validated days, found again by what they compute; and when a window is read from them.
+
+A block is one day, or 8 or 64 days that begin at a multiple of their number: a long window is a few long blocks and some days at each end.
+Compiling what is kept does not belong here (``core.compute.features_sql``), nor files (``adapters.compute.duckdb.tile_files``).
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any, Final
+
+from feature_platform.core.compute.features_sql import compile_tile
+from feature_platform.core.contract.documents import canonical_json
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.validated import DataFile, ValidatedDay
+
+FORMAT: Final = 1
+FACTOR: Final = 8
+LENGTHS: Final = (FACTOR * FACTOR, FACTOR, 1)
+"""Days of a block. A longer one is merged from those of the next length."""
+
+LARGEST_SHARE: Final = 0.5
+"""Tiles are read where they have at most this share of the rows of their events: merging a row costs what reading one does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Days that follow one another: those of them that are validated, oldest first, and what names their rows."""
+
+    first: date
+    length: int
+    days: tuple[ValidatedDay, ...] = field(compare=False)
+
+    @property
+    def events(self) -> str:
+        """What names the very rows of the block: a hash over the hashes of its files."""
+        files = "\n".join(f"{day.partition} {' '.join(file.sha256 for file in day.files)}" for day in self.days)
+        return hashlib.sha256(files.encode()).hexdigest()
+
+    @property
+    def rows(self) -> int:
+        """Events of the block."""
+        return sum(day.kept for day in self.days)
+
+    def parts(self) -> "list[Block]":
+        """The blocks of the next length that it is merged from, without those that have no day; none for one day."""
+        length = self.length // FACTOR
+        starts = [self.first + timedelta(days=length * place) for place in range(FACTOR)] if length else []
+        return [part for start in starts if (part := block_of(start, length, self.days)).days]
+
+
+def block_of(first: date, length: int, days: Sequence[ValidatedDay]) -> Block:
+    """A block of those of the days that lie in it."""
+    last = first + timedelta(days=length - 1)
+    own = [day for day in days if first.isoformat() <= day.partition <= last.isoformat()]
+    return Block(first, length, tuple(sorted(own, key=lambda day: day.partition)))
+
+
+def blocks_of(contract: Contract, days: Sequence[ValidatedDay], *, end: date) -> list[Block]:
+    """The longest blocks that make up a contract's windows, oldest first, without those that have no day.
+
+    None reaches over the start of any window: each lies in a window as a whole or not at all.
+
+    Args:
+        end: The day after the last of every window.
+    """
+    lengths = {column.aggregation.window_days for column in contract.columns if column.aggregation}
+    starts = [end - timedelta(days=length) for length in sorted(lengths, reverse=True)]
+    segments = zip(starts, [*starts[1:], end], strict=True)
+    blocks = [block_of(first, length, days) for start, stop in segments for first, length in _cut(start, stop)]
+    return [block for block in blocks if block.days]
+
+
+def _cut(start: date, stop: date) -> Iterator[tuple[date, int]]:
+    while start < stop:
+        length = next(length for length in LENGTHS if start.toordinal() % length == 0 and start + timedelta(days=length) <= stop)
+        yield start, length
+        start += timedelta(days=length)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """The aggregates of a block. ``events`` names the rows that were read: a corrected day is in no tile that was made before."""
+
+    events: str
+    files: tuple[DataFile, ...]
+
+    @property
+    def rows(self) -> int:
+        """Keys that have an event in the block."""
+        return sum(file.rows for file in self.files)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    def manifest(self) -> bytes:
+        """The bytes of the tile's manifest; the inverse of :func:`tile_from`."""
+        return canonical_json({"format": FORMAT, "events": self.events, "files": [asdict(file) for file in self.files]})
+
+
+def tile_from(document: Mapping[str, Any], *, block: Block) -> Tile | None:
+    """The tile that a manifest's document describes; None where it is not of these events, or of another format."""
+    if document.get("format") != FORMAT or document.get("events") != block.events:
+        return None
+    return Tile(block.events, tuple(DataFile(**item) for item in document["files"]))
+
+
+def tile_spec(contract: Contract, source: SourceContract) -> str:
+    """What a contract's tiles compute, as a short hash: feature sets that keep the same of a day share its tiles."""
+    query = compile_tile(contract, source=source)
+    return hashlib.sha256(canonical_json({"format": FORMAT, "source": source.schema_hash, "query": query})).hexdigest()[:16]
+
+
+def has_tiles(contract: Contract) -> bool:
+    """Whether a contract can be computed from tiles, and has windows of more than one day, which alone gain by it."""
+    return contract.sql is None and contract.window_days > 1
+
+
+@dataclass(frozen=True, slots=True)
+class WindowPlan:
+    """How a window is read: from tiles or from its events; and why, in a sentence."""
+
+    from_tiles: bool
+    why: str
+
+    @property
+    def told(self) -> str:
+        """The plan for people."""
+        return f"{'tiles' if self.from_tiles else 'events'}: {self.why}"
+
+
+def plan_window(days: Sequence[ValidatedDay], tiles: Mapping[Block, Tile], *, versions: int) -> WindowPlan:
+    """How to read a window where that takes least.
+
+    Args:
+        days: The window's validated days.
+        tiles: Those there are of blocks within the window; no two of one day.
+        versions: How many versions the run builds: tiles made now serve the following ones too.
+    """
+    known = sum(len(block.days) for block in tiles)
+    share = sum(tile.rows for tile in tiles.values()) / max(1, sum(block.rows for block in tiles))
+    if len(days) < 2:
+        return WindowPlan(False, "one day at most has events: a tile of it would be read once")
+    if share > LARGEST_SHARE:
+        return WindowPlan(False, f"tiles have {share:.0%} of the rows of their events, so merging them costs as much")
+    if versions == 1 and known * 2 < len(days):
+        return WindowPlan(False, f"{known} of {len(days)} days have tiles: making the others costs more than reading events once")
+    following = f", and the run builds {versions} versions" if versions > 1 else ""
+    return WindowPlan(True, f"{known} of {len(days)} days had tiles{following}")
