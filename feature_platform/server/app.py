@@ -8,12 +8,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from feature_platform.errors import FeaturePlatformError
 from feature_platform.server import metrics
 from feature_platform.server.access_log import AccessLog
+from feature_platform.server.catalogue import Catalogue
 from feature_platform.server.feature_server import FEATURES_PATH, Answer, FeatureServer, document, unavailable
 from feature_platform.server.metrics import MetricsBoard
 from feature_platform.server.openapi import openapi_document
@@ -25,6 +26,7 @@ BODY_S: Final = 10.0
 
 TICK_S: Final = 1.0
 _TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_HTML: Final = b"text/html; charset=utf-8"
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -40,6 +42,7 @@ class Parts:
         server: Answers requests for features.
         status: Answers about the server.
         board: Where all workers' numbers are.
+        catalogue: Every feature set as a page.
         tokens: Who may ask; anyone where left out.
         access_log: Where requests are noted, if they are.
         allow_push: Whether ``POST /push`` is passed on to Feast.
@@ -50,6 +53,7 @@ class Parts:
     server: FeatureServer
     status: ServerStatus
     board: MetricsBoard
+    catalogue: Catalogue = field(default_factory=Catalogue)
     tokens: Tokens | None = None
     access_log: AccessLog | None = None
     allow_push: bool = False
@@ -166,6 +170,9 @@ class ServerApp:
         async def numbers(_scope: Scope, _body: bytes) -> Answer:
             return Answer(200, parts.board.rendered(await parts.status.gauges()), [], _TEXT)
 
+        async def catalogue(_scope: Scope, _body: bytes) -> Answer:
+            return Answer(200, await parts.catalogue.page(), [], _HTML)
+
         async def openapi(_scope: Scope, _body: bytes) -> Answer:
             return document(openapi_document(parts.server.limits))
 
@@ -179,6 +186,7 @@ class ServerApp:
             "/health": _Route("GET", health, is_open=True),
             "/ready": _Route("GET", ready, is_open=True),
             "/metrics": _Route("GET", numbers),
+            "/catalog": _Route("GET", _guarded(catalogue)),
             "/openapi.json": _Route("GET", openapi),
         }
         return {**routes, "/push": _Route("POST", _guarded(push))} if parts.allow_push else routes

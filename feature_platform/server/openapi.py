@@ -25,6 +25,7 @@ def openapi_document(limits: Limits) -> dict[str, Any]:
                 }
             },
             "/metrics": {"get": {"summary": "Numbers for Prometheus", "responses": get}},
+            "/catalog": {"get": {"summary": "Every feature set as an HTML page", "responses": get}},
         },
     }
 

@@ -11,6 +11,7 @@ import pytest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.errors import ConfigurationError
 from feature_platform.server.app import ServerApp
+from feature_platform.server.catalogue import WAITING, Catalogue
 from feature_platform.server.options import Limits, ServeOptions, require_closed
 from feature_platform.server.tokens import Tokens
 from tests.server.conftest import FIRST, NoFeast, feature_server, open_stores, parts_of
@@ -56,7 +57,7 @@ def test_without_a_known_token_nothing_is_said_but_health_and_readiness(site: Si
         for token in (ONE, TWO):
             assert client.post(PATH, ASK, headers=bearer(token)).status == 200
         for headers in ({}, bearer(THREE), bearer(""), {"authorization": f"Basic {ONE}"}, {"authorization": ONE}):
-            for path in (PATH, "/feature-version", "/metrics", "/openapi.json", "/nothing"):
+            for path in (PATH, "/feature-version", "/metrics", "/openapi.json", "/catalog", "/nothing"):
                 answer = client.post(path, ASK, headers=headers)
                 assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
         assert client.get("/health").status == 200
@@ -133,6 +134,23 @@ def test_more_requests_than_it_takes_at_once_are_refused_at_once(site: Site) -> 
     assert 'feast_feature_server_request_total{endpoint="/get-online-features",status="200"} 8.0' in numbers
     assert 'feast_online_features_status_total{feature_view="first",status="present"} 8.0' in numbers
     assert 'feast_feature_server_request_latency_seconds_count{endpoint="/get-online-features",feature_count="1"' in numbers
+
+
+def test_the_catalogue_is_made_once_for_all_who_wait_and_they_are_few(site: Site, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    command = ["sh", "-c", f"echo x >> {made}; sleep 0.5; echo page"]
+    server = feature_server(site.objects, site.valkey, NoFeast())
+    with AsgiClient(ServerApp(lambda: parts_of(server, catalogue=Catalogue(command)))) as client:
+
+        async def together() -> list[tuple[int, bytes]]:
+            answers = await asyncio.gather(*(client.request("GET", "/catalog", b"") for _ in range(WAITING + 3)))
+            return [(answer.status, answer.body) for answer in answers]
+
+        answers = client.run(together())
+        assert answers.count((200, b"page\n")) == WAITING
+        assert [status for status, _ in answers].count(503) == 3
+        assert client.get("/catalog").status == 200
+    assert made.read_text() == "x\n"
 
 
 def test_what_is_not_there_is_said_as_feast_says_it(site: Site) -> None:

@@ -122,6 +122,33 @@ def test_it_serves_the_published_version_and_never_imports_feast(deployment: Dep
         assert server.stop() == 0
 
 
+def test_the_catalogue_is_a_page_made_beside_the_worker_and_kept_for_some_seconds(deployment: Deployment, tmp_path: Path) -> None:
+    with serving(deployment.env, tmp_path / "log", until="/ready") as server, Clients(server, count=1) as clients:
+        status, headers, page = server.ask("/catalog")
+        assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8"), server.log.read_text()
+        assert f"latest: {deployment.version}".encode() in page
+        assert b"<svg" in page
+        assert server.ask("/catalog")[2] == page, "the time of making stands in it"
+        (worker,) = server.worker_pids()
+        maps = Path(f"/proc/{worker}/maps").read_text()
+        assert "pyarrow" not in maps
+        assert "grpc" not in maps, "Feast loads it"
+    assert clients.statuses[200] > 100
+    assert set(clients.statuses) == {200}, "features were served all along"
+
+
+def test_a_catalogue_that_cannot_be_made_is_503_without_internals_and_features_are_served_on(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    nowhere = {**deployment.env, "FEATURE_PLATFORM_FEATURE_BASE": "s3://nothing-of-that-name/features"}
+    with serving(nowhere, tmp_path / "log", until="/ready") as server:
+        status, headers, document = server.ask("/catalog")
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert document == {"detail": "The catalogue cannot be made now; the server's log says why. Try again."}
+        assert server.ask(PATH, ASK)[0] == 200
+    assert "nothing-of-that-name" in server.log.read_text()
+
+
 def test_what_only_feast_can_answer_is_answered_by_it_in_a_process_that_ends_with_the_server(
     deployment: Deployment, tmp_path: Path
 ) -> None:
@@ -195,6 +222,8 @@ class Clients:
             except (OSError, HTTPException) as error:
                 self.statuses[repr(error)] += 1
                 connection = None
+        if connection is not None:
+            connection.close()
 
     def wait_for(self, count: int) -> None:
         """Until so many answers have come."""

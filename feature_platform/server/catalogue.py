@@ -1,0 +1,90 @@
+"""``GET /catalog``: the catalogue as a page, made when it is asked for and kept for some seconds. What is on it is ``use_cases.catalogue``.
+
+In a process of its own, because comparing the registry imports Feast: eight seconds of a core and 200 MB that a worker must not spend.
+"""
+
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from feature_platform.errors import FeaturePlatformError, StorageError
+
+KEPT_S: Final = 10.0
+"""A page, or that it could not be made, is the answer for so long; then it is made anew."""
+
+MAKE_S: Final = 120.0
+WAITING: Final = 8
+"""Requests that wait for the page; they count among a worker's requests under way, and must not take the place of those for features."""
+
+MODULE: Final = (sys.executable, "-m", "feature_platform.server.catalogue")
+_NICENESS: Final = 10
+_log = logging.getLogger(__name__)
+
+
+class Catalogue:
+    """The page of one worker.
+
+    Args:
+        command: Prints the page; exits with another code than 0 where it cannot.
+    """
+
+    def __init__(self, command: Sequence[str] = MODULE) -> None:
+        self._command = command
+        self._making: asyncio.Task[bytes] | None = None
+        self._made_s = 0.0
+        self._waiting = 0
+
+    async def page(self) -> bytes:
+        """The page as HTML; whoever asks while it is made gets the same one.
+
+        Raises:
+            StorageError: It cannot be made, or too many wait for it. Why stands in the log, not in the error.
+        """
+        if self._making is None or (self._making.done() and time.monotonic() - self._made_s > KEPT_S):
+            self._making = asyncio.create_task(self._made())
+        if self._waiting >= WAITING:
+            raise StorageError("Too many wait for the catalogue. Try again.")
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._making)
+        finally:
+            self._waiting -= 1
+
+    async def _made(self) -> bytes:
+        process = await asyncio.create_subprocess_exec(*self._command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE)
+        try:
+            async with asyncio.timeout(MAKE_S):
+                body, _ = await process.communicate()
+            if process.returncode == 0:
+                return body
+        except TimeoutError:
+            _log.error("The catalogue was not made in %.0f s.", MAKE_S)
+        finally:
+            self._made_s = time.monotonic()
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        raise StorageError("The catalogue cannot be made now; the server's log says why. Try again.")
+
+
+def main() -> None:
+    """Print the page of the environment that the variables name; what goes before features is left to them by a low priority."""
+    os.nice(_NICENESS)
+    from feature_platform.adapters.report import page
+    from feature_platform.use_cases.catalogue import catalogue
+    from feature_platform.wiring import open_platform, s3_at
+
+    try:
+        platform, now = open_platform(objects=s3_at(is_brief=True)), datetime.now(UTC)
+        sys.stdout.write(page(catalogue(platform, now=now), environment=platform.settings.env, now=now))
+    except FeaturePlatformError as error:
+        sys.exit(f"The catalogue cannot be made. {error}")
+
+
+if __name__ == "__main__":
+    main()
