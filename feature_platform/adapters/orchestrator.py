@@ -1,4 +1,4 @@
-"""The orchestrator port over the GraphQL of Dagster's webserver: daemons, code locations, runs that wait or failed, in one request.
+"""The orchestrator port over the GraphQL of Dagster's webserver: daemons, code locations, schedules, runs; in one request.
 
 By the network, because whoever watches must live where the daemon and the code location are dead. What is told of it does not belong here.
 """
@@ -18,18 +18,28 @@ _SILENT: Final = timedelta(minutes=2)
 """Daemons leave a sign of life every 30 seconds."""
 
 _STUCK: Final = timedelta(minutes=30)
+_EVALUATED: Final = timedelta(minutes=10)
+"""By then the daemon has looked at what was due."""
+
 _LOOKED_BACK: Final = timedelta(days=7)
 _RUNS: Final = 500
 _LONGEST: Final = 300
 _OK: Final = 200
 
 _QUERY: Final = """
-query Watch($ended: RunsFilter!, $waiting: RunsFilter!, $limit: Int!) {
+query Watch($ended: RunsFilter!, $waiting: RunsFilter!, $limit: Int!, $due: Float!) {
   instance { daemonHealth { allDaemonStatuses { daemonType required lastHeartbeatTime } } }
   workspaceOrError {
     __typename
     ... on PythonError { message causes { message } }
-    ... on Workspace { locationEntries { name locationOrLoadError { __typename ... on PythonError { message causes { message } } } } }
+    ... on Workspace { locationEntries { name locationOrLoadError {
+      __typename
+      ... on PythonError { message causes { message } }
+      ... on RepositoryLocation { repositories { schedules {
+        name defaultStatus potentialTickTimestamps(startTimestamp: $due, upperLimit: 1, lowerLimit: 1)
+        scheduleState { status ticks(limit: 1) { timestamp status } typeSpecificData { ... on ScheduleData { startTimestamp } } }
+      } } }
+    } } }
   }
   ended: runsOrError(filter: $ended, limit: $limit) { ... on Runs { results { runId jobName status creationTime tags { key value } } } }
   waiting: runsOrError(filter: $waiting, limit: $limit) { ... on Runs { results { runId jobName status creationTime } } }
@@ -47,7 +57,8 @@ class DagsterWebserver:
         """See :meth:`ports.orchestrator.Orchestrator.problems`."""
         try:
             answer = self._ask(now)
-            return [*self._daemons(answer, now), *self._locations(answer["workspaceOrError"]), *self._runs(answer, now)]
+            seen = self._locations(answer["workspaceOrError"])
+            return [*self._daemons(answer, now), *seen, *self._schedules(answer), *self._runs(answer, now)]
         except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
             told = f"its webserver at {self.url} does not answer as it should ({type(error).__name__})"
             return [
@@ -60,6 +71,7 @@ class DagsterWebserver:
             "ended": {"statuses": ["SUCCESS", "FAILURE", "CANCELED"], "createdAfter": since},
             "waiting": {"statuses": ["QUEUED", "NOT_STARTED", "STARTING", "CANCELING"]},
             "limit": _RUNS,
+            "due": (now - _EVALUATED).timestamp(),
         }
         answer = urllib3.request(
             "POST", f"{self.url.rstrip('/')}/graphql", json={"query": _QUERY, "variables": variables}, timeout=_ANSWER_S, retries=False
@@ -90,6 +102,25 @@ class DagsterWebserver:
                 told = f"code location {entry['name']} does not load: {_cause(loaded)}"
                 yield self._problem("location_broken", entry["name"], told, remedy, page="/locations")
 
+    def _schedules(self, answer: Mapping[str, Any]) -> Iterator[Problem]:
+        """Schedules that run by the code and were switched off, and those whose last moment passed without a run."""
+        entries = answer["workspaceOrError"].get("locationEntries", ())
+        repositories = [found for entry in entries for found in (entry["locationOrLoadError"] or {}).get("repositories", ())]
+        for schedule in (each for repository in repositories for each in repository["schedules"]):
+            name, state = schedule["name"], schedule["scheduleState"]
+            if state["status"] != "RUNNING":
+                if schedule["defaultStatus"] == "RUNNING":
+                    told, remedy = f"schedule {name} is switched off", "Switch it on again: until then no day is built by itself."
+                    yield self._problem("schedule_off", name, told, remedy, page="/automation", state="degraded")
+                continue
+            due, begun = schedule["potentialTickTimestamps"][0], (state["typeSpecificData"] or {}).get("startTimestamp")
+            seen = next((tick for tick in state["ticks"] if tick["timestamp"] >= due), None)
+            if begun is None or begun > due or (seen and seen["status"] != "FAILURE") or _is_made(answer, due):
+                continue
+            told = f"schedule {name} started no run at {datetime.fromtimestamp(due, UTC):%Y-%m-%d %H:%M} UTC"
+            remedy = "Materialize that day by hand: that ends this too. See its ticks and the daemon's log for why."
+            yield self._problem("schedule_missed", name, told, remedy, page="/automation", state="degraded")
+
     def _runs(self, answer: Mapping[str, Any], now: datetime) -> Iterator[Problem]:
         for run in answer["waiting"]["results"]:
             waited = now - datetime.fromtimestamp(run["creationTime"], UTC)
@@ -110,6 +141,13 @@ class DagsterWebserver:
 
     def _problem(self, code: str, part: str, told: str, remedy: str, *, page: str = "", state: Any = "failing") -> Problem:
         return Problem(SUBJECT, code, part, state, told, remedy, f"{self.url.rstrip('/')}{page}")
+
+
+def _is_made(answer: Mapping[str, Any], due_s: float) -> bool:
+    """Whether a run made the day that ended at a moment, whoever started it."""
+    day = f"{datetime.fromtimestamp(due_s, UTC) - timedelta(days=1):%Y-%m-%d}"
+    covered = [_covered(run).split("..") for run in answer["ended"]["results"] if run["status"] == "SUCCESS"]
+    return any(days[0] <= day <= days[-1] for days in covered)
 
 
 def _covered(run: Mapping[str, Any]) -> str:

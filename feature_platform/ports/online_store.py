@@ -58,3 +58,12 @@ class OnlineStore(Protocol):
             now_us: Now (Unix time, microseconds), to count entities older than the ttl.
             read: Reads published rows (and their Redis keys) back, e.g. through Feast's SDK; the stored bytes where left out.
         """
+
+    def glance(self, request: OnlineLoad, *, rows: int) -> ParityReport:
+        """Compare the stored bytes of a version's first rows, at a cost that does not grow with the version.
+
+        The file is not checked, and nothing is looked for that should not be there.
+        """
+
+    def used_ratio(self) -> float:
+        """How much of its memory limit the fullest server uses; 0 where none has a limit."""

@@ -11,14 +11,17 @@ from datetime import date, datetime, timedelta
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.marker import Marker
 from feature_platform.core.online.parity import ParityReport
+from feature_platform.core.publishing.decisions import newest_promotable
+from feature_platform.core.versions.checks import failures
 from feature_platform.core.versions.currency import Outdated
-from feature_platform.core.versions.findings import HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding, refresh_remedy
+from feature_platform.core.versions.findings import CORRECT, HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding, refresh_remedy
 from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.contracts import contract_of
 from feature_platform.use_cases.currency import look
+from feature_platform.use_cases.promote import judge
 from feature_platform.use_cases.serve import compare
 from feature_platform.use_cases.verify import verify_latest, verify_version
 
@@ -81,6 +84,7 @@ def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
     if not history.live:
         findings.append(Finding("not_committed", "versions", "a version", "none", MATERIALIZE))
     findings += readable("raw data", lambda: _currency(platform, contract, history, marker, today=now.date()))
+    findings += readable("versions", lambda: _held_back(platform, contract, history))
     return Status(
         contract=contract,
         newest=history.live[-1] if history.live else None,
@@ -161,6 +165,14 @@ def _latest(platform: Platform, name: str, history: History) -> list[Finding]:
     except FeaturePlatformError as error:
         return [Finding("unreachable", "latest", "latest/metadata.json", f"latest/metadata.json: {error}", HEAL)]
     return [] if shown == history.head.version else [Finding("latest_differs", "latest", history.head.version, shown, HEAL)]
+
+
+def _held_back(platform: Platform, contract: Contract, history: History) -> list[Finding]:
+    """The newest version that latest could move to, where checks keep it out."""
+    for version in newest_promotable(history)[:1]:
+        if faults := failures(judge(platform, contract, history, version)):
+            return [Finding("held_back", "versions", "latest", f"{version.version} stays out of latest: {'; '.join(faults)}", CORRECT)]
+    return []
 
 
 def registered(platform: Platform, contract: Contract, head: Version | None) -> Sequence[Finding]:

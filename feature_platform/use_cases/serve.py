@@ -6,7 +6,7 @@ Moving latest does not belong here (``use_cases.promote``), nor how a load becom
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from feature_platform.core.contract.feature_set import Contract
@@ -18,6 +18,9 @@ from feature_platform.ports.platform import Platform
 
 PARITY_ROWS = 20_000
 """Up to this many rows parity compares every entity; above it a sample by key hash of about this many."""
+
+GLANCED_ROWS = 10_000
+"""Rows that a look at what is online compares: 15 milliseconds of Redis."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,20 @@ def compare(platform: Platform, feature_set: str, *, limit: int | None = PARITY_
     with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
         read = platform.registry.reader(head.load.contract, as_of=head.as_of) if is_through_registry else None
         return platform.online.parity(head.load, limit=limit, now_us=time.time_ns() // 1000, read=read)
+
+
+def glance(platform: Platform, feature_set: str) -> ParityReport:
+    """Compare what is online with the first rows of the head's file; cheap enough to be done again and again.
+
+    Raises:
+        NotFoundError: Nothing was promoted yet.
+        StorageError: S3 or Redis failed.
+    """
+    store = platform.feature_sets
+    with published_head(store, feature_set, project=platform.project) as head:
+        # In place: fetching a large file for its first rows would cost more than reading them.
+        request = replace(head.load, open_features=lambda: store.open_features(feature_set, head.load.version))
+        return platform.online.glance(request, rows=GLANCED_ROWS)
 
 
 def repair(platform: Platform, feature_set: str) -> RepairReport:

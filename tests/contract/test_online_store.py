@@ -108,6 +108,19 @@ class OnlineStoreContract:
         assert (report.entities, report.mismatched, report.missing, report.extra) == (700, 100, 0, 0)
         assert report.features["f_count"].mismatched == 100
 
+    def test_a_glance_compares_the_first_rows_alone(self, subject: Subject) -> None:
+        """A value, and an entity that is gone; the last row is not looked at."""
+        log = Publications()
+        request = log.publish(A, users(range(100)))
+        subject.store.load(request)
+        first, *_, last = sorted(subject.hashes())
+        assert subject.store.glance(request, rows=60).exact
+        for key in (first, last):
+            subject.put(key, feature_key("user_features", "f_count"), b"\x20\xe8\x07")
+        report = subject.store.glance(request, rows=60)
+        assert (report.entities, report.mismatched, report.missing, report.extra) == (60, 1, 0, None)
+        assert subject.store.used_ratio() == 0.0
+
     def test_stale_and_damaged_requests_change_nothing(self, subject: Subject) -> None:
         """Neither rows nor marker."""
         log = Publications()

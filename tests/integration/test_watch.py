@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -11,34 +12,36 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
 from feature_platform.adapters.alerts import SlackChannel, WebhookChannel
-from feature_platform.adapters.orchestrator import DagsterWebserver
+from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.cli.app import app
-from feature_platform.cli.environment import prepare_instance
+from feature_platform.core.online.layout import feature_key, timestamp_key
 from feature_platform.core.operations.health import Problem
 from feature_platform.core.operations.incidents import Incident, Notice
+from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.errors import ConfigurationError, StorageError
 from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.promote import move_latest
 from feature_platform.use_cases.serve import published_head
 from feature_platform.use_cases.watch import Watch
 from feature_platform.wiring import open_platform, s3_at
-from tests.support.dagster_commands import BIN, ROOT, webserver
-from tests.support.platforms import MainJob, put_events
-from tests.support.processes import wait_until
+from tests.support.dagster_commands import BIN, ROOT
+from tests.support.feature_set_samples import PROVENANCE
+from tests.support.platforms import MainJob, memory_platform, put_events
+from tests.support.processes import read_url, wait_until
 from tests.support.services import ValkeyDatabase
-from tests.support.shipped_features import FEATURE_SET, today
+from tests.support.shipped_features import FEATURE_SET, today, user_rows
 from tests.support.valkey_server import free_port
 
 # Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
 
+STAMP = timestamp_key(FEATURE_SET)
 PROBLEM = Problem("users", "not_online", "online", "failing", "online: nothing is online", "Load it.")
 ALERT = Notice("alert", Incident(PROBLEM, datetime(2026, 3, 10, tzinfo=UTC)), datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
 
@@ -176,6 +179,79 @@ def test_each_fault_is_told_once_with_what_is_served_and_its_end_too(served: str
     assert told[0]["incident_key"] == told[1]["incident_key"]
 
 
+def test_values_that_somebody_else_wrote_and_a_full_redis_are_told_and_end(served: str, valkey: ValkeyDatabase, stand_in: StandIn) -> None:
+    watch = Watch(open_platform(), [WebhookChannel(stand_in.url)])
+    clock = today() + timedelta(hours=1)
+
+    def look() -> list[tuple[str, str]]:
+        """What is told over the next three looks, half a minute apart."""
+        nonlocal clock
+        told = []
+        for _ in range(3):
+            clock += timedelta(seconds=30)
+            told += [(notice.kind, notice.incident.problem.code) for notice in watch.look(now=clock).sent]
+        return told
+
+    assert look() == []
+    key = next(key for key in valkey.client.scan_iter() if valkey.client.type(key) == b"hash" and valkey.client.hexists(key, STAMP))
+    valkey.client.hset(key, feature_key(FEATURE_SET, "f_total_events_7d"), b"\x20\xe8\x07")
+    assert look() == [("alert", "mismatched")]
+    load()
+    assert look() == [("recovery", "mismatched")]
+
+    used_bytes = int(valkey.client.info("memory")["used_memory"])
+    valkey.client.config_set("maxmemory", used_bytes)
+    assert look() == [("alert", "online_full")]
+    with pytest.raises(StorageError, match="is full"):
+        load()
+    valkey.client.config_set("maxmemory", "0")
+    load()
+    assert look() == [("recovery", "online_full")]
+    foreign, _, full, _ = stand_in.documents
+    assert "failing" in foreign["text"]
+    assert "Materialize the online asset" in foreign["text"]
+    assert f"Readers get {served}." in full["text"]
+    assert "Raise maxmemory" in full["text"]
+
+
+def test_a_version_that_drifted_is_told_while_readers_keep_the_one_before_and_ends_with_its_correction(tmp_path: Path) -> None:
+    contracts = shutil.copytree(SHIPPED_CONTRACTS, tmp_path / "contracts")
+    file = contracts / f"{FEATURE_SET}.schema.json"
+    document = json.loads(file.read_text())
+    file.write_text(json.dumps({**document, "checks": {"max_drift_psi": 0.2}}))
+    platform = memory_platform(tmp_path, contracts=contracts, online=MemoryOnlineStore())
+    contract, store = platform.catalog.contract(FEATURE_SET), platform.feature_sets
+
+    def commit(day: int, *, shift: int = 0) -> str:
+        """A version of a day, its latest where its checks allow that."""
+        as_of = datetime(2026, 1, 15 + day, tzinfo=UTC)
+        rows, template = user_rows(range(2, 400), as_of=as_of, shift=shift), platform.catalog.templates[FEATURE_SET]
+        facts = {"template": template, "provenance": PROVENANCE, "idempotency_key": f"{day}-{shift}", "actor": "test"}
+        version = store.commit(FeatureTable.from_arrow(rows), contract=contract, as_of=as_of, **facts).version
+        move_latest(platform, contract, actor="test", log=lambda _: None)
+        return version
+
+    def look(times: int = 3) -> list[tuple[str, str]]:
+        nonlocal seconds
+        told = []
+        for _ in range(times):
+            seconds += 30
+            sent = watch.look(now=datetime(2026, 1, 16, 1, tzinfo=UTC) + timedelta(seconds=seconds)).sent
+            told += [(each.kind, each.text) for each in sent if each.incident.problem.code == "held_back"]
+        return told
+
+    seconds, watch = 0, Watch(platform, [])
+    before = commit(0)
+    assert look() == []
+    drifted = commit(1, shift=1_000)
+    ((kind, text),) = look()
+    assert (kind, store.history(FEATURE_SET).head_version.version) == ("alert", before)
+    assert f"{drifted} stays out of latest: drift: column 'f_total_events_7d'" in text
+    assert "change the contract's checks" in text
+    commit(1)
+    assert [kind for kind, _ in look()] == ["recovery"]
+
+
 def test_an_s3_that_is_away_is_one_incident_and_ends_no_other(served: str, valkey: ValkeyDatabase) -> None:
     watch, now = Watch(open_platform(objects=s3_at(is_brief=True)), []), today() + timedelta(hours=1)
     valkey.empty()
@@ -212,14 +288,14 @@ def test_a_watch_that_is_started_again_tells_nothing_twice_and_shows_itself_to_p
     for is_first in (True, False):
         with subprocess.Popen(command, env={**os.environ, **module_env}, cwd=ROOT) as process:
             try:
-                wait_until(lambda: b"feature_platform_state" in _read(metrics), within_s=60, what="a look")
+                wait_until(lambda: b"feature_platform_state" in read_url(metrics), within_s=60, what="a look")
                 if is_first:
                     # The look that finds it is brought forward: what lasts is told, and waiting for that is the clock's business.
                     wait_until(kept.exists, within_s=30, what="incidents kept")
                 else:
                     wait_until(lambda: len(stand_in.posted) == 1, within_s=30, what="one alert")
                     time.sleep(3)
-                shown = _read(metrics).decode()
+                shown = read_url(metrics).decode()
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(timeout=30) == 0
             finally:
@@ -232,55 +308,3 @@ def test_a_watch_that_is_started_again_tells_nothing_twice_and_shows_itself_to_p
     assert 'feature_platform_state{feature_set="user_features",state="failing"} 1.0' in shown
     assert 'feature_platform_incident{code="not_online",subject="user_features"} 1.0' in shown
     assert [document["kind"] for document in stand_in.documents] == ["alert"]
-
-
-def _read(url: str) -> bytes:
-    try:
-        with urlopen(url, timeout=5) as answer:
-            return bytes(answer.read())
-    except (URLError, OSError):
-        return b""
-
-
-@pytest.mark.slow
-def test_dagster_tells_of_dead_daemons_broken_code_stuck_and_failed_runs(local_env: dict[str, str], tmp_path: Path) -> None:
-    home = prepare_instance(tmp_path)
-    contracts = tmp_path / "contracts"
-    contracts.mkdir()
-    for file in SHIPPED_CONTRACTS.iterdir():
-        (contracts / file.name).write_text(file.read_text())
-    (contracts / "user_features.schema.json").write_text("{")
-    environment = {**os.environ, **local_env, "DAGSTER_HOME": str(home), "FEATURE_PLATFORM_CONTRACTS_DIR": str(contracts)}
-
-    @dg.op
-    def nothing() -> None:
-        """It never runs."""
-
-    @dg.job
-    def daily() -> None:
-        nothing()
-
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        for day, statuses in {
-            "2026-01-01": ["FAILURE", "SUCCESS"],
-            "2026-01-02": ["SUCCESS", "FAILURE"],
-            "2026-01-03": ["STARTING"],
-        }.items():
-            for status in statuses:
-                instance.create_run_for_job(daily, tags={"dagster/partition": day}, status=dg.DagsterRunStatus(status))
-        (stuck,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
-    with webserver(environment) as url:
-        wait_until(lambda: bool(_read(f"{url}/server_info")), within_s=120, what="Dagster's webserver")
-        dagster = DagsterWebserver(url)
-        now = datetime.now(UTC)
-        found = {problem.code: problem for problem in dagster.problems(now=now)}
-        later = {problem.part for problem in dagster.problems(now=now + timedelta(minutes=31)) if problem.code == "run_stuck"}
-    assert set(found) == {"daemon_dead", "location_broken", "run_failed"}
-    assert "SENSOR (never)" in found["daemon_dead"].told
-    assert "user_features.schema.json" in found["location_broken"].told
-    assert found["run_failed"].part == "daily 2026-01-02"
-    assert found["run_failed"].link is not None
-    assert found["run_failed"].link.startswith(f"{url}/runs/")
-    assert later == {stuck.run_id}
-    (gone,) = DagsterWebserver(url).problems(now=now)
-    assert gone.code == "orchestrator_unreachable"

@@ -30,6 +30,8 @@ def after(**passed: float) -> datetime:
         ("stale_latest", "latest", "degraded"),
         ("not_committed", "versions", "late"),
         ("never_built", "versions", "late"),
+        ("held_back", "versions", "late"),
+        ("online_full", "online", "degraded"),
     ],
 )
 def test_a_finding_means_a_state(code: Code, part: str, state: State) -> None:
@@ -108,6 +110,7 @@ def test_incidents_are_read_back_as_they_were_written() -> None:
         ("unreachable", "versions", "users"),
         ("unreachable", "raw data", "users"),
         ("orchestrator_unreachable", "webserver", "users"),
+        ("location_broken", "feature_platform.definitions", "users"),
         ("not_online", "online", None),
     ],
 )

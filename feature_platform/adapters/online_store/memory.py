@@ -11,7 +11,7 @@ from threading import Lock
 
 import pyarrow as pa
 
-from feature_platform.adapters.online_store.published_file import CheckedFile, checked_file, compare_rows, read_keys
+from feature_platform.adapters.online_store.published_file import CheckedFile, checked_file, compare_rows, first_rows, read_keys
 from feature_platform.core.online.decoding import project_of_key
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.layout import ViewLayout, view_layout
@@ -92,6 +92,13 @@ class MemoryOnlineStore:
         report = compare_rows(file, layout, read or (lambda _rows, keys: self.stored(layout, keys)), limit=limit, now_us=now_us)
         strays = pa.array(self._strays(request, layout), pa.binary())
         return replace(report, extra=int(sampled(strays, rows=file.row_count, limit=limit).sum()))
+
+    def glance(self, request: OnlineLoad, *, rows: int) -> ParityReport:
+        layout = view_layout(request.contract, project=request.project)
+        return compare_rows(first_rows(request, rows=rows), layout, lambda _rows, keys: self.stored(layout, keys), limit=None, now_us=0)
+
+    def used_ratio(self) -> float:
+        return 0.0
 
     def forget(self, layout: ViewLayout) -> None:
         """Remove a view with its marker."""

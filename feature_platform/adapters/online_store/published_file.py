@@ -7,6 +7,7 @@ comes from does not belong here: the caller's function opens it.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from typing import BinaryIO, Final
 
 import pyarrow as pa
@@ -33,16 +34,22 @@ KEY_ROWS: Final = 131_072
 
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
-    """A version whose file was read once, keys only, and may be served."""
+    """A version whose file was read once, keys only, and may be served; ``batches`` is None for all of it."""
 
     request: OnlineLoad
     row_count: int
     batch_rows: int
+    batches: int | None = None
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         """All rows in primary key order, columns of the contract."""
         columns = [column.name for column in self.request.contract.all_columns]
-        return read_columns(self.request.open_features, columns, batch_rows=self.batch_rows)
+        return islice(read_columns(self.request.open_features, columns, batch_rows=self.batch_rows), self.batches)
+
+
+def first_rows(request: OnlineLoad, *, rows: int) -> CheckedFile:
+    """A version's first rows alone, for who only reads: nothing of the file was checked."""
+    return CheckedFile(request, rows, rows, batches=1)
 
 
 def checked_file(request: OnlineLoad) -> CheckedFile:

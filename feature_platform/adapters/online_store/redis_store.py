@@ -17,7 +17,7 @@ from importlib import metadata
 
 import pyarrow as pa
 
-from feature_platform.adapters.online_store.published_file import KEY_ROWS, CheckedFile, checked_file, compare_rows, read_keys
+from feature_platform.adapters.online_store.published_file import KEY_ROWS, CheckedFile, checked_file, compare_rows, first_rows, read_keys
 from feature_platform.adapters.online_store.redis_channel import Channels
 from feature_platform.adapters.online_store.redis_connection import RedisTopology, connect, parse_address, redis_errors
 from feature_platform.adapters.online_store.redis_lease import LEASE_S, Lease, hold_lease, read_marker
@@ -118,6 +118,23 @@ class RedisOnlineStore:
             chosen = partial(sampled, rows=file.row_count, limit=limit)
             lost = strays(topology, layout, partial(read_keys, request.open_features, layout, batch_rows=KEY_ROWS), ScanProgress())
             return replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost))
+
+    def glance(self, request: OnlineLoad, *, rows: int) -> ParityReport:
+        """Compare the stored bytes of a version's first rows; see :class:`ports.OnlineStore`."""
+        layout = view_layout(request.contract, project=request.project)
+        with closing(connect(self._address)) as topology:
+            return compare_rows(first_rows(request, rows=rows), layout, partial(_stored, topology, layout), limit=None, now_us=0)
+
+    def used_ratio(self) -> float:
+        """How full the fullest server is; see :class:`ports.OnlineStore`."""
+        ratios = [0.0]
+        with closing(connect(self._address)) as topology:
+            for node in topology.nodes:
+                with redis_errors(node.address):
+                    memory = node.client.info("memory")
+                if most := memory.get("maxmemory"):
+                    ratios.append(memory["used_memory"] / most)
+        return max(ratios)
 
     @contextmanager
     def _session(self, request: OnlineLoad) -> Iterator[_Session]:

@@ -23,7 +23,7 @@ LATE_AFTER: Final = timedelta(hours=6)
 
 _DAY: Final = timedelta(days=1)
 _FAILING: Final[frozenset[Code]] = frozenset({"not_online", "mismatched", "missing", "extra", "not_applied", "features_differ"})
-_LATE: Final[frozenset[Code]] = frozenset({"not_committed", "not_promoted", "never_built"})
+_LATE: Final[frozenset[Code]] = frozenset({"not_committed", "not_promoted", "held_back", "never_built"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,16 @@ class Problem:
         return f"{self.subject}/{self.code}/{self.part}"
 
 
-OTHER_CODES: Final = ("late", "orchestrator_unreachable", "daemon_dead", "location_broken", "run_stuck", "run_failed")
+OTHER_CODES: Final = (
+    "late",
+    "orchestrator_unreachable",
+    "daemon_dead",
+    "location_broken",
+    "schedule_off",
+    "schedule_missed",
+    "run_stuck",
+    "run_failed",
+)
 """Codes of problems that are no :class:`Finding`."""
 
 

@@ -118,7 +118,7 @@ def told(notice: Notice) -> Incident:
 
 def unseen(problem: Problem) -> str | None:
     """What a problem says could not be looked at, as :func:`observe` takes it; None where it says no such thing."""
-    if problem.code not in {"unreachable", "orchestrator_unreachable"}:
+    if problem.code not in {"unreachable", "orchestrator_unreachable", "location_broken"}:
         return None
     return f"{problem.subject}/{problem.part}" if problem.part in _LOOKED_AT_ALONE else problem.subject
 

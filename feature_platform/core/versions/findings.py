@@ -33,6 +33,7 @@ Code = Literal[
     "never_built",
     "not_committed",
     "not_promoted",
+    "held_back",
     "latest_differs",
     "contract_differs",
     "not_applied",
@@ -40,6 +41,7 @@ Code = Literal[
     "not_online",
     "load_unfinished",
     "online_differs",
+    "online_full",
     "mismatched",
     "missing",
     "extra",
@@ -55,6 +57,8 @@ REBUILD: Final = (
     "Build a version by the deployed contract, or deploy the one that latest was built by; until then latest is served as built."
 )
 LOOK_AGAIN: Final = "Look again when what it names answers."
+CORRECT: Final = "See its distributions: have upstream correct the data, or change the contract's checks and build again."
+MAKE_ROOM: Final = "Raise maxmemory, or decommission what nobody reads; until then loads fail and what is online stays."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
 
 
@@ -70,11 +74,13 @@ _SENTENCES: Final = {
     "never_built": "{found}",
     "not_committed": "nothing is published; materialize a partition",
     "not_promoted": "nothing was promoted",
+    "held_back": "{found}",
     "latest_differs": "latest/ shows {found}, the log's head is {expected}",
     "contract_differs": "built by contract {found}, deployed is {expected}",
     "not_online": "nothing is online",
     "load_unfinished": "a load of {expected} began at {found} and has not finished",
     "online_differs": "online is {found}, latest is {expected}",
+    "online_full": "{found} of Redis' maxmemory is used",
     "unreachable": "{found}",
 }
 """How a person reads a finding of the platform's parts; those of files say what was expected and found."""
