@@ -7,7 +7,7 @@ from types import MappingProxyType
 import dagster as dg
 
 from feature_platform.core.compute.tiles import has_tiles
-from feature_platform.defs import automation, checks, feature_assets, jobs, serving_assets, source_assets
+from feature_platform.defs import automation, checks, feature_assets, health_asset, jobs, serving_assets, source_assets
 from feature_platform.defs.contract_changes import changes_at_load
 from feature_platform.defs.failures import RETRY_DELAY_S, Retry
 from feature_platform.defs.io_manager import S3FeatureSetIOManager
@@ -27,7 +27,8 @@ def build_definitions(
         changes: Feature set → how its contract differs from what is published, for people to see.
     """
     settings, catalog = platform.settings, platform.catalog
-    everything, parts = jobs.features_job(settings.start_date), jobs.jobs_of_parts(catalog)
+    everything, parts, health = jobs.features_job(settings.start_date), jobs.jobs_of_parts(catalog), jobs.health_job()
+    runs_by_itself = settings.env != "local"
     with warnings.catch_warnings():
         # Single-run backfills and windows that begin before the first partition are marked beta in the Dagster that uv.lock pins; the
         # tests of the main job hold both, so the note at every load helps nobody.
@@ -36,11 +37,12 @@ def build_definitions(
     return dg.Definitions(
         assets=assets,
         asset_checks=_checks(platform, retry=Retry(retry_delay_s)),
-        jobs=[everything, *parts],
+        jobs=[everything, *parts, health],
         # In dev and prod everything runs by itself; on a laptop, and where parts are to run at hours of their own, a person decides.
         schedules=[
-            jobs.daily_schedule(everything, is_running=settings.env != "local"),
+            jobs.daily_schedule(everything, is_running=runs_by_itself),
             *(jobs.daily_schedule(part, is_running=False) for part in parts),
+            jobs.hourly_schedule(health, is_running=runs_by_itself),
         ],
         sensors=[automation.raw_sensor(catalog, job=everything, settings=settings), *automation.slack_sensors(settings)],
         # Steps follow one another, and each new process would import Dagster, Arrow and Feast again (ten seconds a step); on Kubernetes a
@@ -68,7 +70,7 @@ def _assets(platform: Platform, *, retry: Retry, changes: Mapping[str, str]) -> 
             feature_assets.latest_asset(contract, retry=retry),
             serving_assets.online_asset(contract, retry=retry),
         ]
-    return assets
+    return [*assets, health_asset.health_asset(catalog, retry=retry)]
 
 
 def _checks(platform: Platform, *, retry: Retry) -> Sequence[dg.AssetChecksDefinition]:

@@ -9,7 +9,7 @@ import signal
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -40,11 +40,7 @@ def health(late_after_h: LateAfter = 6.0, dagster_url: DagsterUrl = None, as_jso
     from feature_platform.wiring import open_platform
 
     look = _opened(open_platform(), dagster_url, late_after_h, channels=[]).look(now=datetime.now(UTC))
-    rows: list[dict[str, Any]] = []
-    for item in look.healths:
-        why, remedies = "; ".join(problem.told for problem in item.problems), dict.fromkeys(problem.remedy for problem in item.problems)
-        row = {"feature_set": item.feature_set, "state": item.state, "online": item.served, "as_of": item.as_of}
-        rows.append({**row, "why": why or None, "remedy": " ".join(remedies) or None})
+    rows = [item.row() for item in look.healths]
     for problem in look.others:
         row = {"feature_set": problem.subject, "state": problem.state, "online": None, "as_of": None}
         rows.append({**row, "why": problem.told, "remedy": problem.remedy})

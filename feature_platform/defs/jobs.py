@@ -1,4 +1,4 @@
-"""What runs together, and its daily schedule: a job of everything, one for each source, one for each feature set.
+"""What runs together, and its schedule: a job of everything, one for each source, one for each feature set, one for their health.
 
 What runs because something happened does not belong here (``defs.automation``).
 """
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 AssetJob = UnresolvedAssetJobDefinition
 JOB_NAME: Final = "daily_features"
+HEALTH: Final = "platform_health"
+"""An asset that has a job of its own and is no part of the others: it says how things are where those failed too."""
+
 ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
 """Tag that the instance's run queue limits to one run at a time."""
 
@@ -40,7 +43,7 @@ def features_job(first_day: date) -> AssetJob:
     """Everything, for one daily partition."""
     return _OfEverySource(
         JOB_NAME,
-        selection=dg.AssetSelection.all(),
+        selection=dg.AssetSelection.all() - dg.AssetSelection.assets(HEALTH),
         partitions_def=days_since(first_day.isoformat()),
         tags=ONE_AT_A_TIME,
         description="Raw events to served features, for one day.",
@@ -49,8 +52,12 @@ def features_job(first_day: date) -> AssetJob:
 
 def jobs_of_parts(catalog: Catalog) -> list[AssetJob]:
     """A job for each source with all that rests on it, and for each feature set with all that it rests on."""
+    health = dg.AssetSelection.assets(HEALTH)
     sources = {
-        f"daily_source_{name}": (dg.AssetSelection.assets(raw_key(name)).downstream(), f"Source `{name}` and every feature set on it.")
+        f"daily_source_{name}": (
+            dg.AssetSelection.assets(raw_key(name)).downstream() - health,
+            f"Source `{name}` and every feature set on it.",
+        )
         for name in sorted(catalog.sources)
     }
     sets = {
@@ -61,6 +68,17 @@ def jobs_of_parts(catalog: Catalog) -> list[AssetJob]:
         dg.define_asset_job(name, selection=selection, tags=ONE_AT_A_TIME, description=f"{what} For one day.")
         for name, (selection, what) in {**sources, **sets}.items()
     ]
+
+
+def health_job() -> AssetJob:
+    """The state of every feature set; it waits in no queue."""
+    return dg.define_asset_job("hourly_health", selection=dg.AssetSelection.assets(HEALTH), description="The state of every feature set.")
+
+
+def hourly_schedule(job: AssetJob, *, is_running: bool) -> dg.ScheduleDefinition:
+    """A quarter past each hour, when the run of the day has mostly ended."""
+    status = dg.DefaultScheduleStatus.RUNNING if is_running else dg.DefaultScheduleStatus.STOPPED
+    return dg.ScheduleDefinition(name=f"{job.name}_at_quarter_past", job=job, cron_schedule="15 * * * *", default_status=status)
 
 
 def daily_schedule(job: AssetJob, *, is_running: bool) -> "PartitionedSchedule":

@@ -17,7 +17,7 @@ from feature_platform.use_cases.build import build
 from feature_platform.use_cases.commit import commit
 from feature_platform.use_cases.promote import move_latest
 from feature_platform.wiring import Platform
-from tests.support.platforms import RANGE, MainJob, memory_platform, put_events
+from tests.support.platforms import QUIET, RANGE, MainJob, memory_platform, put_events
 
 SLACK = {"slack_token": "xoxb-test", "slack_channel": "#features"}
 
@@ -208,6 +208,11 @@ def test_slack_hears_of_runs_where_it_is_configured(tmp_path: Path, instance: dg
         assert done is not None
         event = next(e for e in run.result.all_events if e.event_type_value == "PIPELINE_SUCCESS")
         sensors["slack_on_run_success"](dg.build_run_status_sensor_context("slack_on_run_success", event, instance, done))
+
+    looked = definitions.resolve_job_def("hourly_health").execute_in_process(instance=instance, run_config=QUIET)
+    done, event = instance.get_run_by_id(looked.run_id), next(e for e in looked.all_events if e.event_type_value == "PIPELINE_SUCCESS")
+    assert done is not None
+    sensors["slack_on_run_success"](dg.build_run_status_sensor_context("slack_on_run_success", event, instance, done))
 
     assert [channel for channel, _ in slack] == ["#features"] * 3
     failure, skipped, success = (text for _, text in slack)

@@ -56,6 +56,14 @@ SHIPPED: dict[str, dict[str, Any]] = {
         "owners": ["team:ml-platform"],
     },
 }
+HEALTH = {
+    "group": "platform",
+    "deps": ["user_features_online"],
+    "daily": False,
+    "checks": ["user_features"],
+    "kinds": ["redis", "s3"],
+    "owners": ["team:ml-platform"],
+}
 
 LOADING = """
 import sys
@@ -101,13 +109,14 @@ def blocking(definitions: dg.Definitions) -> set[str]:
 
 def test_the_asset_graph_is_the_reviewed_one(tmp_path: Path) -> None:
     definitions = build_definitions(memory_platform(tmp_path))
-    assert outline(definitions) == SHIPPED
+    assert outline(definitions) == {**SHIPPED, "platform_health": HEALTH}
     assert blocking(definitions) == {*CHECKS, "parity"}
     assert undescribed(definitions) == []
     repository = definitions.get_repository_def()
     jobs = ["daily_features", "daily_set_user_features", "daily_source_events"]
-    assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == jobs
-    assert sorted(schedule.name for schedule in repository.schedule_defs) == [f"{job}_at_midnight" for job in jobs]
+    assert sorted(job.name for job in repository.get_all_jobs() if not job.name.startswith("__")) == [*jobs, "hourly_health"]
+    schedules = [*(f"{job}_at_midnight" for job in jobs), "hourly_health_at_quarter_past"]
+    assert sorted(schedule.name for schedule in repository.schedule_defs) == schedules
     assert [sensor.name for sensor in repository.sensor_defs] == ["raw_data_changed"]
 
 
@@ -127,7 +136,7 @@ def test_definitions_load_while_no_server_runs_and_say_what_they_could_not_compa
         [sys.executable, "-c", LOADING], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
     )
     # On a machine too busy to have asked S3 in time, loading goes on without having connected to anything.
-    assert answer.stdout in {"6 {('127.0.0.1', 1)} set()\n", "6 set() set()\n"}, answer.stderr
+    assert answer.stdout in {"7 {('127.0.0.1', 1)} set()\n", "7 set() set()\n"}, answer.stderr
     said = "Contracts are not compared with what is published: "
     assert said + "s3://nowhere/FEATURE_BASE/user_features/_log/: S3 at" in answer.stderr or said + "S3 did not answer" in answer.stderr
     assert list(tmp_path.iterdir()) == []
@@ -137,6 +146,8 @@ def test_a_second_contract_file_adds_a_second_column_of_assets_that_runs(tmp_pat
     platform = memory_platform(tmp_path, contracts=two_sources(tmp_path))
     found = outline(build_definitions(platform))
     assert {name: found[name] for name in SHIPPED} == SHIPPED
+    health = found.pop("platform_health")
+    assert (health["deps"], health["checks"]) == (["shop_features_online", "user_features_online"], ["shop_features", "user_features"])
     added = {name: (facts["group"], facts["deps"], facts["checks"]) for name, facts in found.items() if name not in SHIPPED}
     assert added == {
         "raw_orders": ("sources", [], []),

@@ -9,7 +9,7 @@ import pytest
 
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
-from feature_platform.defs import automation, feature_assets, jobs, serving_assets, source_assets
+from feature_platform.defs import automation, feature_assets, health_asset, jobs, serving_assets, source_assets
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.partitions import days_since
 from feature_platform.use_cases.commit import commit
@@ -59,6 +59,28 @@ def test_a_day_goes_from_raw_objects_to_online_values_by_direct_calls(platform: 
     assert online.metadata["version"] == version
     (row,) = platform.registry.read(contract, [{"user_id": 2}], as_of=datetime(2026, 1, 12, tzinfo=UTC))
     assert row["f_total_events_7d"] == 2
+
+
+def test_health_is_a_row_and_a_check_of_each_set_and_fails_where_readers_get_nothing(platform: Platform) -> None:
+    contract, source = platform.catalog.contract("user_features"), platform.catalog.sources["events"]
+    asset = health_asset.health_asset(platform.catalog, retry=NO_RETRY, clock=lambda: datetime(2026, 1, 12, 1, tzinfo=UTC))
+    empty, check = call(asset, platform)
+    assert (check.check_name, check.passed, check.severity) == ("user_features", False, dg.AssetCheckSeverity.ERROR)
+    assert "online: nothing is online" in check.description
+    assert "| user_features | failing |" in empty.metadata["states"].md_str
+    assert "Materialize the online asset" in empty.metadata["states"].md_str
+
+    days = days_since(platform.first_day.isoformat())
+    built = call(feature_assets.features_asset(contract, source, days=days, retry=NO_RETRY), platform, partition=DAY)
+    version = commit(platform, "user_features", DAY, built[DAY]).version
+    call(feature_assets.latest_asset(contract, retry=NO_RETRY), platform)
+    call(serving_assets.online_asset(contract, retry=NO_RETRY), platform)
+    put_events(platform, "2026-01-10", users=(1, 2, 4))
+    degraded, check = call(asset, platform)
+    assert check.passed, check.description
+    assert check.description.startswith("degraded: versions: ")
+    assert f"| user_features | degraded | {version} |" in degraded.metadata["states"].md_str
+    assert "feature-platform refresh user_features" in degraded.metadata["states"].md_str
 
 
 def test_the_sensor_asks_for_the_day_that_ended_by_the_clock_it_is_given(platform: Platform) -> None:

@@ -74,11 +74,11 @@ def test_the_job_of_everything_begins_with_the_environment_and_those_of_parts_wi
     assert job.tags["feature_platform/queue"] == "daily_features"
 
 
-def test_only_the_schedule_of_everything_runs_by_itself(tmp_path: Path) -> None:
+def test_only_the_schedules_of_everything_and_of_health_run_by_themselves(tmp_path: Path) -> None:
     repository = build_definitions(memory_platform(tmp_path, env="prod")).get_repository_def()
     status = {schedule.name: schedule.default_status.value for schedule in repository.schedule_defs}
-    assert [name for name, value in status.items() if value == "RUNNING"] == ["daily_features_at_midnight"]
-    assert len(status) == 3
+    assert [name for name, value in status.items() if value == "RUNNING"] == ["daily_features_at_midnight", "hourly_health_at_quarter_past"]
+    assert len(status) == 4
 
 
 def test_a_day_before_a_sources_first_skips_what_rests_on_it_and_nothing_else(job: MainJob) -> None:

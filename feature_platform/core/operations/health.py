@@ -6,7 +6,7 @@ A state says what readers notice. Looking does not belong here (``use_cases.heal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from feature_platform.core.versions.findings import Code, Finding
 
@@ -74,6 +74,17 @@ class Health:
     def state(self) -> State:
         """The worst of its problems."""
         return max((problem.state for problem in self.problems), key=STATES.index, default="healthy")
+
+    @property
+    def why(self) -> str:
+        """What is wrong, all of it; empty where nothing is."""
+        return "; ".join(problem.told for problem in self.problems)
+
+    def row(self) -> dict[str, Any]:
+        """As a row of a table."""
+        remedies = dict.fromkeys(problem.remedy for problem in self.problems)
+        shown = {"feature_set": self.feature_set, "state": self.state, "online": self.served, "as_of": self.as_of}
+        return {**shown, "why": self.why or None, "remedy": " ".join(remedies) or None}
 
 
 def problems_of(feature_set: str, findings: Sequence[Finding]) -> list[Problem]:
