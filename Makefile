@@ -23,7 +23,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-compute bench-validate bench-online bench-serve bench-training faults image e2e policy values-readme clean
+.PHONY: help install demo dev up down test check bench-build bench-compute bench-validate bench-online bench-serve bench-training faults image e2e policy graph values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -79,6 +79,9 @@ faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated sched
 
 policy: $(ENVIRONMENT) ## checkov over every environment of the Helm chart and its run pods
 	$(RUN)/python -m deploy.helm.policy $(UV) tool run --python $(RUN)/python --from "checkov==$(CHECKOV_VERSION)" checkov
+
+graph: $(ENVIRONMENT) ## write the reviewed text of the asset graph, tests/orchestration/graph.txt
+	$(RUN)/python -W ignore -m tests.support.graph_text
 
 values-readme: $(ENVIRONMENT) ## write the Helm chart's README from the comments of its values.yaml
 	$(RUN)/python deploy/helm/values_readme.py
