@@ -110,6 +110,9 @@ class Settings(BaseModel):
     sensor_interval_s: Annotated[int, Field(ge=5)] = Field(
         default=300, description="Seconds between two looks of the sensor `raw_data_changed`"
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How commands and the feature server log: `text`, or `json` for one object a line"
+    )
     slack_token: str | None = Field(default=None, repr=False, description="Slack bot token for failure alerts and run summaries")
     slack_channel: str | None = Field(default=None, description="Slack channel for them; both or neither")
 
@@ -183,6 +186,11 @@ def _fault(item: Any) -> str:
     if item["type"] == "value_error":
         return f"{name}: {item['ctx']['error']}"
     return f"{name}: found {redacted(str(item['input']))}, {item['msg'].replace('Input should be', 'expected', 1)}"
+
+
+def logs_are_json(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether logs are JSON, for what logs before, or without, all other settings."""
+    return (os.environ if environ is None else environ).get(variable("log_format")) == "json"
 
 
 def contracts_dir(environ: Mapping[str, str] | None = None) -> Path:

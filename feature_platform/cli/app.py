@@ -39,9 +39,15 @@ app = typer.Typer(
 
 @app.callback()
 def main(
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001  its callback answers
 ) -> None:
     """Versioned feature sets: see what is published and served, prove it, and move it on purpose."""
+    from feature_platform.settings import logs_are_json
+
+    if logs_are_json():
+        from feature_platform.adapters.logs import configure_logs
+
+        configure_logs(is_json=True)
 
 
 local.register(app)

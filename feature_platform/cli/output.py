@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, TypeVar
@@ -23,6 +24,7 @@ _SHORT_HASH: Final = 12
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
 FeatureSet = Annotated[str, typer.Argument(help="The feature set's name, e.g. user_features.", show_default=False)]
 
+_log = logging.getLogger(__name__)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -38,7 +40,7 @@ def command(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except FeaturePlatformError as error:
-            print(f"feature-platform: {error}", file=sys.stderr)  # noqa: T201 the answer of a command line
+            _tell(f"feature-platform: {error}", level=logging.ERROR)
             raise typer.Exit(MISUSE if isinstance(error, ConfigurationError | ContractError | UnknownNameError) else FINDING) from error
 
     return guarded
@@ -117,4 +119,13 @@ def show_one(row: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
 
 def say(text: str) -> None:
     """A note to the person at the terminal; on stderr, so that output can be piped."""
-    print(text, file=sys.stderr)  # noqa: T201
+    _tell(text, level=logging.INFO)
+
+
+def _tell(text: str, *, level: int) -> None:
+    from feature_platform.settings import logs_are_json
+
+    if logs_are_json():
+        _log.log(level, "%s", text)
+    else:
+        print(text, file=sys.stderr)  # noqa: T201

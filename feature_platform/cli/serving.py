@@ -1,10 +1,10 @@
 """A server with its workers, in this process and its children, until it is told to end. Options and their words belong to ``serve``."""
 
-import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from feature_platform.adapters.logs import configure_logs
 from feature_platform.server.assembly import server_app
 from feature_platform.server.options import ServeOptions
 from feature_platform.server.supervisor import supervise
@@ -18,10 +18,8 @@ def run_server(options: ServeOptions) -> None:
     Raises:
         ConfigurationError: A setting or an option is wrong, or the address cannot be listened on.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("uvicorn.error", "botocore"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     settings = load_settings()
+    configure_logs(is_json=settings.log_format == "json")
     with tempfile.TemporaryDirectory(prefix="feature-server-") as directory:
         options = replace(options, metrics_dir=Path(directory))
         server_app(settings, options)  # what is wrong is said here, once

@@ -4,7 +4,6 @@ What a state is lives in ``core.operations``, what is looked at in ``use_cases``
 """
 
 import json
-import logging
 import signal
 import threading
 from datetime import UTC, datetime, timedelta
@@ -62,13 +61,13 @@ def watch(
     metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address that the port is opened at.")] = "127.0.0.1",
 ) -> None:
     """Look again and again; tell Slack and the webhook of each incident once, and once more when it is over. Ends on SIGTERM."""
+    from feature_platform.adapters.logs import configure_logs
     from feature_platform.adapters.watch_metrics import WatchMetrics
     from feature_platform.settings import load_settings
     from feature_platform.wiring import alert_channels, open_platform, s3_at
 
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("feature_platform").setLevel(logging.INFO)
     settings, ended = load_settings(), threading.Event()
+    configure_logs(is_json=settings.log_format == "json")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     kept = settings.home / "watch.json"

@@ -23,7 +23,7 @@ WAITING: Final = 8
 
 MODULE: Final = (sys.executable, "-m", "feature_platform.server.catalogue")
 _NICENESS: Final = 10
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("feature_platform.server.catalogue")  # the name is __main__ where the page is made
 
 
 class Catalogue:
@@ -75,15 +75,19 @@ class Catalogue:
 def main() -> None:
     """Print the page of the environment that the variables name; what goes before features is left to them by a low priority."""
     os.nice(_NICENESS)
+    from feature_platform.adapters.logs import configure_logs
     from feature_platform.adapters.report import page
+    from feature_platform.settings import logs_are_json
     from feature_platform.use_cases.catalogue import catalogue
     from feature_platform.wiring import open_platform, s3_at
 
+    configure_logs(is_json=logs_are_json())
     try:
         platform, now = open_platform(objects=s3_at(is_brief=True)), datetime.now(UTC)
         sys.stdout.write(page(catalogue(platform, now=now), environment=platform.settings.env, now=now))
     except FeaturePlatformError as error:
-        sys.exit(f"The catalogue cannot be made. {error}")
+        _log.error("The catalogue cannot be made. %s", error)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

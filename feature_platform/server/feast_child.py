@@ -14,15 +14,17 @@ def main() -> None:
     from feast.permissions.server.utils import ServerType, init_auth_manager, init_security_manager, str_to_auth_manager_type
 
     from feature_platform.adapters.feast.repository import REGISTRY_CACHE_TTL_S, open_store
-    from feature_platform.settings import load_settings
+    from feature_platform.adapters.logs import configure_logs
+    from feature_platform.settings import load_settings, logs_are_json
     from feature_platform.wiring import feast_environment
 
+    configure_logs(is_json=logs_are_json())
     store = open_store(feast_environment(load_settings()))
     auth_type = str_to_auth_manager_type(store.config.auth_config.type)
     init_security_manager(auth_type=auth_type, fs=store)
     init_auth_manager(auth_type=auth_type, server_type=ServerType.REST, auth_config=store.config.auth_config)
     app = get_app(store, registry_ttl_sec=REGISTRY_CACHE_TTL_S)
-    server = uvicorn.Server(uvicorn.Config(app, uds=sys.argv[1], log_level="warning", access_log=False, lifespan="on"))
+    server = uvicorn.Server(uvicorn.Config(app, uds=sys.argv[1], log_config=None, access_log=False, lifespan="on"))
 
     def end_with_parent() -> None:
         sys.stdin.buffer.read()

@@ -62,7 +62,9 @@ class Watch:
     def _tell(self, notice: Notice) -> bool:
         """Send to every channel; remember where none took it."""
         key, taken = notice.incident.problem.key, not self.channels
-        _log.log(logging.WARNING if notice.kind == "alert" else logging.INFO, "%s", notice.text)
+        subject, level = notice.incident.problem.subject, logging.WARNING if notice.kind == "alert" else logging.INFO
+        known = {"feature_set": subject, "version": notice.incident.served} if subject in self.platform.catalog.contracts else {}
+        _log.log(level, "%s", notice.text, extra=known)
         for channel in self.channels:
             try:
                 channel.send(notice)

@@ -95,7 +95,7 @@ OTHERS: list[Any] = [
     "changed", "s3://changed/x", "2026-05-05", "sha256:" + 64 * "2", "9Gi", "9mb", "10.9.0.0/16", "/changed", "db=9", "host.test:1", "http://s3.test",
     "LoadBalancer", "ClusterIP", "Never", "Always", "platform", "feast", "dev", "local", {}, {"changed": "yes"}, {"requests": {"cpu": "9"}},
     {"pod_spec_config": {"tolerations": True}}, {"nodeAffinity": {"x": 1}}, {"changed.sql": "select 2"}, [{"name": "changed"}],
-    [{"key": "changed"}],
+    [{"key": "changed"}], "text", "json",
     [{"namespaceSelector": {}}], ["changed"], ["--changed"], ["10.9.0.0/16"], [444],
 ]  # fmt: skip
 BASES = ("everything", "prod", "outside", "local")

@@ -284,9 +284,10 @@ def test_a_watch_that_is_started_again_tells_nothing_twice_and_shows_itself_to_p
     port = free_port()
     metrics = f"http://127.0.0.1:{port}/metrics"
     command = [BIN / "feature-platform", "watch", "--interval-s", "1", "--webhook-file", tmp_path / "webhook", "--metrics-port", str(port)]
-    kept = Path(module_env["FEATURE_PLATFORM_HOME"]) / "watch.json"
+    kept, log = Path(module_env["FEATURE_PLATFORM_HOME"]) / "watch.json", tmp_path / "log"
+    environment = {**os.environ, **module_env, "FEATURE_PLATFORM_LOG_FORMAT": "json"}
     for is_first in (True, False):
-        with subprocess.Popen(command, env={**os.environ, **module_env}, cwd=ROOT) as process:
+        with log.open("ab") as output, subprocess.Popen(command, env=environment, cwd=ROOT, stderr=output) as process:
             try:
                 wait_until(lambda: b"feature_platform_state" in read_url(metrics), within_s=60, what="a look")
                 if is_first:
@@ -308,3 +309,6 @@ def test_a_watch_that_is_started_again_tells_nothing_twice_and_shows_itself_to_p
     assert 'feature_platform_state{feature_set="user_features",state="failing"} 1.0' in shown
     assert 'feature_platform_incident{code="not_online",subject="user_features"} 1.0' in shown
     assert [document["kind"] for document in stand_in.documents] == ["alert"]
+    (told,) = (line for line in map(json.loads, log.read_text().splitlines()) if line["level"] == "WARNING")
+    assert (told["logger"], told["feature_set"]) == ("feature_platform.use_cases.watch", FEATURE_SET)
+    assert told["message"].startswith("[failing] user_features: online: nothing is online")

@@ -140,13 +140,17 @@ def test_the_catalogue_is_a_page_made_beside_the_worker_and_kept_for_some_second
 def test_a_catalogue_that_cannot_be_made_is_503_without_internals_and_features_are_served_on(
     deployment: Deployment, tmp_path: Path
 ) -> None:
-    nowhere = {**deployment.env, "FEATURE_PLATFORM_FEATURE_BASE": "s3://nothing-of-that-name/features"}
+    json_logs = {"FEATURE_PLATFORM_LOG_FORMAT": "json"}
+    nowhere = {**deployment.env, **json_logs, "FEATURE_PLATFORM_FEATURE_BASE": "s3://nothing-of-that-name/features"}
     with serving(nowhere, tmp_path / "log", until="/ready") as server:
         status, headers, document = server.ask("/catalog")
         assert (status, headers["retry-after"]) == (503, "1")
         assert document == {"detail": "The catalogue cannot be made now; the server's log says why. Try again."}
         assert server.ask(PATH, ASK)[0] == 200
-    assert "nothing-of-that-name" in server.log.read_text()
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
+    (why,) = (line for line in lines if line["level"] == "ERROR")
+    assert (why["logger"], "nothing-of-that-name" in why["message"]) == ("feature_platform.server.catalogue", True)
 
 
 def test_what_only_feast_can_answer_is_answered_by_it_in_a_process_that_ends_with_the_server(

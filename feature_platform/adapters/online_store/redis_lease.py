@@ -108,7 +108,12 @@ class Lease:
         deadline_s, is_announced = time.monotonic() + wait_s, False
         while not self._take():
             if not is_announced:
-                _log.warning("Another load of %s is running; waits for its end, for up to %.0f s.", self._view, wait_s)
+                _log.warning(
+                    "Another load of %s is running; waits for its end, for up to %.0f s.",
+                    self._view,
+                    wait_s,
+                    extra={"feature_set": self._view},
+                )
                 is_announced = True
             if time.monotonic() >= deadline_s:
                 raise ConflictError(

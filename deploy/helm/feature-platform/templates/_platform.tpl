@@ -41,6 +41,8 @@
 {{- join "," $parts -}}
 {{- end -}}
 
+{{- define "fp.dagsterLogFormat" -}}{{ ternary "json" "colored" (eq .Values.settings.logFormat "json") }}{{- end -}}
+
 {{/* Variables without a secret, as data of a ConfigMap. */}}
 {{- define "fp.environmentData" -}}
 FEATURE_PLATFORM_ENV: {{ .Values.environment | quote }}
@@ -51,6 +53,7 @@ FEATURE_PLATFORM_REGISTRY_URI: {{ .Values.settings.registryUri | quote }}
 FEATURE_PLATFORM_START_DATE: {{ .Values.settings.startDate | quote }}
 FEATURE_PLATFORM_LOOK_BACK_DAYS: {{ .Values.settings.lookBackDays | quote }}
 FEATURE_PLATFORM_SENSOR_INTERVAL_S: {{ .Values.settings.sensorIntervalSeconds | quote }}
+FEATURE_PLATFORM_LOG_FORMAT: {{ .Values.settings.logFormat | quote }}
 {{- with .Values.settings.engineMemoryMib }}
 FEATURE_PLATFORM_ENGINE_MEMORY_MIB: {{ . | quote }}
 {{- end }}
