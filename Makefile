@@ -23,7 +23,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test check bench-build bench-compute bench-validate bench-online bench-serve bench-training faults image e2e policy graph values-readme clean
+.PHONY: help install demo dev up down test check bench-build bench-compute bench-validate bench-online bench-serve bench-training faults image e2e policy graph screenshots values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -82,6 +82,9 @@ policy: $(ENVIRONMENT) ## checkov over every environment of the Helm chart and i
 
 graph: $(ENVIRONMENT) ## write the reviewed text of the asset graph, tests/orchestration/graph.txt
 	$(RUN)/python -W ignore -m tests.support.graph_text
+
+screenshots: $(ENVIRONMENT) ## write the documents' screenshots, by the browser's tests; needs Chromium
+	SCREENSHOTS=docs/images $(RUN)/pytest tests/integration/test_ui.py -n 0 -p no:randomly
 
 values-readme: $(ENVIRONMENT) ## write the Helm chart's README from the comments of its values.yaml
 	$(RUN)/python deploy/helm/values_readme.py
