@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show
+from feature_platform.core.operations import LATE_AFTER_H
 
 if TYPE_CHECKING:
     from feature_platform.core.operations.incidents import Incident
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 @command
-def health(late_after_h: LateAfter = 6.0, dagster_url: DagsterUrl = None, as_json: AsJson = False) -> None:
+def health(late_after_h: LateAfter = LATE_AFTER_H, dagster_url: DagsterUrl = None, as_json: AsJson = False) -> None:
     """Each feature set's state (healthy, late, degraded, failing), why, and the remedy. Exits 1 where one is not healthy."""
     from feature_platform.wiring import open_platform
 
@@ -51,7 +52,7 @@ def health(late_after_h: LateAfter = 6.0, dagster_url: DagsterUrl = None, as_jso
 @command
 def watch(
     interval_s: Annotated[float, typer.Option("--interval-s", min=1, help="Seconds between two looks.")] = 30.0,
-    late_after_h: LateAfter = 6.0,
+    late_after_h: LateAfter = LATE_AFTER_H,
     dagster_url: DagsterUrl = None,
     webhook_file: Annotated[
         Path | None,

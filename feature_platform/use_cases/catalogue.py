@@ -61,7 +61,7 @@ def _entry(platform: Platform, contract: Contract, *, now: datetime, version: st
     earlier = [metadata for metadata in read.values() if shown and metadata.as_of < shown.as_of]
     return Entry(
         contract=contract,
-        health=health(platform, contract, now=now),
+        health=health(platform, contract, now=now, history=history),
         shown=shown,
         before=earlier[-1] if earlier else None,
         course=tuple(read.values()),

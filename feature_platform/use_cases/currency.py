@@ -12,7 +12,7 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.layout import partition_of
 from feature_platform.core.versions import currency
 from feature_platform.core.versions.currency import Outdated, Pins
-from feature_platform.core.versions.log import Version
+from feature_platform.core.versions.log import History, Version
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.validate import first_day, raw_pins
 
@@ -35,7 +35,9 @@ class Currency:
         return next((item for item in self.outdated if version is not None and item.version == version), None)
 
 
-def look(platform: Platform, contract: Contract, *, today: date, days: int, also: Collection[str] = ()) -> Currency:
+def look(
+    platform: Platform, contract: Contract, *, today: date, days: int, also: Collection[str] = (), history: History | None = None
+) -> Currency:
     """Compare what versions record with the raw objects that are there: one listing per day, one read per version.
 
     Args:
@@ -44,11 +46,12 @@ def look(platform: Platform, contract: Contract, *, today: date, days: int, also
         today: The day that has not ended; it and later ones are not looked at.
         days: How many partitions back versions are judged; latest, the newest version and ``also`` are judged whatever their age.
         also: Further versions to judge, e.g. the one that is online.
+        history: The state of the log, where it was read already.
 
     Raises:
         StorageError: The store could not be read, or a version's metadata is damaged.
     """
-    source, history = platform.catalog.source_of(contract), platform.feature_sets.history(contract.feature_set)
+    source, history = platform.catalog.source_of(contract), history or platform.feature_sets.history(contract.feature_set)
     recent = currency.look_back(today, days=days, first=date.fromisoformat(first_day(platform, source)))
     judged = currency.judged_versions(history, since=recent[0] if recent else today.isoformat(), also=also)
     recorded = {version.version: _recorded(platform, contract, version) for version in judged}

@@ -6,6 +6,7 @@ from typing import Final
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.operations.health import LATE_AFTER, Health, lateness, problems_of
 from feature_platform.core.versions.findings import LOOK_AGAIN, MAKE_ROOM, Finding
+from feature_platform.core.versions.log import History
 from feature_platform.errors import FeaturePlatformError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.inspect import Status, counted, readable, registered, status
@@ -15,29 +16,31 @@ FULL_RATIO: Final = 0.95
 """Of Redis' maxmemory: above it, the next load may not fit."""
 
 
-def health(platform: Platform, contract: Contract, *, now: datetime, late_after: timedelta = LATE_AFTER) -> Health:
-    """Raw data, versions, latest, registry and online store of one feature set; of its values online, those of the first rows."""
+def health(
+    platform: Platform, contract: Contract, *, now: datetime, late_after: timedelta = LATE_AFTER, history: History | None = None
+) -> Health:
+    """Raw data, versions, latest, registry and online store of one feature set; of its values online, those of the first rows.
+
+    ``history`` is the state of the log, where it was read already.
+    """
     name = contract.feature_set
     try:
-        seen = status(platform, contract, now=now)
+        seen = status(platform, contract, now=now, history=history)
     except FeaturePlatformError as error:
         unseen = Finding("unreachable", "versions", "the log of versions", f"cannot be looked at: {error}", LOOK_AGAIN)
         return Health(name, tuple(problems_of(name, [unseen])), served=None, as_of=None)
     findings = [*seen.findings, *(readable("registry", lambda: registered(platform, contract, seen.latest)) if seen.latest else ())]
     if not any(found.code == "unreachable" and found.file == "online" for found in findings):
-        findings += readable("online", lambda: _online(platform, name, is_served=_is_head(seen)))
+        findings += readable("online", lambda: _online(platform, seen))
     as_of = seen.latest.as_of if seen.latest else None
     problems = (*problems_of(name, findings), *lateness(name, as_of, now=now, late_after=late_after))
     return Health(name, problems, served=seen.online.target.version if seen.online else None, as_of=as_of)
 
 
-def _online(platform: Platform, name: str, *, is_served: bool) -> list[Finding]:
+def _online(platform: Platform, seen: Status) -> list[Finding]:
     """Whether there is room for the next load; and, where latest is said to be online, whether it is."""
-    used_ratio = platform.online.used_ratio()
+    name, used_ratio = seen.contract.feature_set, platform.online.used_ratio()
     full = Finding("online_full", "online", f"at most {FULL_RATIO:.0%}", f"{used_ratio:.0%}", MAKE_ROOM)
-    values = counted(glance(platform, name), where="online") if is_served else []
+    is_served = seen.online is not None and seen.latest is not None and seen.online.target.version == seen.latest.version
+    values = counted(glance(platform, name, history=seen.history), where="online") if is_served else []
     return [full, *values] if used_ratio > FULL_RATIO else values
-
-
-def _is_head(seen: Status) -> bool:
-    return seen.online is not None and seen.latest is not None and seen.online.target.version == seen.latest.version

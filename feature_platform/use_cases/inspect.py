@@ -35,6 +35,7 @@ class Status:
     """
 
     contract: Contract
+    history: History
     newest: Version | None
     latest: Version | None
     metadata: VersionMetadata | None
@@ -72,13 +73,13 @@ def online_marker(platform: Platform, feature_set: str) -> Marker | None:
     return platform.online.marker(project=platform.project, view=feature_set)
 
 
-def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
+def status(platform: Platform, contract: Contract, *, now: datetime, history: History | None = None) -> Status:
     """Newest version, latest and online of one feature set, whether they agree, and whether they rest on the raw data as it is now.
 
-    The registry is not asked.
+    The registry is not asked. ``history`` is the state of the log, where it was read already.
     """
     store, name = platform.feature_sets, contract.feature_set
-    history = store.history(name)
+    history = history or store.history(name)
     head = history.head_version
     marker, findings = _online(platform, name, history)
     if not history.live:
@@ -87,6 +88,7 @@ def status(platform: Platform, contract: Contract, *, now: datetime) -> Status:
     findings += readable("versions", lambda: _held_back(platform, contract, history))
     return Status(
         contract=contract,
+        history=history,
         newest=history.live[-1] if history.live else None,
         latest=head,
         metadata=store.metadata(name, head.version) if head else None,
@@ -183,7 +185,7 @@ def registered(platform: Platform, contract: Contract, head: Version | None) -> 
 def _currency(platform: Platform, contract: Contract, history: History, marker: Marker | None, *, today: date) -> list[Finding]:
     """Which versions, latest and online rest on raw data that is not there any more as it was."""
     shown, head = marker.target.version if marker else None, history.head.version if history.head else None
-    found = look(platform, contract, today=today, days=platform.look_back_days, also=[shown] if shown else [])
+    found = look(platform, contract, today=today, days=platform.look_back_days, also=[shown] if shown else [], history=history)
     as_it_is, remedy = "the raw data as it is now", refresh_remedy(contract.feature_set)
     findings = []
     if stale := [item for item in found.outdated if item.is_current]:

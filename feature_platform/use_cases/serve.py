@@ -12,6 +12,7 @@ from datetime import datetime
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.load import LoadReport, OnlineLoad, RepairReport
 from feature_platform.core.online.parity import ParityReport
+from feature_platform.core.versions.log import History
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.platform import Platform
@@ -41,19 +42,22 @@ class Served:
 
 
 @contextmanager
-def published_head(feature_sets: FeatureSetStore, feature_set: str, *, project: str) -> Iterator[PublishedHead]:
+def published_head(
+    feature_sets: FeatureSetStore, feature_set: str, *, project: str, history: History | None = None
+) -> Iterator[PublishedHead]:
     """The head of a feature set's log, with the contract it was built by; its file is fetched once, when it is first read.
 
     Args:
         feature_sets: Where versions are.
         feature_set: Of which.
         project: The Feast project that serves it.
+        history: The state of the log, where it was read already.
 
     Raises:
         NotFoundError: Nothing was promoted yet, or the head's files are gone.
         StorageError: The log or the version's contract could not be read.
     """
-    history = feature_sets.history(feature_set)
+    history = history or feature_sets.history(feature_set)
     version = history.head_version
     if history.head is None or version is None:
         raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set} and {feature_set}_latest first.")
@@ -110,7 +114,7 @@ def compare(platform: Platform, feature_set: str, *, limit: int | None = PARITY_
         return platform.online.parity(head.load, limit=limit, now_us=time.time_ns() // 1000, read=read)
 
 
-def glance(platform: Platform, feature_set: str) -> ParityReport:
+def glance(platform: Platform, feature_set: str, *, history: History) -> ParityReport:
     """Compare what is online with the first rows of the head's file; cheap enough to be done again and again.
 
     Raises:
@@ -118,7 +122,7 @@ def glance(platform: Platform, feature_set: str) -> ParityReport:
         StorageError: S3 or Redis failed.
     """
     store = platform.feature_sets
-    with published_head(store, feature_set, project=platform.project) as head:
+    with published_head(store, feature_set, project=platform.project, history=history) as head:
         # In place: fetching a large file for its first rows would cost more than reading them.
         request = replace(head.load, open_features=lambda: store.open_features(feature_set, head.load.version))
         return platform.online.glance(request, rows=GLANCED_ROWS)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from feature_platform.core.operations import LATE_AFTER_H
 from feature_platform.core.versions.findings import Code, Finding
 
 State = Literal["healthy", "late", "degraded", "failing"]
@@ -18,7 +19,7 @@ STATES: Final[tuple[State, ...]] = ("healthy", "late", "degraded", "failing")
 beside it is not as it must be. ``failing``: they get nothing, or what was not published.
 """
 
-LATE_AFTER: Final = timedelta(hours=6)
+LATE_AFTER: Final = timedelta(hours=LATE_AFTER_H)
 """How long after a day's end its version may become latest."""
 
 _DAY: Final = timedelta(days=1)
