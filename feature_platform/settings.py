@@ -104,6 +104,11 @@ class Settings(BaseModel):
     engine_memory_mib: Annotated[int, Field(ge=64)] | None = Field(
         default=None, description="Memory of the compute engine in MiB; where left out, about half of what the container may use"
     )
+    spark_remote: Annotated[str, Field(pattern=r"\Asc://")] | None = Field(
+        default=None,
+        repr=False,
+        description="Spark cluster that computes features, `sc://host:port`; where left out, this process does",
+    )
     look_back_days: Annotated[int, Field(ge=1, le=3660)] = Field(
         default=14, description="How many days back raw data is compared with what versions record: by the sensor, `refresh` and `status`"
     )

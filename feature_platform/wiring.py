@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.layout import registry_uri
-from feature_platform.settings import Settings, load_settings, s3_endpoint_url
+from feature_platform.errors import ConfigurationError
+from feature_platform.settings import Settings, load_settings, s3_endpoint_url, variable
 
 if TYPE_CHECKING:
     from feature_platform.adapters.feast.repository import Environment
@@ -110,7 +111,7 @@ class Platform:
     @cached_property
     def engine(self) -> "ComputeEngine":
         """What validates days and computes features."""
-        return self._port("engine", lambda: _duckdb(self._owned, self.settings.work_uri, self.workdir, self.settings.engine_memory_mib))
+        return self._port("engine", lambda: _engine(self._owned, self.settings, self.workdir))
 
     @cached_property
     def online(self) -> "OnlineStore":
@@ -219,6 +220,19 @@ def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":
 def label_engine() -> "ComputeEngine":
     """An engine that looks features up and has no events to read."""
     return _duckdb(s3_at(), SCRATCH_URI, None, None)
+
+
+def _engine(objects: "ObjectStore", settings: Settings, workdir: Path) -> "ComputeEngine":
+    if settings.spark_remote is None:
+        return _duckdb(objects, settings.work_uri, workdir, settings.engine_memory_mib)
+    from feature_platform.adapters.compute.duckdb.session import EngineLimits
+
+    try:
+        from feature_platform.adapters.compute.spark.engine import SparkEngine
+    except ImportError as error:
+        raise ConfigurationError(f"{variable('spark_remote')} is set, and {error}. Install feature-platform[spark].") from error
+    limits = EngineLimits(memory_bytes=settings.engine_memory_mib << 20) if settings.engine_memory_mib else None
+    return SparkEngine(objects, remote=settings.spark_remote, work_uri=settings.work_uri, workdir=workdir, limits=limits)
 
 
 def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path | None, memory_mib: int | None) -> "ComputeEngine":

@@ -9,7 +9,7 @@ from feature_platform.settings import AWS_VARIABLES, PREFIX, Settings, load_sett
 from tests.support.chart import MATRIX, Release, render
 
 SETTINGS = {variable(field) for field in Settings.model_fields}
-OPTIONAL = {variable("slack_token"), variable("slack_channel"), variable("engine_memory_mib")}
+OPTIONAL = {variable("slack_token"), variable("slack_channel"), variable("engine_memory_mib"), variable("spark_remote")}
 NEEDS_SETTINGS = {"code-location", "feature-server", "watch", "apply", "verify"}
 OTHERS = {"DAGSTER_HOME", "DAGSTER_PG_PASSWORD", "REDIS_PASSWORD", "HOME", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED", "FEAST_USAGE"}
 IN_CHART_SERVERS = {"redis", "postgresql", "s3"}

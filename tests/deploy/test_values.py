@@ -93,6 +93,7 @@ def test_a_wrong_value_is_refused(path, value):
 
 OTHERS: list[Any] = [
     "changed", "s3://changed/x", "2026-05-05", "sha256:" + 64 * "2", "9Gi", "9mb", "10.9.0.0/16", "/changed", "db=9", "host.test:1", "http://s3.test",
+    "sc://changed",
     "LoadBalancer", "ClusterIP", "Never", "Always", "platform", "feast", "dev", "local", {}, {"changed": "yes"}, {"requests": {"cpu": "9"}},
     {"pod_spec_config": {"tolerations": True}}, {"nodeAffinity": {"x": 1}}, {"changed.sql": "select 2"}, [{"name": "changed"}],
     [{"key": "changed"}], "text", "json",

@@ -56,7 +56,7 @@ class Aggregate:
             "first": f"arg_min({self.taken}, {position})",
             "last": f"arg_max({self.taken}, {position})",
         }[self.kind]
-        return _filtered(function, _all_of(window, self.rule))
+        return _filtered(function, _all_of(window, self.rule, self._is_there(self.taken)))
 
     def kept(self) -> str:
         """The aggregate over the events of one day, as a tile keeps it."""
@@ -78,7 +78,11 @@ class Aggregate:
         if self.kind in {"sum", "squares"}:
             return _filtered(f"sum(CAST({name} AS HUGEINT))", window)
         by = f", {identifier(DAY)}" if self.kind in {"first", "last"} else ""
-        return _filtered(f"{_MERGED[self.kind]}({name}{by})", window)
+        return _filtered(f"{_MERGED[self.kind]}({name}{by})", _all_of(window, self._is_there(name)))
+
+    def _is_there(self, value: str) -> str:
+        """The first and last pass over nulls on one engine and not on another, so that it is said."""
+        return f"{value} IS NOT NULL" if self.kind in {"first", "last"} else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def packed(registers: str, *, keys: Sequence[str]) -> str:
     """A day's registers as one list for each key, :data:`PACKED`: what a tile keeps."""
     names = identifiers(keys)
     item = f"CAST({_REGISTER} * {_RANK_UNITS} + {_RANK} AS INTEGER)"
-    return f"SELECT {names}, list({item} ORDER BY {_REGISTER}) AS {PACKED}\nFROM (\n{registers}\n)\nGROUP BY {names}"
+    return f"SELECT {names}, list_sort(list({item})) AS {PACKED}\nFROM (\n{registers}\n)\nGROUP BY {names}"
 
 
 def registers_of_tiles(tile: str, *, keys: Sequence[str], tiles: str, condition: str) -> str:

@@ -93,7 +93,9 @@ class _Compiler:
         sketches = {name: queries.pop(name) for name in sorted({names[item.kept()] for item in self._sketches})}
         kept = [f"{query} AS {name}" for name, query in sorted(queries.items())]
         grouped = f"SELECT {', '.join([self._keys, *kept])}\n  FROM {(TileRows if merges else EventRows).relation}"
-        return self._joined(", ".join(["aggregates.*", *(f"{name}.{PACKED} AS {name}" for name in sketches)]), grouped, sketches)
+        # Each column by its name: what `*` gives of a join by USING differs between engines.
+        selected = [self._keys, *sorted(queries), *(f"{name}.{PACKED} AS {name}" for name in sketches)]
+        return self._joined(", ".join(selected), grouped, sketches)
 
     def _joined(self, selected: str, grouped: str, sketches: Mapping[str, str]) -> str:
         joins = "".join(f"\nLEFT JOIN (\n{query}\n) AS {alias} USING ({self._keys})" for alias, query in sketches.items())
@@ -133,7 +135,7 @@ class _Compiler:
             return _scaled_sum(total, column, decimals)
         count = self._aggregate("count", identifier(taken.name) if taken.nullable else "*", aggregation)
         if aggregation.function == "mean":
-            return _real(f"CAST({total} AS DOUBLE) / (CAST({count} AS DOUBLE) * 1e{decimals})", column)
+            return _real(f"CAST({total} AS DOUBLE) / (CAST(nullif({count}, 0) AS DOUBLE) * 1e{decimals})", column)
         squares = self._aggregate("squares", value, aggregation)
         return _real(_stddev(count, total, squares, decimals), column)
 
@@ -175,11 +177,12 @@ def _scaled_sum(total: str, column: Column, decimals: int) -> str:
 def _stddev(count: str, total: str, squares: str, decimals: int) -> str:
     """Sample standard deviation from exact sums: with m = s div n, Q = Σ(x-m)² and r = Σ(x-m), var = (Q - r²/n) / (n-1)."""
     # Around the whole mean the numbers stay small; s² - n·m² from doubles would lose every digit where the spread is small beside the mean.
-    quotient = f"({total} // {count})"
+    some = f"nullif({count}, 0)"  # dividing by zero is null here and an error elsewhere, also where the other branch of a CASE is taken
+    quotient = f"CAST({total} // {some} AS HUGEINT)"  # as wide as what it is multiplied with, on every engine
     around = f"({squares} - {quotient} * (2 * {total} - {count} * {quotient}))"
     rest = f"({total} - {count} * {quotient})"
-    numerator = f"greatest(CAST({around} AS DOUBLE) - CAST({rest} * {rest} AS DOUBLE) / CAST({count} AS DOUBLE), 0.0)"
-    return f"CASE WHEN {count} > 1 THEN sqrt({numerator} / CAST({count} - 1 AS DOUBLE)) / 1e{decimals} END"
+    numerator = f"greatest(CAST({around} AS DOUBLE) - CAST({rest} * {rest} AS DOUBLE) / CAST({some} AS DOUBLE), 0e0)"
+    return f"CASE WHEN {count} > 1 THEN sqrt({numerator} / CAST(nullif({count} - 1, 0) AS DOUBLE)) / 1e{decimals} END"
 
 
 def _counted(expression: str, column: Column) -> str:

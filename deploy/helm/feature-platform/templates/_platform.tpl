@@ -57,6 +57,9 @@ FEATURE_PLATFORM_LOG_FORMAT: {{ .Values.settings.logFormat | quote }}
 {{- with .Values.settings.engineMemoryMib }}
 FEATURE_PLATFORM_ENGINE_MEMORY_MIB: {{ . | quote }}
 {{- end }}
+{{- with .Values.settings.sparkRemote }}
+FEATURE_PLATFORM_SPARK_REMOTE: {{ . | quote }}
+{{- end }}
 FEATURE_PLATFORM_CONTRACTS_DIR: {{ include "fp.contractsDir" . | quote }}
 FEATURE_PLATFORM_HOME: {{ include "fp.home" . | quote }}
 AWS_REGION: {{ .Values.aws.region | quote }}

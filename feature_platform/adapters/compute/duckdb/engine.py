@@ -25,7 +25,7 @@ from feature_platform.adapters.compute.duckdb.session import (
     pinned,
     pinned_path,
 )
-from feature_platform.adapters.compute.duckdb.tile_files import TileFiles, create_tiles
+from feature_platform.adapters.compute.duckdb.tile_files import Query, TileFiles, create_tiles, tile_query
 from feature_platform.adapters.compute.duckdb.transform_process import run_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
@@ -73,7 +73,7 @@ class DuckDBEngine:
         self._store, self._work_uri, self._workdir = store, work_uri, workdir
         self._limits = limits or EngineLimits(memory_bytes=engine_memory_bytes())
         self._read_limits = read_limits
-        self._tiles = TileFiles(store, work_uri=work_uri, limits=self._limits)
+        self._tiles = TileFiles(store, work_uri=work_uri)
 
     def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """See :meth:`ComputeEngine.validate`."""
@@ -102,7 +102,8 @@ class DuckDBEngine:
         """See :meth:`ComputeEngine.make_tile`."""
         with spool("tile-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
             try:
-                return self._tiles.make(contract, source, block, parts=parts, directory=directory)
+                with self._run(tile_query(contract, source, block, parts), source, directory) as rows:
+                    return self._tiles.write(contract, source, block, rows, directory=directory)
             except duckdb.Error as error:
                 subject = f"The tile of {block.length} day(s) from {block.first} of feature set {contract.feature_set!r}"
                 raise InvalidDataError(f"{subject} cannot be computed: {failure(error, self._limits)}") from error
@@ -139,17 +140,24 @@ class DuckDBEngine:
         if contract.sql is not None:
             return run_transform(self._store, contract, source, as_of=as_of, files=files, spool=spool, limits=self._limits)
         kept = [file for tile in tiles for file in tile.files]  # none also where the days have no event
-        objects = pinned(kept or files)
+        text = compile_features(contract, source=source, as_of=as_of, from_tiles=bool(kept))
         try:
-            with open_session(store=self._store, objects=objects, directory=spool.directory, limits=self._limits) as connection:
-                if kept:
-                    create_tiles(connection, list(objects))
-                else:
-                    create_events(connection, [pinned_path(name) for name in objects], source, positioned=True)
-                query = connection.sql(compile_features(contract, source=source, as_of=as_of, from_tiles=bool(kept)))
-                return write_rows(spool.file, fetch_batches(query), contract.arrow_schema)
+            query = Query(text, kept or files, from_tiles=bool(kept), keys=contract.primary_keys)
+            with self._run(query, source, spool.directory) as rows:
+                return write_rows(spool.file, rows, contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
+
+    @contextmanager
+    def _run(self, query: Query, source: SourceContract, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The rows of a query over the events or tiles of its files, while the context lasts."""
+        objects = pinned(query.files)
+        with open_session(store=self._store, objects=objects, directory=directory, limits=self._limits) as connection:
+            if query.from_tiles:
+                create_tiles(connection, list(objects))
+            else:
+                create_events(connection, [pinned_path(name) for name in objects], source, positioned=True)
+            yield fetch_batches(connection.sql(query.text))
 
     @contextmanager
     def look_up(

@@ -1,0 +1,1 @@
+"""Features computed on a cluster, through Spark Connect. What is computed is ``core.compute``."""

@@ -1,0 +1,141 @@
+"""Features computed by a Spark Connect server equal those that this process computes, to the bit; and what happens where it fails.
+
+The server is Sail, which needs no Java; `SPARK_REMOTE=local[2] pytest …` runs the same against Spark itself, where pyspark and Java are.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+from feature_platform.adapters.compute.duckdb.session import EngineLimits
+from feature_platform.adapters.events.partition_files import write_parts
+from feature_platform.core.compute.tiles import block_of, blocks_of
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawManifest
+from feature_platform.core.events.validated import ValidatedDay, validated_schema
+from feature_platform.core.layout import validated_partition
+from feature_platform.errors import ConflictError, InvalidDataError, StorageError
+from tests.support.compute_cases import AS_OF, FUNCTIONS, choices, column, columns_of, contract, rows, source_contract
+from tests.support.directory_store import DirectoryStore
+from tests.support.feature_oracle import in_order
+from tests.support.spark_connect import running, spark_engine
+
+WORK_URI = "s3://work/w"
+SOURCE = source_contract()
+EXAMPLES = int(os.environ.get("SPARK_EXAMPLES", "12"))
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[str]:
+    if "SPARK_REMOTE" in os.environ:
+        yield os.environ["SPARK_REMOTE"]
+    else:
+        with running() as address:
+            yield address
+
+
+class World:
+    """Validated days in a directory, and both engines over it."""
+
+    def __init__(self, directory: Path, remote: str) -> None:
+        self.directory = directory
+        self.store = DirectoryStore(directory / "objects")
+        self.duckdb = DuckDBEngine(self.store, work_uri=WORK_URI, workdir=directory)
+        self.spark = spark_engine(self.store, remote=remote, work_uri=WORK_URI, workdir=directory)
+
+    def days(self, events: Sequence[dict[str, Any]], *, source: SourceContract = SOURCE) -> list[ValidatedDay]:
+        """The three days before the as-of moment, as validation would leave them."""
+        found = []
+        for back in (3, 2, 1):
+            start = AS_OF - timedelta(days=back)
+            own = in_order([event for event in events if start <= event["t"] < start + timedelta(days=1)], source)
+            table = pa.Table.from_pylist(own, schema=validated_schema(source))
+            partition = start.date().isoformat()
+            prefix = validated_partition(WORK_URI, source.source, partition)
+            files = write_parts(self.store, iter(table.to_batches()), schema=table.schema, prefix=prefix, directory=self.directory)
+            raw = RawManifest(source=source.source, partition=partition, objects=())
+            found.append(ValidatedDay(source.source, partition, source.schema_hash, raw, len(own), {}, files, ()))
+        return found
+
+
+@pytest.fixture
+def world(tmp_path: Path, remote: str) -> World:
+    return World(tmp_path, remote)
+
+
+@given(events=st.lists(rows, min_size=1, max_size=14), chosen=choices, keys=st.sampled_from([("k",), ("g", "k")]))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_cluster_gives_the_bits_that_this_process_gives_by_events_and_by_tiles(
+    world: World, events: list[dict[str, Any]], chosen: list[Any], keys: tuple[str, ...]
+) -> None:
+    wanted = contract(columns_of(chosen), keys=keys, checks={"min_rows": 0})
+    days = world.days(events)[-wanted.window_days :]
+    expected = world.duckdb.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow()
+    assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow().equals(expected)
+    blocks = blocks_of(wanted, days, end=AS_OF.date())
+    ours = [world.duckdb.make_tile(wanted, SOURCE, block) for block in blocks]
+    theirs = [world.spark.make_tile(wanted, SOURCE, block) for block in blocks]
+    for tiles in (ours, theirs):
+        for engine in (world.duckdb, world.spark):
+            assert engine.build(wanted, SOURCE, as_of=AS_OF, days=days, tiles=tiles).to_arrow().equals(expected)
+
+
+def event(**cells: Any) -> dict[str, Any]:
+    return {**dict.fromkeys("knhijsbdym"), "k": 1, "g": "x", "t": AS_OF - timedelta(hours=1), **cells}
+
+
+def test_every_function_over_wide_and_negative_values_is_equal_and_so_is_a_tile_of_several_days(world: World) -> None:
+    events = [
+        event(
+            t=AS_OF - timedelta(days=back, seconds=second), n=value, h=value, i=whole, j=back - 2, s="é" * back, b=back > 1, y=b"\xff\x00"
+        )
+        for back, (value, whole) in enumerate([(0.0005, 2**53 + 1), (-0.0005, -(2**62)), (1e15, 2**62)])
+        for second in (1, 2)
+    ]
+    wanted = contract([column(f"f{place}", kind, function, taken) for place, (function, taken, kind) in enumerate(FUNCTIONS)])
+    days = world.days(events)
+    expected = world.duckdb.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow()
+    assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow().equals(expected)
+    parts = [world.spark.make_tile(wanted, SOURCE, block_of((AS_OF - timedelta(days=back)).date(), 1, days)) for back in (3, 2, 1)]
+    longer = world.spark.make_tile(wanted, SOURCE, block_of((AS_OF - timedelta(days=3)).date(), 8, days), parts=parts)
+    assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days, tiles=[longer]).to_arrow().equals(expected)
+
+
+def test_a_value_that_the_type_cannot_hold_is_a_fault_of_the_data(world: World) -> None:
+    wanted = contract([column("f", "int32", "sum", "i")])
+    with pytest.raises(InvalidDataError, match="column 'f': 2147483648 does not fit int32"):
+        world.spark.build(wanted, SOURCE, as_of=AS_OF, days=world.days([event(i=2**30), event(i=2**30)]))
+
+
+def test_a_file_that_is_not_the_one_of_its_day_is_refused_before_the_cluster_reads_it(world: World) -> None:
+    wanted = contract([column("f", "int64", "count")])
+    days = world.days([event()])
+    world.store.path(days[-1].files[0].uri).write_bytes(b"other")
+    with pytest.raises(ConflictError, match="Validate the day again"):
+        world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days)
+    assert list(world.directory.iterdir()) == [world.directory / "objects"]
+
+
+@pytest.mark.filterwarnings(r"ignore:\[RETRIES_EXCEEDED\]")
+def test_a_cluster_that_does_not_answer_is_an_error_to_retry_and_names_no_token(world: World) -> None:
+    away = spark_engine(world.store, remote="sc://127.0.0.1:1/;token=secret", work_uri=WORK_URI, workdir=world.directory)
+    with pytest.raises(StorageError, match=r"Spark at sc://127\.0\.0\.1:1 did not answer") as caught:
+        away.build(contract([column("f", "int64", "count")]), SOURCE, as_of=AS_OF, days=world.days([event()]))
+    assert "secret" not in str(caught.value)
+    assert list(world.directory.iterdir()) == [world.directory / "objects"]
+
+
+def test_a_query_that_takes_too_long_is_ended(world: World, remote: str) -> None:
+    limits = EngineLimits(transform_timeout_s=0.0)
+    slow = spark_engine(world.store, remote=remote, work_uri=WORK_URI, workdir=world.directory, limits=limits)
+    wanted = contract([column(f"f{place}", kind, function, taken) for place, (function, taken, kind) in enumerate(FUNCTIONS)])
+    with pytest.raises(StorageError, match="Spark took longer than 0 s"):
+        slow.build(wanted, SOURCE, as_of=AS_OF, days=world.days([event()]))

@@ -1,0 +1,105 @@
+"""Contracts over one source with a column of each type, and events for them: what every engine and every way of reading is tried on."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from hypothesis import strategies as st
+
+from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.contract.source import SourceContract, cross_faults, load_source_contract
+
+AS_OF = datetime(2026, 1, 15, tzinfo=UTC)
+MOMENTS = [
+    AS_OF - timedelta(days=4),
+    AS_OF - timedelta(days=3),
+    AS_OF - timedelta(days=2, microseconds=1),
+    AS_OF - timedelta(days=1),
+    AS_OF - timedelta(days=1, microseconds=1),
+    AS_OF - timedelta(seconds=1, microseconds=500_000),
+    AS_OF - timedelta(microseconds=1),
+    AS_OF,
+]
+TYPES = {
+    "k": "int64", "g": "string", "t": "timestamp", "n": "float64", "h": "float32", "i": "int64", "j": "int32", "s": "string", "b": "bool",
+    "d": "date", "y": "bytes", "m": "timestamp",
+}  # fmt: skip
+
+
+def source_contract(**overrides: Any) -> SourceContract:
+    columns = [{"name": name, "type": kind, "nullable": name not in {"k", "g", "t"}} for name, kind in TYPES.items()]
+    for column in columns:
+        if column["type"] in {"float32", "float64"}:
+            column["decimals"] = overrides.get("decimals", 3)
+    return load_source_contract(json.dumps({"source": "events", "event_time": "t", "columns": columns}), file="events.source.json")
+
+
+def contract(columns: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("k",), **overrides: Any) -> Contract:
+    document = {
+        "feature_set": "f",
+        "version": "v1",
+        "primary_keys": list(keys),
+        "columns": [*({"name": key, "type": TYPES[key]} for key in keys), {"name": "event_timestamp", "type": "timestamp"}, *columns],
+        **overrides,
+    }
+    loaded = load_contract(json.dumps(document), file="f.schema.json")
+    assert cross_faults(loaded, source_contract()) == []
+    return loaded
+
+
+def column(name: str, kind: str, function: str, taken: str | None = None, window: str = "3d", **rest: Any) -> dict[str, Any]:
+    aggregation = {"function": function, "window": window, **({"column": taken} if taken else {}), **rest}
+    return {"name": name, "type": kind, "aggregation": aggregation}
+
+
+RULES: list[dict[str, Any]] = [
+    {},
+    {"s": "a"},
+    {"s": ["a", "it's"]},
+    {"i": {"ge": -1, "lt": 5}},
+    {"n": {"gt": 0.0}},
+    {"b": True},
+    {"s": {"ne": "a"}, "j": {"le": 1}},
+]
+FUNCTIONS = [
+    ("count", None, "int64"),
+    ("age_of_last", None, "int64"),
+    ("age_of_last", None, "float64"),
+    ("age_of_first", None, "int64"),
+    ("age_of_first", None, "float64"),
+    *((function, taken, "float64") for function in ("sum", "mean", "stddev") for taken in ("n", "h", "i", "j")),
+    ("sum", "i", "int64"),
+    ("sum", "j", "int32"),
+    *((function, taken, TYPES[taken]) for function in ("min", "max", "first", "last") for taken in "nhijsbdym"),
+    *(("approx_distinct", taken, "int64") for taken in ("n", "h", "i", "s", "b", "d", "y", "m")),
+]  # fmt: skip
+floats = st.floats(-1e6, 1e6, width=32).map(lambda value: value + 0.0)
+rows = st.fixed_dictionaries(
+    {
+        "k": st.integers(1, 2),
+        "g": st.sampled_from(["x", "é"]),
+        "t": st.sampled_from(MOMENTS),
+        "n": st.none() | floats | st.sampled_from([0.0005, -0.0005, 2.5, 1e15, 0.1]),
+        "h": st.none() | floats,
+        "i": st.none() | st.integers(-3, 7) | st.sampled_from([2**53 + 1, -(2**55)]),
+        "j": st.none() | st.integers(-3, 7),
+        "s": st.none() | st.sampled_from(["a", "b", "it's", "", "ü"]),
+        "b": st.none() | st.booleans(),
+        "d": st.none() | st.sampled_from([date(2026, 1, 1), date(1969, 12, 31)]),
+        "y": st.none() | st.binary(max_size=2),
+        "m": st.none() | st.sampled_from(MOMENTS),
+    }
+)
+
+
+def columns_of(chosen: Sequence[tuple[tuple[str, str | None, str], str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A feature column for each choice of a function, a window and a rule: ``f0``, ``f1`` …"""
+    return [
+        column(f"f{place}", kind, function, taken, window, **({"where": rule} if rule else {}))
+        for place, ((function, taken, kind), window, rule) in enumerate(chosen)
+    ]
+
+
+windows = st.sampled_from(["1d", "2d", "3d"])
+choices = st.lists(st.tuples(st.sampled_from(FUNCTIONS), windows, st.sampled_from(RULES)), min_size=1, max_size=6)
