@@ -7,6 +7,7 @@ from typing import Any, Final
 import dagster as dg
 
 from feature_platform.core.compute.tiles import Tile
+from feature_platform.core.contract.expressions import names_of
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
@@ -72,6 +73,8 @@ def lineage(contract: Contract, *, upstream: dg.AssetKey, source: SourceContract
 
     def read_by(name: str) -> list[str]:
         column = next(c for c in contract.all_columns if c.name == name)
+        if column.expression is not None:
+            return sorted({read for other in names_of(column.expression) for read in read_by(other)})
         if column.aggregation is None:
             return [name] if name in known else [source.event_time]
         taken = [column.aggregation.column] if column.aggregation.column else []

@@ -23,7 +23,18 @@ from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay, validated_schema
 from feature_platform.core.layout import validated_partition
 from feature_platform.errors import ConflictError, InvalidDataError, StorageError
-from tests.support.compute_cases import AS_OF, FUNCTIONS, choices, column, columns_of, contract, rows, source_contract
+from tests.support.compute_cases import (
+    AGGREGATED,
+    AS_OF,
+    FUNCTIONS,
+    choices,
+    column,
+    columns_of,
+    contract,
+    expressions,
+    rows,
+    source_contract,
+)
 from tests.support.directory_store import DirectoryStore
 from tests.support.feature_oracle import in_order
 from tests.support.spark_connect import running, spark_engine
@@ -71,12 +82,18 @@ def world(tmp_path: Path, remote: str) -> World:
     return World(tmp_path, remote)
 
 
-@given(events=st.lists(rows, min_size=1, max_size=14), chosen=choices, keys=st.sampled_from([("k",), ("g", "k")]))
+@given(
+    events=st.lists(rows, min_size=1, max_size=14),
+    chosen=choices,
+    derived=st.lists(expressions, max_size=2),
+    keys=st.sampled_from([("k",), ("g", "k")]),
+)
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cluster_gives_the_bits_that_this_process_gives_by_events_and_by_tiles(
-    world: World, events: list[dict[str, Any]], chosen: list[Any], keys: tuple[str, ...]
+    world: World, events: list[dict[str, Any]], chosen: list[Any], derived: list[str], keys: tuple[str, ...]
 ) -> None:
-    wanted = contract(columns_of(chosen), keys=keys, checks={"min_rows": 0})
+    computed = [{"name": f"x{place}", "type": "float64", "expression": text} for place, text in enumerate(derived)]
+    wanted = contract([*columns_of(chosen), *(AGGREGATED if derived else ()), *computed], keys=keys, checks={"min_rows": 0})
     days = world.days(events)[-wanted.window_days :]
     expected = world.duckdb.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow()
     assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow().equals(expected)

@@ -101,5 +101,24 @@ def columns_of(chosen: Sequence[tuple[tuple[str, str | None, str], str, dict[str
     ]
 
 
+AGGREGATED = [
+    column("a", "int64", "count"),
+    column("b", "float64", "sum", "n"),
+    column("c", "int32", "max", "j"),
+    column("d", "float32", "min", "h", "1d"),
+]
+"""What derived columns of a test read: one that is never null, one that often is, one that is negative too, and one of a shorter window."""
+
+expressions = st.recursive(
+    st.sampled_from(["a", "b", "c", "d", "0", "2", "0.1"]),
+    lambda inner: st.one_of(
+        st.tuples(inner, st.sampled_from("+-*/"), inner).map(lambda parts: f"({' '.join(parts)})"),
+        inner.map(lambda x: f"-({x})"),
+        st.tuples(st.sampled_from(["min", "max", "coalesce"]), inner, inner).map(lambda parts: f"{parts[0]}({parts[1]}, {parts[2]})"),
+        inner.map(lambda x: f"abs({x})"),
+        inner.map(lambda x: f"bucket({x}, -1, 0, 2.5)"),
+    ),
+    max_leaves=6,
+)
 windows = st.sampled_from(["1d", "2d", "3d"])
 choices = st.lists(st.tuples(st.sampled_from(FUNCTIONS), windows, st.sampled_from(RULES)), min_size=1, max_size=6)

@@ -1,7 +1,9 @@
 """Features computed the slow and obvious way, from Python values alone: what every engine is compared with."""
 
+import ast
 import hashlib
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -29,7 +31,43 @@ def _row(contract: Contract, source: SourceContract, as_of: datetime, key: tuple
             row[column.name] = as_of
         elif column.aggregation is not None:
             row[column.name] = _feature(column, column.aggregation, source, as_of, own)
+    for column in contract.columns:
+        if column.expression is not None:
+            row[column.name] = _derived(column, row)
     return {column.name: row[column.name] for column in contract.all_columns}
+
+
+def _derived(column: Column, row: Mapping[str, Any]) -> Any:
+    """A derived column, by Python's own arithmetic of floats."""
+    value = _evaluated(ast.parse(str(column.expression), mode="eval").body, row)
+    if value is None or not math.isfinite(value):
+        return None
+    if column.type.startswith("int"):
+        return math.floor(value)
+    return struct.unpack("f", struct.pack("f", value))[0] if column.type == "float32" else value + 0.0
+
+
+def _evaluated(node: Any, row: Mapping[str, Any]) -> float | None:
+    if isinstance(node, ast.Constant):
+        return float(node.value)
+    if isinstance(node, ast.Name):
+        return None if row[node.id] is None else float(row[node.id])
+    if isinstance(node, ast.UnaryOp):
+        value = _evaluated(node.operand, row)
+        return None if value is None else -value
+    if isinstance(node, ast.BinOp):
+        left, right = _evaluated(node.left, row), _evaluated(node.right, row)
+        if left is None or right is None or (isinstance(node.op, ast.Div) and right == 0):
+            return None
+        return {ast.Add: left.__add__, ast.Sub: left.__sub__, ast.Mult: left.__mul__, ast.Div: left.__truediv__}[type(node.op)](right)
+    values = [_evaluated(argument, row) for argument in node.args]
+    if node.func.id == "coalesce":
+        return next((value for value in values if value is not None), None)
+    if None in values:
+        return None
+    if node.func.id == "bucket":
+        return float(sum(values[0] >= bound for bound in values[1:]))
+    return float({"abs": abs, "floor": math.floor, "min": min, "max": max}[node.func.id](*values))
 
 
 def _within(events: Sequence[Event], source: SourceContract, as_of: datetime, days: int) -> list[Event]:

@@ -19,7 +19,19 @@ from feature_platform.core.compute.features_sql import compile_features, compile
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.core.events.validated import validated_schema
-from tests.support.compute_cases import AS_OF, FUNCTIONS, TYPES, choices, column, columns_of, contract, rows, source_contract
+from tests.support.compute_cases import (
+    AGGREGATED,
+    AS_OF,
+    FUNCTIONS,
+    TYPES,
+    choices,
+    column,
+    columns_of,
+    contract,
+    expressions,
+    rows,
+    source_contract,
+)
 from tests.support.feature_oracle import features_of, in_order
 
 
@@ -82,6 +94,33 @@ def test_results_do_not_depend_on_row_order_or_threads(events: list[dict[str, An
     shuffled = list(events)
     order.shuffle(shuffled)
     assert compute(wanted, shuffled, threads=1).equals(compute(wanted, events, threads=2))
+
+
+@given(events=st.lists(rows, min_size=1, max_size=8), chosen=st.lists(expressions, min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_a_derived_column_is_what_python_makes_of_the_other_columns(events: list[dict[str, Any]], chosen: list[str]) -> None:
+    derived = [{"name": f"x{place}", "type": "float64", "expression": text} for place, text in enumerate(chosen)]
+    wanted = contract([*AGGREGATED, *derived])
+    assert compute(wanted, events).to_pylist() == features_of(wanted, source_contract(), as_of=AS_OF, events=events)
+
+
+def test_derived_columns_have_a_type_and_an_answer_for_nothing_and_for_nought() -> None:
+    derived = [
+        ("ratio", "float64", "b / a"), ("nought", "float64", "a / (a - a)"), ("nothing", "float64", "c + 1"),
+        ("filled", "float32", "coalesce(c, 7) / 2"), ("lower", "int64", "-b"), ("stage", "int32", "bucket(b, 1, 2.5, 100)"),
+        ("huge", "float64", "1e308 * 10 - a"), ("least", "float64", "min(a, c)"),
+    ]  # fmt: skip
+    wanted = contract([*AGGREGATED, *({"name": name, "type": kind, "expression": text} for name, kind, text in derived)])
+    (row,) = compute(wanted, [event(n=2.5)]).to_pylist()
+    assert {name: row[name] for name, _, _ in derived} == {
+        "ratio": 2.5, "nought": None, "nothing": None, "filled": 3.5, "lower": -3, "stage": 2, "huge": None, "least": None,
+    }  # fmt: skip
+
+
+def test_a_derived_integer_that_doubles_cannot_count_to_is_refused_by_name() -> None:
+    wanted = contract([*AGGREGATED, {"name": "x", "type": "int64", "expression": "a * 1e16"}])
+    with pytest.raises(duckdb.Error, match=r"column 'x': .* does not fit int64"):
+        compute(wanted, [event()])
 
 
 def event(k: int = 1, *, at: datetime = AS_OF - timedelta(hours=1), **cells: Any) -> dict[str, Any]:

@@ -112,10 +112,17 @@ def aggregated(function: str, kind: str, **aggregation: Any) -> dict[str, Any]:
     return {"name": "f", "type": kind, "aggregation": {"function": function, "window": "7d", **aggregation}}
 
 
+def derived(expression: str) -> dict[str, Any]:
+    return {"name": "f", "type": "float64", "expression": expression}
+
+
 @pytest.mark.parametrize(
     ("column", "fault"),
     [
-        ({"name": "f", "type": "float64"}, "columns (f): says nothing about how it is computed; expected an 'aggregation' or a"),
+        (
+            {"name": "f", "type": "float64"},
+            "columns (f): says nothing about how it is computed; expected an 'aggregation', an 'expression' or a",
+        ),
         (aggregated("sum", "int64"), "columns (f).aggregation: sum needs the event column"),
         (aggregated("mean", "float64", column=None), "columns (f).aggregation: mean needs the event column"),
         (aggregated("count", "int64", column="x"), "columns (f).aggregation: count takes no column; expected none, found 'x'"),
@@ -129,6 +136,42 @@ def test_a_column_that_cannot_be_computed_says_why(column: dict[str, Any], fault
     assert any(found.startswith(fault) for found in faults_of(changed(columns=[*MINIMAL["columns"][:2], column])))
 
 
+@pytest.mark.parametrize(
+    ("column", "fault"),
+    [
+        (derived("f_missing / 2"), "columns (f).expression: 'f_missing' is not an aggregated column of numbers; expected one of f_n"),
+        (derived("user_id + 1"), "columns (f).expression: 'user_id' is not an aggregated column of numbers"),
+        (derived("f_n +"), "columns (f).expression: found 'f_n +', expected an expression such as 'f_a / f_b' (SyntaxError)"),
+        (derived("f_n ** 2"), "columns (f).expression: 'f_n ** 2' is not known; expected + - * /"),
+        (derived("f_n % 2"), "columns (f).expression: 'f_n % 2' is not known; expected + - * /"),
+        (derived("not f_n"), "columns (f).expression: 'not f_n' is not known"),
+        (derived("__import__('os')"), "columns (f).expression: function '__import__' is not known; expected one of abs, floor, min"),
+        (derived("f_n.real"), "columns (f).expression: 'f_n.real' is not known"),
+        (derived("f_n + 'a'"), "columns (f).expression: found 'a', expected a finite number"),
+        (derived("f_n + True"), "columns (f).expression: found True, expected a finite number"),
+        (derived("f_n + 1e999"), "columns (f).expression: found inf, expected a finite number"),
+        (derived("f_n + 1" + "0" * 400), "columns (f).expression: found"),
+        (derived("abs(f_n, 2)"), "columns (f).expression: abs has 2 argument(s); expected 1"),
+        (derived("min(f_n)"), "columns (f).expression: min has 1 argument(s); expected 2 to 16"),
+        (derived("bucket(f_n, 2, 1)"), "columns (f).expression: the bounds of 'bucket(f_n, 2, 1)' are not numbers that rise"),
+        (derived("bucket(f_n, f_n, 1)"), "columns (f).expression: the bounds of 'bucket(f_n, f_n, 1)' are not numbers that rise"),
+        (derived("(" * 300 + "f_n" + ")" * 300), "columns (f).expression: found"),
+        (derived("f_n" + "+1" * 600), "columns (f).expression: found 1203 characters, expected at most 1000"),
+        ({**derived("f_n"), "type": "string"}, "columns (f): an expression cannot fill type 'string'; expected one of float32"),
+        ({**aggregated("count", "int64"), "expression": "f_n"}, "columns (f): has an aggregation and an expression; expected one of them"),
+    ],
+)
+def test_a_derived_column_that_cannot_be_computed_says_why(column: dict[str, Any], fault: str) -> None:
+    assert any(found.startswith(fault) for found in faults_of(changed(columns=[*MINIMAL["columns"][:2], COUNT, column])))
+
+
+def test_a_derived_column_reads_aggregated_ones_and_no_other_derived_one() -> None:
+    columns = [*MINIMAL["columns"][:2], COUNT, derived("f_n / 2"), {**derived("f + 1"), "name": "g"}]
+    assert faults_of(changed(columns=columns)) == (
+        "columns (g).expression: 'f' is not an aggregated column of numbers; expected one of f_n",
+    )
+
+
 def test_an_aggregation_beside_a_sql_transform_is_refused() -> None:
     assert faults_of(changed(), sql="SELECT 1") == (
         "columns (f_n): has an aggregation although a SQL transform is delivered; expected one or the other",
@@ -138,7 +181,7 @@ def test_an_aggregation_beside_a_sql_transform_is_refused() -> None:
 def test_a_key_is_neither_a_float_nor_aggregated() -> None:
     document = changed(columns=[{**COUNT, "name": "user_id", "type": "float64"}])
     assert "primary_keys: 'user_id' has type 'float64'; expected one of int32, int64, string" in faults_of(document)
-    assert "columns (user_id): a key or the event timestamp is not aggregated; expected no 'aggregation'" in faults_of(document)
+    assert "columns (user_id): a key or the event timestamp is not computed; expected no 'aggregation'" in faults_of(document)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from feature_platform.core.compute.dialect import (
     value_literal,
 )
 from feature_platform.core.compute.distinct_sql import ESTIMATE, PACKED, estimated
+from feature_platform.core.compute.expressions_sql import expression_sql
 from feature_platform.core.contract.feature_set import Aggregation, Column, Comparison, Contract
 from feature_platform.core.contract.source import SourceColumn, SourceContract
 
@@ -104,9 +105,18 @@ class _Compiler:
     def _output(self, column: Column) -> str:
         if column.name == self._contract.timestamp_field:
             return moment_literal(self._as_of)
+        if column.expression is not None:
+            return self._derived(column, column.expression)
         if column.aggregation is None:
             return identifier(column.name)
         return self._feature(column, column.aggregation)
+
+    def _derived(self, column: Column, expression: str) -> str:
+        value = expression_sql(expression, {item.name: self._output(item) for item in self._contract.columns if item.aggregation})
+        if column.type not in INTEGER_RANGES:
+            return _real(value, column)
+        low, high = INTEGER_RANGES[column.type]
+        return _whole(f"floor({value})", column, limits=(max(low, -(2**53)), min(high, 2**53)))  # beyond, doubles miss whole numbers
 
     def _feature(self, column: Column, aggregation: Aggregation) -> str:
         if aggregation.function == "count":
@@ -190,12 +200,12 @@ def _counted(expression: str, column: Column) -> str:
     return expression if column.type == "int64" else _whole(expression, column)
 
 
-def _whole(expression: str, column: Column) -> str:
+def _whole(expression: str, column: Column, *, limits: tuple[int, int] | None = None) -> str:
     """An integer, refused where the column's type cannot hold it."""
     kind = sql_type(column.type)
     if column.type not in INTEGER_RANGES:
         return f"CAST({expression} AS {kind})"
-    low, high = INTEGER_RANGES[column.type]
+    low, high = limits or INTEGER_RANGES[column.type]
     start, end = text_literal(f"column {column.name!r}: "), text_literal(f" does not fit {column.type}")
     # error() fails the query with the column and the value; a failed cast would name neither.
     fits = f"{expression} BETWEEN {low} AND {high} OR {expression} IS NULL"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from feature_platform.core.contract.feature_set import Aggregation, Column, Contract
+from feature_platform.core.contract.feature_set import Column, Contract
 
 Kind = Literal["none", "additive", "breaking"]
 """``additive`` leaves every reader what it has; ``breaking`` takes something away, or gives another value under the same name."""
@@ -111,22 +111,23 @@ def _of_a_column(old: Column, new: Column) -> Iterator[Change]:
     where = f"column {new.name}"
     if old.type != new.type:
         yield Change(where, "breaking", f"retyped from {old.type} to {new.type}")
-    if old.aggregation != new.aggregation:
-        yield Change(where, "breaking", f"redefined from {_formula(old.aggregation)} to {_formula(new.aggregation)}")
+    if (old.aggregation, old.expression) != (new.aggregation, new.expression):
+        yield Change(where, "breaking", f"redefined from {_formula(old)} to {_formula(new)}")
     if old.checks != new.checks:
         yield Change(where, "none", "its bounds changed")
     if old.description != new.description:
         yield Change(where, "none", "its description changed")
 
 
-def _formula(aggregation: Aggregation | None) -> str:
-    """An aggregation in a few words.
+def _formula(column: Column) -> str:
+    """How a column is computed, in a few words.
 
-    >>> _formula(Aggregation(function="sum", window="7d", column="price", where={"kind": "sale"}))
-    "sum(price) over 7d where {'kind': 'sale'}"
+    >>> _formula(Column(name="f", type="float64", expression="f_a / f_b"))
+    'f_a / f_b'
     """
+    aggregation = column.aggregation
     if aggregation is None:
-        return "an SQL transform"
+        return column.expression or "an SQL transform"
     rules = {name: rule.model_dump(exclude_none=True) if hasattr(rule, "model_dump") else rule for name, rule in aggregation.where.items()}
     return f"{aggregation.function}({aggregation.column or ''}) over {aggregation.window}" + (f" where {rules}" if rules else "")
 

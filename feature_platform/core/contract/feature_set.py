@@ -15,6 +15,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from feature_platform.core.contract import documents, types
+from feature_platform.core.contract.expressions import expression_faults
 from feature_platform.core.layout import FILES
 from feature_platform.errors import ContractError
 
@@ -104,6 +105,8 @@ class Column(Document):
     type: TypeName
     description: str = ""
     aggregation: Aggregation | None = None
+    expression: str | None = None
+    """How a derived column follows from aggregated ones of the same row (``core.contract.expressions``)."""
     checks: ColumnChecks = ColumnChecks()
 
     @property
@@ -273,25 +276,37 @@ def _semantic_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]
 
 def _key_faults(columns: list[dict[str, Any]], fixed: set[str]) -> list[str]:
     return [
-        f"columns ({column['name']}): a key or the event timestamp is not aggregated; expected no 'aggregation'"
+        f"columns ({column['name']}): a key or the event timestamp is not computed; expected no {said!r}"
         for column in columns
-        if column["name"] in fixed and "aggregation" in column
+        for said in ("aggregation", "expression")
+        if column["name"] in fixed and said in column
     ]
 
 
 def _computation_faults(columns: list[dict[str, Any]], *, has_sql: bool) -> list[str]:
     faults = []
+    aggregated = [column for column in columns if isinstance(column.get("aggregation"), dict)]
+    numeric = [column["name"] for column in aggregated if isinstance(column.get("type"), str) and column["type"] in types.NUMERIC]
     for column in columns:
         where = f"columns ({column['name']})"
-        aggregation = column.get("aggregation")
-        if has_sql and aggregation is not None:
-            faults.append(f"{where}: has an aggregation although a SQL transform is delivered; expected one or the other")
-        elif not has_sql and aggregation is None:
+        aggregation, expression = column.get("aggregation"), column.get("expression")
+        if has_sql and (aggregation is not None or expression is not None):
+            kind = "an aggregation" if aggregation is not None else "an expression"
+            faults.append(f"{where}: has {kind} although a SQL transform is delivered; expected one or the other")
+        elif aggregation is not None and expression is not None:
+            faults.append(f"{where}: has an aggregation and an expression; expected one of them")
+        elif not has_sql and aggregation is None and expression is None:
             faults.append(
-                f"{where}: says nothing about how it is computed; expected an 'aggregation' or a <feature_set>.sql beside the contract"
+                f"{where}: says nothing about how it is computed; expected an 'aggregation', an 'expression' or a <feature_set>.sql beside "
+                "the contract"
             )
         elif isinstance(aggregation, dict):
             faults += _aggregation_faults(where, column.get("type"), aggregation)
+        elif isinstance(expression, str):
+            if column.get("type") not in sorted(types.NUMERIC):
+                expected = ", ".join(sorted(types.NUMERIC))
+                faults.append(f"{where}: an expression cannot fill type {column.get('type')!r}; expected one of {expected}")
+            faults += [f"{where}.expression: {fault}" for fault in expression_faults(expression, numeric=numeric)]
     return faults
 
 
