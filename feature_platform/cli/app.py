@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from feature_platform.cli import (
+    backfill,
     contracts,
     deployment,
     first_hour,
@@ -58,6 +59,7 @@ app.command()(serve.serve)
 app.command()(prove.prove)
 app.command()(report.report)
 refresh.register(app)
+backfill.register(app)
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")

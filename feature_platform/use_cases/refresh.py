@@ -62,14 +62,24 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
         ConflictError: Another load is running; run again.
         StorageError: S3, the registry or Redis failed; run again.
     """
-    name = contract.feature_set
     if found.to_build:
         require_announced(platform, contract)
     rebuilt = tuple(
         _rebuilt(platform, contract, item, run_id=run_id, actor=actor, log=log, versions=len(found.to_build)) for item in found.to_build
     )
+    return Refreshed(rebuilt, *follow(platform, contract, actor=actor, log=log))
+
+
+def follow(platform: Platform, contract: Contract, *, actor: str, log: Log) -> tuple[str | None, str | None]:
+    """Let latest, and online where it is behind, follow what was committed: the version each of them has now where it moved, else None.
+
+    Raises:
+        ConflictError: Another load is running; run again.
+        StorageError: S3, the registry or Redis failed; run again.
+    """
+    name = contract.feature_set
     if not platform.feature_sets.history(name).live:
-        return Refreshed(rebuilt, latest=None, online=None)
+        return None, None
     move = move_latest(platform, contract, actor=actor, log=log)
     marker = platform.online.marker(project=platform.project, view=name)
     is_behind = marker is not None and (marker.state, marker.target.version, marker.target.sequence) != (
@@ -81,29 +91,47 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
     loaded = serve(platform, name).load.version if is_behind else None
     if loaded:
         log(f"{name}: {loaded} is online")
-    return Refreshed(rebuilt, latest=move.version.version if move.has_moved else None, online=loaded)
+    return (move.version.version if move.has_moved else None), loaded
 
 
-def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log, versions: int) -> Rebuilt:
-    name, partition = contract.feature_set, item.partition
-    if not item.is_buildable:
-        fault = f"its own day has no raw objects any more; have upstream deliver {partition} again, or roll back if it must not be served"
-        return Rebuilt(item, version=None, fault=fault)
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What became of one partition: its version, or why it could not be built, which leaves what is published of it as it is."""
+
+    partition: str
+    version: str | None
+    fault: str | None = None
+
+
+def rebuild(
+    platform: Platform, contract: Contract, partition: str, *, reason: str, run_id: str, actor: str, log: Log, versions: int
+) -> Built:
+    """Build and commit one partition.
+
+    Args:
+        reason: Why, for the log record.
+        versions: How many versions the pass builds.
+    """
+    name = contract.feature_set
 
     def told(day: ValidatedDay) -> None:
         log(f"{day.source} {day.partition}: validated anew")
 
     try:
-        publication = commit(
-            platform,
-            name,
-            partition,
-            build(platform, contract, partition, run_id=run_id, on_validated=told, versions=versions),
-            actor=actor,
-            reason=f"{REASON}: {item.why}",
-        )
+        built = build(platform, contract, partition, run_id=run_id, on_validated=told, versions=versions)
+        publication = commit(platform, name, partition, built, actor=actor, reason=reason)
     except (InvalidDataError, NotFoundError) as error:
         log(f"{name} {partition}: not built: {error}")
-        return Rebuilt(item, version=None, fault=str(error))
-    log(f"{name} {partition}: published {publication.version}, {publication.metadata.row_count} rows, because of {item.why}")
-    return Rebuilt(item, version=publication.version)
+        return Built(partition, version=None, fault=str(error))
+    rows = publication.metadata.row_count
+    log(f"{name} {partition}: published {publication.version}, {rows} rows, because {reason}; read {built.window.told}")
+    return Built(partition, publication.version)
+
+
+def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log, versions: int) -> Rebuilt:
+    if not item.is_buildable:
+        again = f"have upstream deliver {item.partition} again, or roll back if it must not be served"
+        return Rebuilt(item, version=None, fault=f"its own day has no raw objects any more; {again}")
+    reason = f"{REASON}: {item.why}"
+    built = rebuild(platform, contract, item.partition, reason=reason, run_id=run_id, actor=actor, log=log, versions=versions)
+    return Rebuilt(item, version=built.version, fault=built.fault)

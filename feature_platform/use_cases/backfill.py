@@ -1,0 +1,124 @@
+"""Give every day of a range a version by the contract as it is: which days lack one, and building those.
+
+A pass over what rests on changed raw data does not belong here (``use_cases.refresh``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from feature_platform.core import layout
+from feature_platform.core.compute.tiles import has_tiles
+from feature_platform.core.contract.feature_set import Contract
+from feature_platform.errors import NotFoundError
+from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.contracts import require_announced
+from feature_platform.use_cases.currency import look
+from feature_platform.use_cases.promote import Log
+from feature_platform.use_cases.refresh import Built, follow, rebuild
+from feature_platform.use_cases.validate import first_day
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDay:
+    """One day of the range: the version it has, why it is built (empty where it is not), and whether upstream delivered it."""
+
+    partition: str
+    version: str | None
+    why: str
+    is_delivered: bool
+
+    @property
+    def is_to_build(self) -> bool:
+        return bool(self.why) and self.is_delivered
+
+
+@dataclass(frozen=True, slots=True)
+class BackfillPlan:
+    """The days of a range, oldest first; bytes of raw objects in all windows that are built; how those are read; what latest will be."""
+
+    days: tuple[PlannedDay, ...]
+    raw_bytes: int
+    reads: str
+    latest: str
+
+    @property
+    def to_build(self) -> list[PlannedDay]:
+        return [day for day in self.days if day.is_to_build]
+
+
+def plan_backfill(platform: Platform, contract: Contract, *, first: date, last: date) -> BackfillPlan:
+    """What a backfill of a range would do; nothing is written.
+
+    Raises:
+        NotFoundError: The range has no day that the source can have.
+        StorageError: The store could not be read.
+    """
+    name, source = contract.feature_set, platform.catalog.source_of(contract)
+    begins = date.fromisoformat(first_day(platform, source))
+    partitions = [(first + timedelta(days=place)).isoformat() for place in range((last - first).days + 1)]
+    partitions = [partition for partition in partitions if partition >= begins.isoformat()]
+    if not partitions:
+        raise NotFoundError(f"Source {source.source!r} begins on {begins}; no day from {first} to {last} can be built.")
+    history = platform.feature_sets.history(name)
+    found = look(platform, contract, today=last + timedelta(days=1), days=len(partitions), history=history)
+    changed = {item.partition: f"raw data changed: {item.why}" for item in found.outdated if item.is_current}
+    days = []
+    for partition in partitions:
+        version = history.newest_of(layout.as_of(partition))
+        why = "never built" if version is None else changed.get(partition, "")
+        if version is not None and not why and _is_of_another_contract(platform, contract, version.version):
+            why = "built by another contract"
+        is_delivered = bool(why) and any(True for _ in platform.raw.listed(source.source, partition))
+        days.append(PlannedDay(partition, version.version if version else None, why, is_delivered or not why))
+    building = [day.partition for day in days if day.is_to_build]
+    return BackfillPlan(
+        days=tuple(days),
+        raw_bytes=_raw_bytes(platform, contract, building, begins=begins.isoformat()),
+        reads=_reads(contract, len(building)),
+        latest=_latest(building, head=history.head_version.version if history.head_version else None),
+    )
+
+
+def backfill(platform: Platform, contract: Contract, plan: BackfillPlan, *, run_id: str, actor: str, log: Log) -> list[Built]:
+    """Build what a plan names, oldest first; then move latest once, and load online once where it is behind.
+
+    A day that cannot be built does not stop the others. Ended at any moment, it is planned again and goes on with the days that are left.
+    """
+    if plan.to_build:
+        require_announced(platform, contract)
+    versions = len(plan.to_build)
+    done = []
+    for place, day in enumerate(plan.to_build, start=1):
+        log(f"{contract.feature_set}: {place} of {versions}, {day.partition}")
+        reason = f"backfill: {day.why}"
+        done.append(rebuild(platform, contract, day.partition, reason=reason, run_id=run_id, actor=actor, log=log, versions=versions))
+    follow(platform, contract, actor=actor, log=log)
+    return done
+
+
+def _is_of_another_contract(platform: Platform, contract: Contract, version: str) -> bool:
+    metadata = platform.feature_sets.metadata(contract.feature_set, version)
+    return metadata.schema_hash != contract.schema_hash or (metadata.sql_hash or contract.sql_hash) != contract.sql_hash
+
+
+def _raw_bytes(platform: Platform, contract: Contract, partitions: Iterable[str], *, begins: str) -> int:
+    windows = {key for partition in partitions for key in layout.window_partitions(layout.as_of(partition), days=contract.window_days)}
+    listed = (platform.raw.listed(contract.source, key) for key in sorted(windows) if key >= begins)
+    return sum(info.size_bytes for day in listed for info in day)
+
+
+def _reads(contract: Contract, versions: int) -> str:
+    if not versions:
+        return "nothing"
+    if versions > 1 and has_tiles(contract):
+        return "each day once, for its tile; windows merge tiles"
+    return "tiles where half of a window has them, else its events" if has_tiles(contract) else "the events of each window"
+
+
+def _latest(building: list[str], *, head: str | None) -> str:
+    newest = building[-1] if building else None
+    if newest is None or (head is not None and layout.version_moment(head) > layout.as_of(newest)):
+        return f"stays {head}" if head else "none, as now"
+    now = f"; now {head}" if head else ""
+    return f"that of {newest} ({layout.version_id(layout.as_of(newest))} or a correction of it), if it passes its checks{now}"

@@ -1,0 +1,118 @@
+"""A range of days by one command: what is planned, what is built, and what a second pass leaves alone."""
+
+import json
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
+from feature_platform.adapters.online_store.memory import MemoryOnlineStore
+from feature_platform.cli import backfill as command
+from feature_platform.cli.app import app
+from feature_platform.core.layout import as_of, version_id
+from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.backfill import BackfillPlan, backfill, plan_backfill
+from feature_platform.wiring import Platform
+from tests.support.platforms import memory_platform, put_events
+
+FIRST = date(2026, 1, 10)
+DAYS = [(FIRST + timedelta(days=place)).isoformat() for place in range(5)]
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Platform:
+    """Four of five days delivered, none built."""
+    online = MemoryOnlineStore()
+    platform = memory_platform(tmp_path, start=FIRST, online=online, registry=MemoryFeatureRegistry(online, project="feature_store_local"))
+    for day in (DAYS[0], DAYS[1], DAYS[2], DAYS[4]):
+        put_events(platform, day)
+    return platform
+
+
+def planned(platform: Platform) -> BackfillPlan:
+    return plan_backfill(platform, platform.catalog.contract("user_features"), first=FIRST, last=date.fromisoformat(DAYS[-1]))
+
+
+def run(platform: Platform, plan: BackfillPlan, *, log: Any = lambda _: None) -> list[tuple[str, str | None]]:
+    contract = platform.catalog.contract("user_features")
+    return [(one.partition, one.version) for one in backfill(platform, contract, plan, run_id="b", actor="me", log=log)]
+
+
+def outcomes(plan: BackfillPlan) -> dict[str, str]:
+    return {day.partition: day.why if day.is_delivered else f"not delivered, {day.why}" for day in plan.days}
+
+
+def test_a_plan_says_what_is_built_and_read_and_what_latest_will_be_and_writes_nothing(platform: Platform) -> None:
+    plan = planned(platform)
+    assert outcomes(plan) == {**dict.fromkeys(DAYS, "never built"), DAYS[3]: "not delivered, never built"}
+    assert plan.raw_bytes == sum(info.size_bytes for day in DAYS for info in platform.raw.listed("events", day)) > 0
+    assert plan.reads == "each day once, for its tile; windows merge tiles"
+    assert plan.latest == f"that of {DAYS[4]} ({version_id(as_of(DAYS[4]))} or a correction of it), if it passes its checks"
+    assert platform.feature_sets.history("user_features").live == ()
+
+
+def test_delivered_days_get_a_version_each_and_latest_moves_once(platform: Platform) -> None:
+    built = run(platform, planned(platform))
+    assert built == [(day, version_id(as_of(day))) for day in (DAYS[0], DAYS[1], DAYS[2], DAYS[4])]
+    history = platform.feature_sets.history("user_features")
+    assert history.head is not None
+    assert (history.head.version, history.next_sequence) == (version_id(as_of(DAYS[4])), 6)  # four commits, one promotion
+    after = planned(platform)
+    assert outcomes(after) == {**dict.fromkeys(DAYS, ""), DAYS[3]: "not delivered, never built"}
+    assert (after.to_build, after.raw_bytes, after.reads, after.latest) == ([], 0, "nothing", f"stays {version_id(as_of(DAYS[4]))}")
+
+
+def test_ended_in_between_it_goes_on_with_the_days_that_are_left(platform: Platform) -> None:
+    said: list[str] = []
+
+    def stop(line: str) -> None:
+        said.append(line)
+        if line.startswith("user_features: 3 of 4"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(platform, planned(platform), log=stop)
+    assert [day.partition for day in planned(platform).to_build] == [DAYS[2], DAYS[4]]
+    assert [day for day, _ in run(platform, planned(platform))] == [DAYS[2], DAYS[4]]
+
+
+def test_another_contract_and_other_raw_data_are_reasons_to_build_a_day_again(platform: Platform, tmp_path: Path) -> None:
+    run(platform, planned(platform))
+    put_events(platform, DAYS[4], users=(1, 2, 3, 4))
+    assert outcomes(planned(platform))[DAYS[4]] == f"raw data changed: {DAYS[4]} (changed)"
+    contracts = tmp_path / "contracts"
+    contracts.mkdir()
+    for file in SHIPPED_CONTRACTS.iterdir():
+        (contracts / file.name).write_bytes(file.read_bytes())
+    schema = contracts / "user_features.schema.json"
+    document = json.loads(schema.read_text())
+    document["columns"].append({"name": "f_share", "type": "float64", "expression": "f_purchases_1d / f_total_events_7d"})
+    schema.write_text(json.dumps(document))
+    later = memory_platform(
+        tmp_path, start=FIRST, contracts=contracts, store=platform.objects, online=platform.online, registry=platform.registry
+    )
+    assert outcomes(planned(later))[DAYS[0]] == "built by another contract"
+    built = run(later, planned(later))
+    assert [day for day, _ in built] == [DAYS[0], DAYS[1], DAYS[2], DAYS[4]]
+    rows = later.feature_sets.load("user_features", str(built[-1][1])).to_pylist()
+    assert {row["f_share"] for row in rows} == {0.0}
+
+
+def test_the_command_plans_builds_and_refuses_a_range_that_has_not_ended(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_platform.wiring.open_platform", lambda: platform)
+
+    def answer(*arguments: str) -> Any:
+        return CliRunner().invoke(app, ["backfill", "user_features", *arguments])
+
+    plan = answer(DAYS[0], DAYS[-1], "--plan", "--json")
+    assert plan.exit_code == 0, plan.output
+    rows = json.loads(plan.stdout)
+    assert [row["outcome"] for row in rows] == [*["would be built: never built"] * 3, "not delivered", "would be built: never built"]
+    done = answer(DAYS[0], DAYS[-1], "--json")
+    assert [row["outcome"] for row in json.loads(done.stdout)] == ["built"] * 4
+    assert "found 2026-01-12 to 2026-01-10, expected a first day that is not after the last" in answer(DAYS[2], DAYS[0]).output
+    assert "expected days as YYYY-MM-DD" in answer("yesterday").output
+    assert command.backfill.__doc__
