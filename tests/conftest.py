@@ -4,6 +4,7 @@ A test gets an empty bucket and an empty database; nothing here depends on the o
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -21,6 +22,12 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.fault_proxy import fault_proxy as serve_fault_proxy
 from tests.support.services import S3Bucket, S3Endpoint, ValkeyDatabase
 from tests.support.survivors import adopt_orphans, survivors
+
+# pyspark, which MLflow imports too where it is installed, takes a main module without a file for a doctest of its own, and ends the
+# process; workers of pytest-xdist have such a main module.
+_MAIN = sys.modules["__main__"]
+if not hasattr(_MAIN, "__file__"):
+    _MAIN.__file__ = __file__
 
 
 @pytest.fixture(autouse=True, scope="session")

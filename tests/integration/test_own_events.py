@@ -197,5 +197,7 @@ def test_nothing_of_the_demo_is_in_the_asset_graph(flown: Flown) -> None:
         "validated_departures",
         "airplane_features",
         "airplane_features_latest",
+        "airplane_features_tiles",
         "airplane_features_online",
+        "platform_health",
     }

@@ -1,6 +1,5 @@
 """A Spark Connect server that needs no Java (Sail), and our engine over it."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,10 +23,6 @@ def running() -> Iterator[str]:
 
 def spark_engine(store: DirectoryStore, *, remote: str, work_uri: str, workdir: Path, **given: Any) -> Any:
     """An engine whose cluster reads the store's files from disk."""
-    main = sys.modules["__main__"]
-    if not hasattr(main, "__file__"):
-        # pyspark takes a main module without a file, as workers of pytest-xdist have, for a doctest of its own, and ends the process.
-        main.__file__ = __file__
     from feature_platform.adapters.compute.spark.engine import SparkEngine
 
     return SparkEngine(store, remote=remote, work_uri=work_uri, workdir=workdir, locate=lambda uri: str(store.path(uri)), **given)
