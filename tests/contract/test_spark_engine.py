@@ -1,6 +1,6 @@
 """Features computed by a Spark Connect server equal those that this process computes, to the bit; and what happens where it fails.
 
-The server is Sail, which needs no Java; `SPARK_REMOTE=local[2] pytest …` runs the same against Spark itself, where pyspark and Java are.
+The server is Sail, which needs no Java. `make test-spark` runs the same against Spark itself; the variable SPARK_REMOTE names another.
 """
 
 import os
