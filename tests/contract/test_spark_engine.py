@@ -4,6 +4,8 @@ The server is Sail, which needs no Java. `make test-spark` runs the same against
 """
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -148,6 +150,14 @@ def test_a_cluster_that_does_not_answer_is_an_error_to_retry_and_names_no_token(
         away.build(contract([column("f", "int64", "count")]), SOURCE, as_of=AS_OF, days=world.days([event()]))
     assert "secret" not in str(caught.value)
     assert list(world.directory.iterdir()) == [world.directory / "objects"]
+
+
+def test_the_engine_loads_where_the_main_module_has_no_file() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", "import feature_platform.adapters.compute.spark.engine as e; print(e.SparkEngine.__name__)"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    assert told.stdout == "SparkEngine\n"
 
 
 def test_a_query_that_takes_too_long_is_ended(world: World, remote: str) -> None:
