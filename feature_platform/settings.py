@@ -92,7 +92,7 @@ class Settings(BaseModel):
         description="Environment; names the Feast project `feature_store_<env>` and the registry path"
     )
     raw_uri: S3Uri = Field(description="Raw objects: `<raw>/<source>/dt=YYYY-MM-DD/…`, only read")
-    work_uri: S3Uri = Field(description="Validated events and quarantine")
+    work_uri: S3Uri = Field(description="Validated events, tiles and quarantine")
     feature_base: S3Uri = Field(description="Feature set versions, logs and `latest/`")
     registry_uri: S3Uri = Field(description="Feast registries: `<registry>/<env>/registry.pb`")
     redis: Annotated[str, AfterValidator(_redis)] = Field(
