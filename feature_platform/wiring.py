@@ -18,6 +18,7 @@ from feature_platform.errors import ConfigurationError
 from feature_platform.settings import Settings, load_settings, s3_endpoint_url, variable
 
 if TYPE_CHECKING:
+    from feature_platform.adapters.compute.duckdb.session import EngineLimits
     from feature_platform.adapters.feast.repository import Environment
     from feature_platform.ports.alerts import AlertChannel
     from feature_platform.ports.compute_engine import ComputeEngine
@@ -225,22 +226,24 @@ def label_engine() -> "ComputeEngine":
 def _engine(objects: "ObjectStore", settings: Settings, workdir: Path) -> "ComputeEngine":
     if settings.spark_remote is None:
         return _duckdb(objects, settings.work_uri, workdir, settings.engine_memory_mib)
-    from feature_platform.adapters.compute.duckdb.session import EngineLimits
-
     try:
         from feature_platform.adapters.compute.spark.engine import SparkEngine
     except ImportError as error:
         raise ConfigurationError(f"{variable('spark_remote')} is set, and {error}. Install feature-platform[spark].") from error
-    limits = EngineLimits(memory_bytes=settings.engine_memory_mib << 20) if settings.engine_memory_mib else None
+    limits = _limits(settings.engine_memory_mib)
     return SparkEngine(objects, remote=settings.spark_remote, work_uri=settings.work_uri, workdir=workdir, limits=limits)
 
 
 def _duckdb(objects: "ObjectStore", work_uri: str, workdir: Path | None, memory_mib: int | None) -> "ComputeEngine":
     from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+
+    return DuckDBEngine(objects, work_uri=work_uri, workdir=workdir, limits=_limits(memory_mib))
+
+
+def _limits(memory_mib: int | None) -> "EngineLimits | None":
     from feature_platform.adapters.compute.duckdb.session import EngineLimits
 
-    limits = EngineLimits(memory_bytes=memory_mib << 20) if memory_mib else None
-    return DuckDBEngine(objects, work_uri=work_uri, workdir=workdir, limits=limits)
+    return EngineLimits(memory_bytes=memory_mib << 20) if memory_mib else None
 
 
 def _training_sets(objects: "ObjectStore", feature_base: str, workdir: Path) -> "TrainingSetStore":

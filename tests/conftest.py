@@ -83,15 +83,19 @@ def s3_endpoint(local_services: LocalServices, s3_server: EmbeddedServer) -> S3E
     return S3Endpoint(endpoint_url(s3_server.port), credentials.access_key_id, credentials.secret_access_key)
 
 
-@pytest.fixture
-def s3(s3_endpoint: S3Endpoint, s3_server: EmbeddedServer) -> Iterator[S3Bucket]:
-    """An empty bucket of a real S3 server: ``uri``, ``store``, ``client``, ``env``, ``endpoint``."""
+def _empty_bucket(s3_endpoint: S3Endpoint, s3_server: EmbeddedServer) -> Iterator[S3Bucket]:
     if s3_server.record() is None:
         s3_server.start()
     bucket = s3_endpoint.new_bucket()
     yield bucket
     if s3_server.record() is not None:
         bucket.drop()
+
+
+@pytest.fixture
+def s3(s3_endpoint: S3Endpoint, s3_server: EmbeddedServer) -> Iterator[S3Bucket]:
+    """An empty bucket of a real S3 server: ``uri``, ``store``, ``client``, ``env``, ``endpoint``."""
+    yield from _empty_bucket(s3_endpoint, s3_server)
 
 
 @pytest.fixture
@@ -137,12 +141,7 @@ def proxied_s3(s3: S3Bucket, fault_proxy: FaultProxy) -> S3Bucket:
 @pytest.fixture(scope="module")
 def module_bucket(s3_endpoint: S3Endpoint, s3_server: EmbeddedServer) -> Iterator[S3Bucket]:
     """A bucket for one module."""
-    if s3_server.record() is None:
-        s3_server.start()
-    bucket = s3_endpoint.new_bucket()
-    yield bucket
-    if s3_server.record() is not None:
-        bucket.drop()
+    yield from _empty_bucket(s3_endpoint, s3_server)
 
 
 @pytest.fixture(scope="module")

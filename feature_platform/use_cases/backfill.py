@@ -6,10 +6,12 @@ A pass over what rests on changed raw data does not belong here (``use_cases.ref
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import cache
 
 from feature_platform.core import layout
 from feature_platform.core.compute.tiles import has_tiles
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.versions.log import Version
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.contracts import require_announced
@@ -63,18 +65,19 @@ def plan_backfill(platform: Platform, contract: Contract, *, first: date, last: 
     history = platform.feature_sets.history(name)
     found = look(platform, contract, today=last + timedelta(days=1), days=len(partitions), history=history)
     changed = {item.partition: f"raw data changed: {item.why}" for item in found.outdated if item.is_current}
+    listed = cache(lambda key: platform.raw.listed(source.source, key))
     days = []
     for partition in partitions:
         version = history.newest_of(layout.as_of(partition))
         why = "never built" if version is None else changed.get(partition, "")
-        if version is not None and not why and _is_of_another_contract(platform, contract, version.version):
+        if version is not None and not why and _is_of_another_contract(platform, contract, version):
             why = "built by another contract"
-        is_delivered = bool(why) and any(True for _ in platform.raw.listed(source.source, partition))
+        is_delivered = bool(why) and bool(listed(partition))
         days.append(PlannedDay(partition, version.version if version else None, why, is_delivered or not why))
     building = [day.partition for day in days if day.is_to_build]
     return BackfillPlan(
         days=tuple(days),
-        raw_bytes=_raw_bytes(platform, contract, building, begins=begins.isoformat()),
+        raw_bytes=sum(info.size_bytes for key in _windows(contract, building) if key >= begins.isoformat() for info in listed(key)),
         reads=_reads(contract, len(building)),
         latest=_latest(building, head=history.head_version.version if history.head_version else None),
     )
@@ -97,15 +100,15 @@ def backfill(platform: Platform, contract: Contract, plan: BackfillPlan, *, run_
     return done
 
 
-def _is_of_another_contract(platform: Platform, contract: Contract, version: str) -> bool:
-    metadata = platform.feature_sets.metadata(contract.feature_set, version)
-    return metadata.schema_hash != contract.schema_hash or (metadata.sql_hash or contract.sql_hash) != contract.sql_hash
+def _is_of_another_contract(platform: Platform, contract: Contract, version: Version) -> bool:
+    if version.schema_hash != contract.schema_hash or contract.sql is None:
+        return version.schema_hash != contract.schema_hash
+    built_by = platform.feature_sets.metadata(contract.feature_set, version.version).sql_hash
+    return built_by is not None and built_by != contract.sql_hash
 
 
-def _raw_bytes(platform: Platform, contract: Contract, partitions: Iterable[str], *, begins: str) -> int:
-    windows = {key for partition in partitions for key in layout.window_partitions(layout.as_of(partition), days=contract.window_days)}
-    listed = (platform.raw.listed(contract.source, key) for key in sorted(windows) if key >= begins)
-    return sum(info.size_bytes for day in listed for info in day)
+def _windows(contract: Contract, partitions: Iterable[str]) -> set[str]:
+    return {key for partition in partitions for key in layout.window_partitions(layout.as_of(partition), days=contract.window_days)}
 
 
 def _reads(contract: Contract, versions: int) -> str:

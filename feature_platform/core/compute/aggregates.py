@@ -135,8 +135,7 @@ class EventRows:
         self._time, self._as_of = identifier(event_time), as_of
 
     def window(self, days: int) -> str:
-        start, end = moment_literal(self._as_of - timedelta(days=days)), moment_literal(self._as_of)
-        return f"{self._time} >= {start} AND {self._time} < {end}"
+        return _within(self._time, self._as_of, days)
 
     def aggregate(self, item: Aggregate, *, longest: int) -> str:
         return item.of_events("" if item.days == longest else self.window(item.days))
@@ -154,8 +153,7 @@ class TileRows:
         self._names, self._as_of = names, as_of
 
     def window(self, days: int) -> str:
-        start, end = moment_literal(self._as_of - timedelta(days=days)), moment_literal(self._as_of)
-        return f"{identifier(DAY)} >= {start} AND {identifier(DAY)} < {end}"
+        return _within(identifier(DAY), self._as_of, days)
 
     def aggregate(self, item: Aggregate, *, longest: int) -> str:
         return item.of_tiles(self._names[item.kept()], "" if item.days == longest else self.window(item.days))
@@ -167,6 +165,10 @@ class TileRows:
 def tile_names(items: Iterable[Aggregate | Sketch]) -> dict[str, str]:
     """What is kept of a day → the column that keeps it: each once, whatever windows need it, in an order of its own."""
     return {kept: identifier(f"#t{place}") for place, kept in enumerate(sorted({item.kept() for item in items}))}
+
+
+def _within(moment: str, as_of: datetime, days: int) -> str:
+    return f"{moment} >= {moment_literal(as_of - timedelta(days=days))} AND {moment} < {moment_literal(as_of)}"
 
 
 def _filtered(function: str, condition: str) -> str:
