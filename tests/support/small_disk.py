@@ -41,4 +41,5 @@ def small_disk(path: Path, *, megabytes: int) -> Iterator[SmallDisk]:
     try:
         yield SmallDisk(path)
     finally:
-        subprocess.run(["umount", path], check=True)
+        # Lazily: a child of another test in this worker that was forked a moment ago may still hold what this process had open.
+        subprocess.run(["umount", "--lazy", path], check=True)
