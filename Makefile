@@ -23,7 +23,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 unexport VIRTUAL_ENV
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test test-spark check bench-build bench-compute bench-validate bench-online bench-serve bench-training faults image e2e policy graph screenshots values-readme clean
+.PHONY: help install demo dev up down test test-spark check bench-build bench-compute bench-validate bench-online bench-serve bench-training bench-growth bench faults image e2e policy graph screenshots values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -69,6 +69,9 @@ bench-compute: $(ENVIRONMENT) ## time versions from tiles against reading events
 bench-validate: $(ENVIRONMENT) ## time validating raw events against bare DuckDB
 	$(RUN)/python -m tests.benchmarks.bench_validate
 
+bench-growth: $(ENVIRONMENT) ## count what a log of 10,000 records costs a fresh process, against one of 10
+	$(RUN)/python -m tests.benchmarks.bench_growth
+
 bench-online: $(ENVIRONMENT) ## time loading and reading online features against stock Feast
 	$(RUN)/python -m tests.benchmarks.bench_online
 
@@ -77,6 +80,9 @@ bench-serve: $(ENVIRONMENT) ## time the feature server against feast serve; need
 
 bench-training: $(ENVIRONMENT) ## time making a training set against a query by hand and Feast
 	$(RUN)/python -m tests.benchmarks.bench_training
+
+bench: $(ENVIRONMENT) ## every benchmark, one after the other (hours); bench-serve needs wrk
+	for name in build compute validate growth online serve training; do $(MAKE) bench-$$name || exit 1; done
 
 faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
 	rm -f build/figures/faults.json

@@ -16,14 +16,17 @@ app = typer.Typer(help="What was published.", no_args_is_help=True)
 def list_versions(
     feature_set: FeatureSet,
     newest: Annotated[int, typer.Option("--newest", "-n", min=1, help="How many, newest first.")] = 20,
+    before: Annotated[str | None, typer.Option("--before", help="Only those that come after this version in the list.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Committed versions, newest first."""
+    from feature_platform.core.publishing.decisions import committed
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
     platform.catalog.contract(feature_set)
     history = platform.feature_sets.history(feature_set)
+    older = [v for v in reversed(history.live) if before is None or v.order < committed(history, before).order]
     pins = platform.feature_sets.pins(feature_set)
     head = history.head.version if history.head else None
     rows = [
@@ -38,7 +41,7 @@ def list_versions(
             "content_hash": v.content_hash,
             "pins": ", ".join(pins.get(v.version, ())),
         }
-        for v in list(reversed(history.live))[:newest]
+        for v in older[:newest]
     ]
     empty = f"{feature_set} has no versions yet."
     show(rows, as_json=as_json, title=f"Versions of {feature_set}", empty=empty, columns=_IN_A_TABLE)

@@ -102,6 +102,10 @@ class FeatureSetLayout:
     def log_record(self, sequence: int) -> str:
         return f"{self.log}{sequence:020d}.json"
 
+    @property
+    def log_checkpoint(self) -> str:
+        return f"{self.log}checkpoint"
+
     def pins_of(self, version: str) -> str:
         return f"{self.pins}{version}/"
 

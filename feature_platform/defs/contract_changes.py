@@ -9,7 +9,7 @@ from feature_platform.errors import FeaturePlatformError
 from feature_platform.use_cases.contracts import changes_since
 from feature_platform.wiring import Platform, feature_sets_at, s3_at
 
-LONGEST_S: Final = 3.0
+LONGEST_S: Final = 5.0
 _log = logging.getLogger(__name__)
 
 

@@ -34,7 +34,14 @@ class FeatureSetStore(Protocol):
         """The keys of one feature set."""
 
     def history(self, feature_set: str) -> History:
-        """The state that the feature set's log adds up to."""
+        """The state that the feature set's log adds up to. Records never change, so none is read twice."""
+
+    def audit(self, feature_set: str) -> History:
+        """The same, with every record read again.
+
+        Raises:
+            StorageError: A record was lost or altered.
+        """
 
     def published(self) -> Sequence[str]:
         """Names of the feature sets that anything was ever written of, sorted."""

@@ -36,8 +36,11 @@ class ObjectStore(Protocol):
             ConflictError: The object has another ETag than the one asked for.
         """
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object below a prefix, in key order, without user metadata."""
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """Every object below a prefix, in key order, without user metadata; only those whose URI sorts after ``after`` where it is given.
+
+        The cost of ``after`` follows what is left, not what is left out.
+        """
 
     def directories(self, prefix: str) -> Sequence[str]:
         """What lies one level below a prefix that ends in ``/``: URIs that end in ``/``, sorted, each once."""

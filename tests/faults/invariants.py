@@ -2,7 +2,10 @@
 
 from feature_platform.core.layout import FILES, PARQUET
 from feature_platform.core.versions.log import History, fold, parse_record
+from feature_platform.errors import StorageError
 from tests.faults.simulated_store import LAYOUT, InvariantError, SimObject, SimStore
+
+LOG, CHECKPOINT = LAYOUT.log, LAYOUT.log_checkpoint
 
 
 class Invariants:
@@ -29,15 +32,24 @@ class Invariants:
             return
         self.checked = state
         objects = self.store.objects
-        logged = {uri: found.body for uri, found in objects.items() if uri.startswith(LAYOUT.log)}
+        logged = {uri: found.body for uri, found in objects.items() if uri.startswith(LOG) and uri != CHECKPOINT}
         if logged != self.log_bytes:
             if any(logged.get(uri) != body for uri, body in self.log_bytes.items()):
                 self.fail("a log record changed or vanished")
             self.log_bytes = logged
-            self.history = fold(parse_record(body, uri=uri) for uri, body in sorted(logged.items()))
+            try:
+                self.history = fold(parse_record(body, uri=uri) for uri, body in sorted(logged.items()))
+            except StorageError as error:
+                self.fail(f"the log does not add up: {error}")
             self.check_history(self.history)
         self.check_versions(objects)
         self.check_latest(objects)
+
+    def check_read(self, history: History) -> None:
+        """What a process took for the log is the log as it was once, whatever a checkpoint said."""
+        known = self.history.records if self.history else ()
+        if history.records != known[: len(history.records)]:
+            self.fail("a process read another log than there is")
 
     def check_history(self, history: History) -> None:
         keys = [v.idempotency_key for v in history.versions.values() if not v.is_expired]

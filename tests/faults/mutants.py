@@ -5,15 +5,15 @@ Source of the list: the measured campaign in which each of these lost or tore so
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
 from feature_platform.core.layout import FILES, PARQUET, FeatureSetLayout
 from feature_platform.core.objects import IfAbsent
-from feature_platform.core.publishing import decisions, publication, retention
-from feature_platform.core.publishing.requests import CopyOf, Delete, HeadObject, Put, Scan, Wait
+from feature_platform.core.publishing import decisions, log_access, publication, retention
+from feature_platform.core.publishing.requests import CopyOf, Delete, GetObject, HeadObject, Put, Scan, Wait
 from feature_platform.core.versions import log
 from feature_platform.errors import ConflictError, StorageError
 from tests.faults import simulation
@@ -54,12 +54,11 @@ def _no_read_back() -> Any:
 
 @contextmanager
 def _patch_everywhere(name: str, value: Any) -> Iterator[None]:
-    with patch.object(publication, name, value):
-        if hasattr(retention, name):
-            with patch.object(retention, name, value):
-                yield
-        else:
-            yield
+    with ExitStack() as patched:
+        for module in (log_access, publication, retention):
+            if hasattr(module, name):
+                patched.enter_context(patch.object(module, name, value))
+        yield
 
 
 def _no_idempotency_key() -> Any:
@@ -72,7 +71,7 @@ def _no_idempotency_key() -> Any:
 def _head_before_etags() -> Any:
     def project(layout: FeatureSetLayout, *, new_id: Any) -> Iterator[Any]:
         for _ in range(publication.MAX_PASSES):
-            history = yield from publication.read_history(layout)
+            history = yield from log_access.read_history(layout)
             seen = {}
             for name in FILES:
                 seen[name] = yield HeadObject(layout.latest_file(name))
@@ -92,7 +91,7 @@ def _no_clean_pass() -> Any:
         seen = {}
         for name in FILES:
             seen[name] = yield HeadObject(layout.latest_file(name))
-        history = yield from publication.read_history(layout)
+        history = yield from log_access.read_history(layout)
         stale = [] if history.head is None else [n for n in FILES if not publication._shows(seen[n], history.head.sequence)]
         for name in stale:
             yield from publication._project_file(layout, name, seen=seen[name], history=history, new_id=new_id)
@@ -104,7 +103,7 @@ def _no_clean_pass() -> Any:
 def _acknowledged_early() -> Any:
     def project(layout: FeatureSetLayout, *, new_id: Any) -> Iterator[Any]:
         del new_id
-        return (yield from publication.read_history(layout)), 0
+        return (yield from log_access.read_history(layout)), 0
 
     return patch.object(publication, "project", project)
 
@@ -127,7 +126,7 @@ def _unexpire() -> Any:
                 continue
             pins = yield from retention.list_pins(layout)
             if candidate.version in pins:
-                history = yield from publication.read_history(layout)
+                history = yield from log_access.read_history(layout)
                 last = max(r.seq for r in history.records if r.op == "expire" and r.version == candidate.version)
                 yield Delete(layout.log_record(last))
                 continue
@@ -155,7 +154,7 @@ def _pins_before_expire() -> Any:
 
 def _pinner_does_not_recheck() -> Any:
     def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Any) -> Iterator[Any]:
-        decisions.committed((yield from publication.read_history(layout)), version)
+        decisions.committed((yield from log_access.read_history(layout)), version)
         body = json.dumps({"pin": name}).encode()
         return (yield from publication.settle(Put(layout.pin(version, name), body, author.new_id(), IfAbsent())))
 
@@ -192,7 +191,30 @@ def _sweep_without_expire() -> Any:
 
 _expire_original = retention._expire
 
+
+def _any_checkpoint() -> Any:
+    """A reader that takes a checkpoint's last record for the log's own."""
+
+    def checkpoint(layout: FeatureSetLayout) -> Iterator[Any]:
+        stored = yield GetObject(layout.log_checkpoint)
+        return log_access._unpacked(stored.body, uri=layout.log_checkpoint) if stored else log.EMPTY
+
+    return patch.object(log_access, "_checkpoint", checkpoint)
+
+
+def _no_chain() -> Any:
+    """A reader that does not compare what a record says of those before it."""
+    original = log.fold
+
+    def fold(records: Any, **options: Any) -> log.History:
+        return original((replace(record, chain="") for record in records), **options)
+
+    return patch.object(log_access, "fold", fold)
+
+
 PUBLISHING: dict[str, Mutant] = {
+    "checkpoint believed unseen": _any_checkpoint,
+    "chain not compared": _no_chain,
     "no condition on version files": _unconditional(lambda uri: LAYOUT.version_of(uri) is not None),
     "no condition on the log": _unconditional(lambda uri: uri.startswith(LAYOUT.log)),
     "no read-back after 412": _no_read_back,

@@ -57,7 +57,8 @@ class SimStore:
             case GetImmutable():
                 return tuple(self.objects[uri].body for uri in request.uris)
             case Scan():
-                return tuple(info for uri in sorted(self.objects) if uri.startswith(request.prefix) and (info := self.info(uri)))
+                below = [uri for uri in sorted(self.objects) if uri.startswith(request.prefix) and uri > request.after]
+                return tuple(info for uri in below if (info := self.info(uri)))
             case Wait():
                 self.now += timedelta(seconds=request.seconds)
                 return None

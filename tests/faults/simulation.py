@@ -13,17 +13,19 @@ from datetime import timedelta
 from typing import Any
 
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
-from feature_platform.core.publishing import publication, retention
+from feature_platform.core.publishing import log_access, publication, retention
 from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
-from feature_platform.core.publishing.requests import CopyOf, Delete, GetObject, Put
+from feature_platform.core.publishing.requests import CopyOf, Delete, GetObject, Put, Recall, Remember
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import History
 from feature_platform.errors import ConflictError, FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
+from tests.faults.forged_checkpoints import forge_checkpoint
 from tests.faults.invariants import Invariants
 from tests.faults.simulated_store import EPOCH, LAYOUT, CrashError, InvariantError, SimStore, sha
 
 FAULT_RATE = 0.06
 FREEZE_RATE = 0.02
+FORGE_RATE = 0.015
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Process:
     request: Any = None
     copied: bytes | None = None
     frozen_until: int = 0
+    memory: History | None = None
 
 
 class Simulation(Invariants):
@@ -99,7 +102,7 @@ class Simulation(Invariants):
 
     def rollback(self, name: str) -> Process:
         def protocol() -> Iterator[Any]:
-            history = yield from publication.read_history(LAYOUT)
+            history = yield from log_access.read_history(LAYOUT)
             if not history.versions:
                 return None
             version = self.random.choice(sorted(history.versions))
@@ -120,7 +123,7 @@ class Simulation(Invariants):
         """Pin a version, then read all of it: nothing may be missing while the pin stands."""
 
         def protocol() -> Iterator[Any]:
-            history = yield from publication.read_history(LAYOUT)
+            history = yield from log_access.read_history(LAYOUT)
             if not history.live:
                 return None
             version = self.random.choice(history.live).version
@@ -172,6 +175,8 @@ class Simulation(Invariants):
         if self.delayed and self.random.random() < 0.1:
             self.apply_late(*self.delayed.pop(self.random.randrange(len(self.delayed))))
             self.check_store()
+        if self.faults and self.random.random() < FORGE_RATE:
+            forge_checkpoint(self.store, self.random)
         process = self.awake()
         if self.random.random() < FREEZE_RATE:
             process.frozen_until = self.steps + self.random.choice((10, 40, 160))
@@ -215,6 +220,9 @@ class Simulation(Invariants):
         if isinstance(request, Prepare):
             process.answer, process.request = self.prepare(process, request), None
             return
+        if isinstance(request, Recall | Remember):
+            process.answer, process.request = self.remembered(process, request), None
+            return
         if not isinstance(request, Put | Delete):
             if self.random.random() < self.faults / 4:
                 raise CrashError
@@ -228,6 +236,13 @@ class Simulation(Invariants):
             process.answer = self.faulty_write(request, body)
         except (ConflictError, StorageError) as error:
             process.problem = error
+
+    def remembered(self, process: Process, request: Recall | Remember) -> History | None:
+        """A process may forget at any time: then it starts from the checkpoint."""
+        if isinstance(request, Remember):
+            self.check_read(request.history)
+            process.memory = request.history
+        return process.memory if self.random.random() < 0.5 else None
 
     def body(self, process: Process, request: Put | Delete) -> bytes | None:
         """The bytes to write; a copy reads its source in one step and writes it in a later one."""

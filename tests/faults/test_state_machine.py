@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import version_moment
-from feature_platform.core.publishing import decisions, publication, retention
+from feature_platform.core.publishing import decisions, log_access, publication, retention
 from feature_platform.core.publishing.retention import Policy
 from feature_platform.errors import FeaturePlatformError, NotFoundError
 from tests.faults.figures import record_figure
@@ -242,11 +242,11 @@ def test_any_order_of_operations_agrees_with_the_model_on_a_real_server(s3):
 
 
 def _returned(layout, *, new_id):
-    return (yield from publication.read_history(layout)), 0
+    return (yield from log_access.read_history(layout)), 0
 
 
 def _no_pins(layout, *, version=None):
-    yield from publication.read_history(layout)
+    yield from log_access.read_history(layout)
     return {}
 
 

@@ -74,6 +74,8 @@ class TestReading:
         assert [row["version"] for row in rows] == VERSIONS[::-1]
         assert [row["latest"] for row in rows] == ["latest", "", ""]
         assert [row["version"] for row in answered("versions", "list", "user_features", "--newest", "1")] == VERSIONS[-1:]
+        older = answered("versions", "list", "user_features", "--newest", "1", "--before", VERSIONS[-1])
+        assert [row["version"] for row in older] == VERSIONS[-2:-1]
 
     def test_a_version_is_shown_with_its_metadata_and_its_records(self) -> None:
         shown = answered("versions", "show", "user_features", VERSIONS[1])
@@ -98,7 +100,8 @@ class TestReading:
     def test_verify_proves_latest_and_everything_that_serves_it(self) -> None:
         report = answered("verify", "user_features")
         assert (report["version"], report["findings"]) == (VERSIONS[-1], [])
-        assert [check["check"] for check in report["checks"]] == ["four files", "latest", "registry", "online values", "read by Feast"]
+        checks = [check["check"] for check in report["checks"]]
+        assert checks == ["log", "four files", "latest", "registry", "online values", "read by Feast"]
         assert answered("verify", "user_features", "--version", VERSIONS[0])["version"] == VERSIONS[0]
 
     def test_a_version_is_computed_again_from_its_recorded_sources(self) -> None:

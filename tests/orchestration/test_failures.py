@@ -35,12 +35,12 @@ class UnreliableStore(MemoryObjectStore):
         self.failing: list[str] = []
         self.is_interrupting = False
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         if self.is_interrupting:
             signal.raise_signal(signal.SIGINT)
         if self.failing and prefix.endswith(self.failing[0]):
             raise StorageError(f"{self.failing.pop(0)}: {UNREACHABLE}")
-        return super().scan(prefix)
+        return super().scan(prefix, after=after)
 
 
 @pytest.fixture

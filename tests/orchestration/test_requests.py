@@ -59,7 +59,7 @@ def test_a_daily_run_asks_the_object_store_so_often(job: MainJob, store: Countin
     assert len(opened) == 8
     counted = store.counted()
     del counted["open"]
-    assert counted == {"scan": 42, "head": 12, "put": 16, "get": 30, "download": 6}
+    assert counted == {"scan": 42, "head": 12, "put": 16, "get": 28, "download": 6}
 
 
 def test_a_range_reads_the_events_of_each_day_once_and_merges_what_was_kept_of_them(delivered: MainJob, store: CountingObjectStore) -> None:

@@ -38,9 +38,9 @@ class CountingObjectStore:
         self.calls.append(("download", uri))
         return self._store.download(uri, target, etag=etag)
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         self.calls.append(("scan", prefix))
-        return self._store.scan(prefix)
+        return self._store.scan(prefix, after=after)
 
     def directories(self, prefix: str) -> list[str]:
         self.calls.append(("directories", prefix))

@@ -52,11 +52,11 @@ class DirectoryStore:
         shutil.copyfile(self.path(uri), target)
         return info
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         root = self.path(prefix)
         for path in sorted(root.rglob("*")) if root.is_dir() else ():
             info = self.head(f"s3://{path.relative_to(self._root)}") if path.suffix != ".sha256" else None
-            if info:
+            if info and info.uri > after:
                 yield info
 
     def directories(self, prefix: str) -> Sequence[str]:

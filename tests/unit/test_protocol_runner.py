@@ -80,21 +80,6 @@ def test_an_error_that_the_protocol_does_not_handle_leaves_it(store):
         ProtocolRunner(store).run(protocol())
 
 
-def test_immutable_objects_are_read_once(store):
-    runner = ProtocolRunner(store)
-    uris = tuple(f"s3://b/{number:02d}" for number in range(40))
-    for uri in uris:
-        store.put(uri, uri.encode(), write_id="w", sha256=None, condition=None)
-
-    def protocol():
-        return (yield GetImmutable(uris))
-
-    first = runner.run(protocol())
-    for uri in uris:
-        store.delete(uri)
-    assert runner.run(protocol()) == first == tuple(uri.encode() for uri in uris)
-
-
 def test_an_immutable_object_that_is_gone_is_an_error_that_names_it(store):
     [error] = run(store, GetImmutable(("s3://b/_log/1.json",)))
     assert "s3://b/_log/1.json was listed and is gone; log records are never deleted" in str(error)

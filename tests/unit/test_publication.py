@@ -9,68 +9,12 @@ import pytest
 from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import FILES, METADATA, PARQUET, FeatureSetLayout
-from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo
-from feature_platform.core.publishing import publication
-from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile, settle
-from feature_platform.core.publishing.requests import HeadObject, Put
-from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
+from feature_platform.core.publishing import log_access, publication
+from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
+from feature_platform.errors import InvalidDataError, NotFoundError, StorageError
 
 DAY = datetime(2026, 1, 15, tzinfo=UTC)
 LAYOUT = FeatureSetLayout("s3://b/features", "fs")
-CREATE = Put("s3://b/x", b"body", "mine", IfAbsent())
-UPDATE = Put("s3://b/x", b"body", "mine", IfMatch("old"))
-LOST, REFUSED = UnknownOutcomeError("timeout"), ConflictError("412")
-
-
-def seen(*, write_id="theirs", etag="new"):
-    return ObjectInfo("s3://b/x", etag, 4, DAY, write_id)
-
-
-def play(protocol, *script):
-    """Answer a protocol's requests from a script of (type of request, answer or error); its result."""
-    answer, problem, steps = None, None, iter(script)
-    while True:
-        try:
-            request = protocol.throw(problem) if problem else protocol.send(answer)
-        except StopIteration as stop:
-            assert next(steps, None) is None, "the protocol ended before the script"
-            return stop.value
-        expected, told = next(steps)
-        assert type(request) is expected
-        answer, problem = (None, told) if isinstance(told, Exception) else (told, None)
-
-
-@pytest.mark.parametrize("put", [CREATE, UPDATE])
-def test_a_write_that_succeeds_is_not_looked_at(put):
-    assert play(settle(put), (Put, "etag")) is True
-
-
-@pytest.mark.parametrize("trouble", [LOST, REFUSED], ids=["lost", "refused"])
-@pytest.mark.parametrize("put", [CREATE, UPDATE])
-def test_an_own_write_is_recognised_whatever_its_answer(put, trouble):
-    assert play(settle(put), (Put, trouble), (HeadObject, seen(write_id="mine"))) is True
-
-
-@pytest.mark.parametrize("trouble", [LOST, REFUSED], ids=["lost", "refused"])
-@pytest.mark.parametrize("put", [CREATE, UPDATE])
-def test_somebody_elses_object_means_that_the_write_lost(put, trouble):
-    assert play(settle(put), (Put, trouble), (HeadObject, seen())) is False
-
-
-def test_a_write_that_did_not_happen_is_sent_again():
-    assert play(settle(CREATE), (Put, LOST), (HeadObject, None), (Put, "etag")) is True
-    assert play(settle(UPDATE), (Put, LOST), (HeadObject, seen(etag="old")), (Put, "etag")) is True
-
-
-def test_an_update_of_what_is_gone_is_lost():
-    assert play(settle(UPDATE), (Put, REFUSED), (HeadObject, None)) is False
-
-
-def test_a_write_whose_object_cannot_be_read_is_looked_at_again_and_then_unknown():
-    down = StorageError("503")
-    assert play(settle(CREATE), (Put, LOST), (HeadObject, down), (Put, REFUSED), (HeadObject, seen(write_id="mine"))) is True
-    with pytest.raises(UnknownOutcomeError, match=r"Could not learn whether s3://b/x was written \(503\); run the same operation again"):
-        play(settle(CREATE), *[(Put, LOST), (HeadObject, down)] * publication.SETTLE_ATTEMPTS)
 
 
 class World:
@@ -179,7 +123,7 @@ def test_promoting_twice_appends_one_record(world):
     version = world.commit().version.version
     world.promote(version)
     move = world.promote(version)
-    assert (move.has_moved, move.refusal, move.previous, len(world.runner.run(publication.read_history(LAYOUT)).records)) == (
+    assert (move.has_moved, move.refusal, move.previous, len(world.runner.run(log_access.read_history(LAYOUT)).records)) == (
         False, None, version, 2,
     )  # fmt: skip
 
@@ -239,7 +183,7 @@ def test_nothing_is_projected_of_a_feature_set_without_latest(world):
 def test_what_is_not_a_record_under_the_log_is_not_read(world):
     world.commit()
     world.put(f"{LAYOUT.log}README.txt")
-    assert len(world.runner.run(publication.read_history(LAYOUT)).records) == 1
+    assert len(world.runner.run(log_access.read_history(LAYOUT)).records) == 1
 
 
 def test_a_gap_in_the_log_stops_everything(world):
@@ -268,5 +212,5 @@ def test_the_reason_and_the_person_stand_in_the_record(world):
     version = world.commit().version.version
     author = replace(world.author, actor="ann", reason="first release")
     world.runner.run(publication.promote(LAYOUT, version, author=author))
-    [_, record] = world.runner.run(publication.read_history(LAYOUT)).records
+    [_, record] = world.runner.run(log_access.read_history(LAYOUT)).records
     assert (record.op, record.actor, record.reason, record.at, record.from_version) == ("promote", "ann", "first release", DAY, "")

@@ -21,7 +21,7 @@ from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.parquet import read_whole
-from feature_platform.core.publishing import decisions, publication, retention
+from feature_platform.core.publishing import decisions, log_access, publication, retention
 from feature_platform.core.publishing.publication import Author, Build, CommittedVersion, Move, Prepare, PreparedFile
 from feature_platform.core.versions import metadata, proof
 from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable, FileDigest
@@ -77,7 +77,11 @@ class ObjectFeatureSetStore:
 
     def history(self, feature_set: str) -> History:
         """The feature set's state, from its log."""
-        return self._runner.run(publication.read_history(self.layout(feature_set)))
+        return self._runner.run(log_access.read_history(self.layout(feature_set)))
+
+    def audit(self, feature_set: str) -> History:
+        """See :meth:`FeatureSetStore.audit`."""
+        return self._runner.run(log_access.read_whole_log(self.layout(feature_set)))
 
     def published(self) -> Sequence[str]:
         """See :meth:`FeatureSetStore.published`."""

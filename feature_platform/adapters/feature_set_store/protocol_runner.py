@@ -20,11 +20,14 @@ from feature_platform.core.publishing.requests import (
     HeadObject,
     PublishingProtocol,
     Put,
+    Recall,
+    Remember,
     ResultT,
     Scan,
     Wait,
 )
 from feature_platform.core.versions.feature_table import FileDigest
+from feature_platform.core.versions.log import History
 from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, StorageError
 from feature_platform.ports.object_store import ObjectStore
 
@@ -35,7 +38,7 @@ Handler = Callable[[Any], object]
 
 
 class ProtocolRunner:
-    """Performs protocols against one store. Immutable objects are read once and kept.
+    """Performs protocols against one store, and remembers the logs that they read.
 
     Args:
         store: Where requests go.
@@ -46,12 +49,14 @@ class ProtocolRunner:
     def __init__(self, store: ObjectStore, *, workdir: Path | None = None, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store = store
         self._workdir = workdir
-        self._immutable: dict[str, bytes] = {}
+        self._logs: dict[str, History] = {}
         self._handlers: dict[type, Handler] = {
             HeadObject: lambda request: store.head(request.uri),
             GetObject: lambda request: store.get(request.uri),
             GetImmutable: self._get_immutable,
-            Scan: lambda request: tuple(store.scan(request.prefix)),
+            Scan: lambda request: tuple(store.scan(request.prefix, after=request.after)),
+            Recall: lambda request: self._logs.get(request.log),
+            Remember: lambda request: self._logs.update({request.log: request.history}),
             Put: self._put,
             Delete: lambda request: store.delete(request.uri),
             Wait: lambda request: sleep(request.seconds),
@@ -82,14 +87,8 @@ class ProtocolRunner:
                 problem = error
 
     def _get_immutable(self, request: GetImmutable) -> tuple[bytes, ...]:
-        missing = [uri for uri in request.uris if uri not in self._immutable]
-        if len(missing) > 1:
-            with ThreadPoolExecutor(min(_PARALLEL_READS, len(missing))) as pool:
-                bodies = list(pool.map(self._read, missing))
-        else:
-            bodies = [self._read(uri) for uri in missing]
-        self._immutable.update(zip(missing, bodies, strict=True))
-        return tuple(self._immutable[uri] for uri in request.uris)
+        with ThreadPoolExecutor(min(_PARALLEL_READS, len(request.uris))) as pool:
+            return tuple(pool.map(self._read, request.uris))
 
     def _read(self, uri: str) -> bytes:
         stored = self._store.get(uri)

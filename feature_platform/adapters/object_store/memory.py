@@ -65,11 +65,12 @@ class MemoryObjectStore:
         Path(partial).replace(target)
         return stored.info
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """See :meth:`ObjectStore.scan`."""
         self._require_bucket(prefix)
         with self._lock:
-            found = [stored.info for uri, stored in self._objects.items() if uri.startswith(prefix)]
+            objects = self._objects.items()
+            found = [stored.info for uri, stored in objects if uri.startswith(prefix) and uri.encode() > after.encode()]
         for info in sorted(found, key=lambda info: info.uri.encode()):
             yield ObjectInfo(uri=info.uri, etag=info.etag, size_bytes=info.size_bytes, modified_at=info.modified_at)
 

@@ -43,8 +43,8 @@ class OwnedObjects:
     def download(self, uri: str, target: Path, *, etag: str | None = None) -> ObjectInfo:
         return self._store.download(uri, target, etag=etag)
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
-        return self._store.scan(prefix)
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        return self._store.scan(prefix, after=after)
 
     def directories(self, prefix: str) -> Sequence[str]:
         return self._store.directories(prefix)

@@ -32,12 +32,12 @@ class RecordedObjects:
     def download(self, uri: str, target: Path, *, etag: str | None = None) -> ObjectInfo:
         return self._of(uri).download(uri, target, etag=etag)
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """What was delivered after the version was built is not seen."""
         if any(uri.startswith(prefix) for uri in self._recorded):
-            yield from (info for info in self._store.scan(prefix) if info.uri in self._recorded)
+            yield from (info for info in self._store.scan(prefix, after=after) if info.uri in self._recorded)
         else:
-            yield from self._scratch.scan(prefix)
+            yield from self._scratch.scan(prefix, after=after)
 
     def directories(self, prefix: str) -> Sequence[str]:
         return self._of(prefix).directories(prefix)

@@ -180,14 +180,15 @@ class S3ObjectStore:
             partial.replace(target)
             return info
 
-    def scan(self, prefix: str) -> Iterator[ObjectInfo]:
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """See :meth:`ObjectStore.scan`.
 
         The listing is read whole and then sorted: SeaweedFS and S3's directory buckets list in another order than that of the keys.
         """
         bucket = split_uri(prefix)[0]
-        found = [_listed(bucket, item) for page in self._pages(prefix) for item in page.get("Contents", ())]
-        yield from sorted(found, key=lambda info: info.uri.encode())
+        start = {"StartAfter": split_uri(after)[1]} if after else {}
+        found = [_listed(bucket, item) for page in self._pages(prefix, **start) for item in page.get("Contents", ())]
+        yield from sorted((info for info in found if info.uri.encode() > after.encode()), key=lambda info: info.uri.encode())
 
     def directories(self, prefix: str) -> Sequence[str]:
         """See :meth:`ObjectStore.directories`."""

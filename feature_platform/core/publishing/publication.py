@@ -16,14 +16,13 @@ from typing import Any, Final, cast
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
 from feature_platform.core.publishing import decisions
-from feature_platform.core.publishing.requests import Body, CopyOf, GetImmutable, GetObject, HeadObject, PublishingProtocol, Put, Scan
+from feature_platform.core.publishing.log_access import append, read_history, settle
+from feature_platform.core.publishing.requests import Body, CopyOf, GetObject, HeadObject, PublishingProtocol, Put
 from feature_platform.core.versions.feature_table import FileDigest
-from feature_platform.core.versions.log import History, Operation, Record, Version, fold, parse_record
+from feature_platform.core.versions.log import History, Operation, Record, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
-from feature_platform.errors import ConflictError, FullDiskError, InvalidDataError, NotFoundError, StorageError, UnknownOutcomeError
+from feature_platform.errors import InvalidDataError, NotFoundError, StorageError
 
-SETTLE_ATTEMPTS: Final = 3
-"""How often a conditional write whose fate is open is looked at and sent again, beyond the client's own retries."""
 MAX_PASSES: Final = 1000
 """A projection that finds something to do this often is not converging; it is an error, never an endless loop."""
 
@@ -39,7 +38,7 @@ class Author:
 
     def record(self, history: History, op: Operation, version: str, *, as_of: datetime, **facts: Any) -> Record:
         """The log record that would follow ``history``, in this author's name; ``facts`` are further fields of it."""
-        written = {"write_id": self.new_id(), "actor": self.actor, "at": self.at, "reason": self.reason}
+        written = {"write_id": self.new_id(), "actor": self.actor, "at": self.at, "reason": self.reason, "chain": history.chain}
         return Record(seq=history.next_sequence, op=op, version=version, as_of=as_of, **{**written, **facts})
 
 
@@ -101,57 +100,6 @@ class Move:
     has_moved: bool
     refusal: str | None = None
     writes: int = 0
-
-
-def read_history(layout: FeatureSetLayout) -> PublishingProtocol[History]:
-    """The feature set's history, from its log.
-
-    Raises:
-        StorageError: The log is damaged or has a gap.
-    """
-    found = cast("tuple[ObjectInfo, ...]", (yield Scan(layout.log)))
-    uris = tuple(info.uri for info in found if layout.sequence_of(info.uri) is not None)
-    bodies = cast("tuple[bytes, ...]", (yield GetImmutable(uris)))
-    return fold(parse_record(body, uri=uri) for uri, body in zip(uris, bodies, strict=True))
-
-
-def settle(put: Put) -> PublishingProtocol[bool]:
-    """Do a conditional write and learn whether it was ours, whatever became of its answer.
-
-    Returns:
-        True when the object is the one that this write made; False when somebody else's is there.
-
-    Raises:
-        UnknownOutcomeError: It could not be learned. A later attempt under the same idempotency key will find out.
-        FullDiskError: What was to be written could not be spooled on this machine.
-    """
-    problem: Exception | None = None
-    for _ in range(SETTLE_ATTEMPTS):
-        try:
-            yield put
-        except FullDiskError:
-            raise
-        except (ConflictError, StorageError) as error:
-            problem = error
-        else:
-            return True
-        try:
-            seen = cast("ObjectInfo | None", (yield HeadObject(put.uri)))
-        except StorageError as error:
-            problem = error
-            continue
-        if seen is not None and seen.write_id == put.write_id:
-            return True
-        if _is_lost(put, seen):
-            return False
-    raise UnknownOutcomeError(f"Could not learn whether {put.uri} was written ({problem}); run the same operation again.") from problem
-
-
-def _is_lost(put: Put, seen: ObjectInfo | None) -> bool:
-    """Whether a condition can no longer hold, given what is there now. Otherwise the write may simply be sent again."""
-    if isinstance(put.condition, IfMatch):
-        return seen is None or seen.etag != put.condition.etag
-    return seen is not None
 
 
 def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> PublishingProtocol[Commit]:
@@ -245,13 +193,8 @@ def _append_commit(
             content_hash=build.content_hash,
             files=files,
         )
-        if (yield from append(layout, record)):
-            return fold((*history.records, record))
-
-
-def append(layout: FeatureSetLayout, record: Record) -> PublishingProtocol[bool]:
-    """Put one record at its sequence number if that is still free; True when it is ours."""
-    return (yield from settle(Put(layout.log_record(record.seq), record.to_json(), record.write_id, IfAbsent())))
+        if (after := (yield from append(layout, record, after=history))) is not None:
+            return after
 
 
 def promote(layout: FeatureSetLayout, version: str, *, author: Author) -> PublishingProtocol[Move]:
@@ -290,7 +233,7 @@ def _move(layout: FeatureSetLayout, version: str, *, op: Operation, author: Auth
             content_hash=history.versions[version].content_hash,
             from_version=previous or "",
         )
-        if moved := (yield from append(layout, record)):
+        if moved := (yield from append(layout, record, after=history)) is not None:
             break
     history, writes = yield from project(layout, new_id=author.new_id)
     if history.head is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from feature_platform.core.objects import Condition
+from feature_platform.core.versions.log import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +48,35 @@ class GetObject:
 
 @dataclass(frozen=True, slots=True)
 class GetImmutable:
-    """Ask for the bodies of objects that never change (log records), in order; a performer may cache and parallelise them."""
+    """Ask for the bodies of objects that never change (log records), in order; a performer may read them beside each other."""
 
     uris: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Ask for the :class:`ObjectInfo` of every object below a prefix, in key order (strongly consistent, as S3 is)."""
+    """Ask for the :class:`ObjectInfo` of every object below a prefix, in key order (strongly consistent, as S3 is).
+
+    ``after`` leaves out what comes up to that URI in the order of keys.
+    """
 
     prefix: str
+    after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """Ask for the :class:`History` of a log that this process remembers, or None."""
+
+    log: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Have this process remember the :class:`History` of a log: what it read once never changes."""
+
+    log: str
+    history: History
 
 
 @dataclass(frozen=True, slots=True)

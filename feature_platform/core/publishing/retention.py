@@ -14,7 +14,8 @@ from typing import Any, Final, cast
 from feature_platform.core.layout import CSV, METADATA, PARQUET, SAFE_PIN, SCHEMA, FeatureSetLayout, version_moment
 from feature_platform.core.objects import IfAbsent, ObjectInfo
 from feature_platform.core.publishing import decisions
-from feature_platform.core.publishing.publication import Author, append, read_history, settle
+from feature_platform.core.publishing.log_access import append, read_history, settle
+from feature_platform.core.publishing.publication import Author
 from feature_platform.core.publishing.requests import Delete, PublishingProtocol, Put, Scan, Wait
 from feature_platform.core.versions.log import History
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError, UnknownNameError
@@ -201,7 +202,7 @@ def _expire(layout: FeatureSetLayout, candidate: Candidate, *, author: Author) -
         if candidate.version in history.versions and candidate.reason.startswith("left by"):
             return "committed meanwhile"
         record = author.record(history, "expire", candidate.version, as_of=version_moment(candidate.version), reason=candidate.reason)
-        if (yield from append(layout, record)):
+        if (yield from append(layout, record, after=history)) is not None:
             return None
 
 

@@ -4,9 +4,10 @@ The log alone says which versions exist and which one is the head. Deciding and 
 ``core.publishing.publication``).
 """
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -24,7 +25,9 @@ class Record:
     """One log record, immutable once written.
 
     ``files`` names the four files of a committed version by SHA-256 and size; it is empty for other operations. ``write_id`` is unique
-    to the record, so that its author recognises it. ``at`` is the author's clock and orders nothing.
+    to the record, so that its author recognises it. ``at`` is the author's clock and orders nothing. ``chain`` is :attr:`History.chain` of
+    the records before it, so that none of them can be altered unnoticed; records of earlier releases have none. ``body`` is the record as
+    it was read, or empty.
     """
 
     seq: int
@@ -40,11 +43,20 @@ class Record:
     content_hash: str = ""
     from_version: str = ""
     files: Mapping[str, FileDigest] = field(default_factory=dict)
+    chain: str = ""
+    body: bytes = field(default=b"", repr=False, compare=False)
 
     def to_json(self) -> bytes:
         """The record as it is stored."""
-        document = {**asdict(self), "as_of": self.as_of.isoformat(), "at": self.at.isoformat()}
+        if self.body:
+            return self.body
+        document: dict[str, Any] = {name: getattr(self, name) for name in _STORED}
+        document |= {"as_of": self.as_of.isoformat(), "at": self.at.isoformat()}
+        document["files"] = {name: asdict(digest) for name, digest in self.files.items()}
         return json.dumps(document, sort_keys=True, ensure_ascii=False, indent=1).encode()
+
+
+_STORED: Final = [item.name for item in fields(Record) if item.name != "body"]
 
 
 @lru_cache(maxsize=16_384)
@@ -58,7 +70,7 @@ def parse_record(body: bytes, *, uri: str) -> Record:
         document: dict[str, Any] = json.loads(body)
         files = {name: FileDigest(**digest) for name, digest in document.pop("files", {}).items()}
         moments: dict[str, Any] = {name: datetime.fromisoformat(document.pop(name)).astimezone(UTC) for name in ("as_of", "at")}
-        return Record(**document, **moments, files=files)
+        return Record(**document, **moments, files=files, body=body)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StorageError(
             f"Log record {uri} is damaged ({error}); restore the object from a backup or its previous S3 version."
@@ -111,13 +123,14 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The state that a log's records add up to."""
+    """The state that a log's records add up to. ``chain`` is a SHA-256 over the stored bytes of all of them, in order."""
 
     records: tuple[Record, ...]
     versions: Mapping[str, Version]
     expired: frozenset[str]
     head: Head | None
     floor: Floor | None
+    chain: str = ""
 
     @property
     def next_sequence(self) -> int:
@@ -142,21 +155,28 @@ class History:
         return max((v for v in self.live if v.as_of == moment), key=lambda v: v.sequence, default=None)
 
 
-def fold(records: Iterable[Record]) -> History:
-    """The state after all records, in sequence order.
+EMPTY: Final = History(records=(), versions=MappingProxyType({}), expired=frozenset(), head=None, floor=None)
+
+
+def fold(records: Iterable[Record], *, before: History = EMPTY) -> History:
+    """The state after further records, in sequence order.
 
     Raises:
-        StorageError: A sequence number is missing or a record moves the head to a version that was never committed.
+        StorageError: A sequence number is missing, a record moves the head to a version that was never committed, or one follows other
+            records than those that are there.
     """
-    kept = tuple(records)
-    versions: dict[str, Version] = {}
-    expired: set[str] = set()
-    head: Head | None = None
-    floor: Floor | None = None
-    for expected, record in enumerate(kept, start=FIRST_SEQUENCE):
+    further: list[Record] = []
+    versions, expired = dict(before.versions), set(before.expired)
+    head, floor, chain = before.head, before.floor, before.chain
+    for expected, record in enumerate(records, start=before.next_sequence):
         if record.seq != expected:
             raise StorageError(
                 f"The log skips from record {expected - 1} to {record.seq}; expected {expected}. Restore the missing object."
+            )
+        if record.chain and record.chain != chain:
+            raise StorageError(
+                f"Log record {record.seq} follows other records than the {expected - 1} that are there: one of them was altered. "
+                "Restore it from its previous S3 version."
             )
         if record.op == "commit":
             versions[record.version] = _version(record)
@@ -167,8 +187,16 @@ def fold(records: Iterable[Record]) -> History:
                 raise StorageError(f"Log record {record.seq} moves latest to {record.version}, which was never committed.")
             floor = _floor(record, floor=floor, versions=versions)
             head = Head(version=record.version, sequence=record.seq, operation=record.op, at=record.at)
-    marked = {name: _expire(version) if name in expired else version for name, version in versions.items()}
-    return History(records=kept, versions=MappingProxyType(marked), expired=frozenset(expired), head=head, floor=floor)
+        further.append(record)
+        chain = _link(chain, record)
+    for name in expired & versions.keys():
+        if not versions[name].is_expired:
+            versions[name] = _expire(versions[name])
+    return History((*before.records, *further), MappingProxyType(versions), frozenset(expired), head, floor, chain)
+
+
+def _link(chain: str, record: Record) -> str:
+    return hashlib.sha256(chain.encode() + record.to_json()).hexdigest()
 
 
 def _version(record: Record) -> Version:
