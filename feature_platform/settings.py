@@ -112,6 +112,10 @@ class Settings(BaseModel):
     look_back_days: Annotated[int, Field(ge=1, le=3660)] = Field(
         default=14, description="How many days back raw data is compared with what versions record: by the sensor, `refresh` and `status`"
     )
+    online_full_days: Annotated[int, Field(ge=0, le=366)] = Field(
+        default=7,
+        description="Days after which a load of the online store writes every row again, not only those that differ; 0 for every load",
+    )
     sensor_interval_s: Annotated[int, Field(ge=5)] = Field(
         default=300, description="Seconds between two looks of the sensor `raw_data_changed`"
     )

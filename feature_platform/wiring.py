@@ -117,7 +117,7 @@ class Platform:
     @cached_property
     def online(self) -> "OnlineStore":
         """The online store behind Feast's connection string."""
-        return self._port("online", lambda: online_store_at(self.settings.redis))
+        return self._port("online", lambda: online_store_at(self.settings.redis, full_every_s=86_400 * self.settings.online_full_days))
 
     @cached_property
     def registry(self) -> "FeatureRegistry":
@@ -169,11 +169,11 @@ def feature_sets_at(
     return ObjectFeatureSetStore(objects or s3_at(endpoint_url), feature_base=feature_base, workdir=workdir)
 
 
-def online_store_at(connection_string: str) -> "OnlineStore":
-    """The online store behind Feast's connection string."""
+def online_store_at(connection_string: str, *, full_every_s: int) -> "OnlineStore":
+    """The online store behind Feast's connection string; after so many seconds a load writes every row again."""
     from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 
-    return RedisOnlineStore(connection_string)
+    return RedisOnlineStore(connection_string, full_every_s=full_every_s)
 
 
 def feature_server_at(address: str, *, tokens: Path | None = None, authority: Path | None = None) -> "FeatureServer":

@@ -73,6 +73,33 @@ def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
 
 @app.command()
 @command
+def load(
+    feature_set: FeatureSet,
+    full: Annotated[bool, typer.Option("--full", help="Write every row, also those that are online already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load latest: the rows that differ from what is known to be online, or every row where anything is in doubt."""
+    from feature_platform.use_cases.serve import serve
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    name = platform.catalog.contract(feature_set).feature_set
+    served = serve(platform, name, is_full=full)
+    report = served.load
+    row = {
+        "feature_set": feature_set,
+        "version": report.version,
+        "rows": report.rows,
+        "written": report.written,
+        "removed": report.removed + report.swept,
+        "every_row_because": report.full_because,
+        "elapsed_s": served.elapsed_s,
+    }
+    show_one(row, as_json=as_json, title="loaded")
+
+
+@app.command()
+@command
 def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Scan the whole online store and remove what the version that is online lacks; for a store whose history nobody knows."""
     from feature_platform.use_cases import serve

@@ -51,6 +51,8 @@ def online_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
                     "schema_hash": load.marker.target.schema_hash,
                     "served_since": load.marker.since,
                     "changed_days": presentation.changed_days(look_at(platform, contract, load.version)),
+                    "rows_written": load.written,
+                    "every_row_because": load.full_because or "",
                     "entities_removed": load.removed + load.swept,
                     "seconds": served.elapsed_s,
                 },

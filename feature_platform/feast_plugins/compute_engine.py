@@ -60,7 +60,9 @@ class PublishedVersionEngine(LocalComputeEngine):  # type: ignore[misc]
                 )
             if view.tags.get(SCHEMA_HASH_TAG) != head.load.schema_hash:
                 self._describe(head, base, s3_endpoint=view.batch_source.s3_endpoint_override or None)
-            online_store_at(self.repo_config.online_store.connection_string).load(head.load, progress=_progress(task, head))
+            # Every row, each time: who materializes by hand may want to heal what somebody else wrote.
+            store = online_store_at(self.repo_config.online_store.connection_string, full_every_s=0)
+            store.load(head.load, progress=_progress(task, head))
 
     def _describe(self, head: PublishedHead, base: str, *, s3_endpoint: str | None) -> None:
         """Make the registry say the head's own contract: a rollback, or an apply before anything was built, left it with another one."""

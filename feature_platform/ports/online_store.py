@@ -17,15 +17,17 @@ class OnlineStore(Protocol):
     :class:`ConfigurationError` when it refuses the credentials, may evict keys, or an unknown Feast is installed.
     """
 
-    def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None) -> LoadReport:
+    def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None, is_full: bool = False) -> LoadReport:
         """Make a published version exactly what is online for its view: its entities with its values, and no others.
 
         On return the marker is ``online``. After an error it is ``loading`` (or what it was, if nothing was written), and the next load
-        of this or a newer publication becomes exact again. Loading the version that is online writes everything once more.
+        of this or a newer publication becomes exact again. A store may write only what differs from the version that it knows to be
+        online, so what somebody else wrote beside it stays until a full load.
 
         Args:
             request: The version; its file is checked before anything is written.
-            progress: Is called with rows written and rows in total.
+            progress: Is called with rows done and rows in total.
+            is_full: Write every row, whatever is online.
 
         Raises:
             InvalidDataError: The file must not be served; nothing was written.

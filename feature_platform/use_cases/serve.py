@@ -76,7 +76,7 @@ def published_head(
         yield PublishedHead(as_of=version.as_of, load=load)
 
 
-def serve(platform: Platform, feature_set: str, *, progress: Callable[[int, int], object] | None = None) -> Served:
+def serve(platform: Platform, feature_set: str, *, progress: Callable[[int, int], object] | None = None, is_full: bool = False) -> Served:
     """Make the registry say the contract that the head was built by, and the online store hold exactly the head's rows.
 
     That contract is stored with the version and may be older or newer than the deployed one: after a rollback, or while nothing that was
@@ -92,7 +92,7 @@ def serve(platform: Platform, feature_set: str, *, progress: Callable[[int, int]
     started = time.monotonic()
     with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
         platform.registry.apply([head.load.contract])
-        report = platform.online.load(head.load, progress=progress)
+        report = platform.online.load(head.load, progress=progress, is_full=is_full)
     return Served(report, head.load.contract, round(time.monotonic() - started, 3))
 
 

@@ -48,7 +48,7 @@ def show(figures: Sequence[Mapping[str, Any]]) -> Table:
     for column in ("what, against", "ours", "peer", "ratio", "unit"):
         table.add_column(column, justify="left" if column in {"what, against", "unit"} else "right")
     for figure in figures:
-        table.add_row(figure["name"], f"{figure['ours']:,.0f}", f"{figure['peer']:,.0f}", f"{figure['ratio']:.2f}×", figure["unit"])
+        table.add_row(figure["name"], f"{figure['ours']:,.6g}", f"{figure['peer']:,.6g}", f"{figure['ratio']:.2f}×", figure["unit"])
     return table
 
 

@@ -5,6 +5,7 @@ counts, since whatever else runs on the machine only ever slows. The peers are a
 
 - Feast materializes the same kind of file from local disk, in batches of 10,000, with ``skip_dedup``; on fewer rows, since its rate is flat
   from 100,000 on and a million takes a minute. Its first round warms it up.
+- A correction of one row in a hundred, loaded over the version it corrects, is compared with a full load of the same version.
 - The server's ceiling is the very commands that we send, encoded beforehand, down one connection, with another thread taking the replies.
 
 Peak memory is that of a process of its own that does nothing but the load (``python -m tests.benchmarks.online_loads``).
@@ -12,6 +13,7 @@ Peak memory is that of a process of its own that does nothing but the load (``py
 
 import contextlib
 import io
+import math
 import socket
 import subprocess
 import sys
@@ -19,8 +21,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypedDict
 
@@ -40,6 +43,7 @@ from tests.support.valkey_server import ValkeyServer, valkey_server
 
 CONTRACT: Final = contract_of({"user_id": "int64", "f_count": "int64", "f_mean": "float64", "f_age": "int64"}, name="benchmark_users")
 VERSION: Final = "v_20260115T000000"
+CORRECTION: Final = "v_20260115T000001"
 KEY_TTL_S: Final = 7 * 86_400
 _AS_OF: Final = datetime.fromtimestamp(AS_OF_US / 1_000_000, UTC)
 _CHUNK_ROWS: Final = 100_000
@@ -61,6 +65,8 @@ class Version:
 
     path: Path
     rows: int
+    name: str = VERSION
+    earlier: Path | None = None
 
     @property
     def request(self) -> OnlineLoad:
@@ -68,16 +74,17 @@ class Version:
         return OnlineLoad(
             contract=CONTRACT,
             project=PROJECT,
-            version=VERSION,
-            sequence=1,
+            version=self.name,
+            sequence=1 if self.earlier is None else 2,
             schema_hash=CONTRACT.schema_hash,
             content_hash="benchmark",
             open_features=lambda: self.path.open("rb"),
-            open_earlier=self._no_other,
+            open_earlier=self._open_earlier,
         )
 
-    def _no_other(self, version: str) -> BinaryIO:
-        raise AssertionError(f"the benchmark loads one version, not {version}")
+    def _open_earlier(self, version: str) -> BinaryIO:
+        assert self.earlier is not None, f"the benchmark loads one version, not {version}"
+        return self.earlier.open("rb")
 
 
 def load_figures(*, rows: int, stock_rows: int, rounds: int, memory_rows: tuple[int, ...]) -> list[Figure]:
@@ -90,6 +97,13 @@ def load_figures(*, rows: int, stock_rows: int, rounds: int, memory_rows: tuple[
             what = "with a TTL on every key" if expire else "without TTL"
             figures.append(_figure(f"load {rows:,} rows {what}, stock Feast", rates["ours"], rates["stock"], unit="rows/s"))
             figures.append(_figure(f"load {rows:,} rows {what}, server ceiling", rates["ours"], rates["ceiling"], unit="rows/s"))
+        corrected = _write_version(Path(directory) / "corrected.parquet", rows=rows, name=CORRECTION, earlier=version.path)
+        for expire in (False, True):
+            what = "with a TTL on every key" if expire else "without TTL"
+            for kind, seconds in _correction_s(version, corrected, rounds=rounds, expire=expire).items():
+                name = f"load a {kind} of 1% of {rows:,} rows {what}; peer: every row"
+                differing_s, full_s = seconds
+                figures.append(Figure(name=name, ours=differing_s, peer=full_s, ratio=round(differing_s / full_s, 3), unit="s"))
         peaks = [_peak_mib(_write_version(Path(directory) / f"{count}.parquet", rows=count)) for count in memory_rows]
         for count, peak in zip(memory_rows, peaks, strict=True):
             figures.append(_figure(f"peak memory of loading {count:,} rows, {memory_rows[0]:,} rows", peak, peaks[0], unit="MiB"))
@@ -113,6 +127,20 @@ def _rates(version: Version, *, stock_rows: int, rounds: int, expire: bool) -> d
         for name, (rows, run) in ways.items():
             with valkey_server() as server:
                 best[name] = max(best[name], rows / run(server))
+    return best
+
+
+def _correction_s(version: Version, corrected: Version, *, rounds: int, expire: bool) -> dict[str, tuple[float, float]]:
+    """Seconds to load a correction, and to roll it back, over the other; and to write every row instead. The best of some rounds."""
+    forward, back = corrected.request, replace(version.request, sequence=3, open_earlier=lambda _: corrected.path.open("rb"))
+    best = dict.fromkeys(("correction", "rollback"), (math.inf, math.inf))
+    for _ in range(rounds):
+        with valkey_server() as server:
+            store = RedisOnlineStore(server.connection_string, expire=expire)
+            store.load(version.request)
+            for kind, request in (("correction", forward), ("rollback", back)):
+                differing, full = (_timed(partial(store.load, request, is_full=is_full)) for is_full in (False, True))
+                best[kind] = (min(best[kind][0], differing), min(best[kind][1], full))
     return best
 
 
@@ -171,22 +199,22 @@ def _peak_mib(version: Version) -> float:
     return float(finished.stdout)
 
 
-def _write_version(path: Path, *, rows: int) -> Version:
-    """Rows as a day's version has them: row groups of 131,072, zstd, page checksums."""
+def _write_version(path: Path, *, rows: int, name: str = VERSION, earlier: Path | None = None) -> Version:
+    """Rows as a day's version has them: row groups of 131,072, zstd, page checksums. A later version has one other value in 100 rows."""
     identity = {
         "feature_set": CONTRACT.feature_set,
-        "version": VERSION,
+        "version": name,
         "schema_hash": CONTRACT.schema_hash,
         "content_hash": "benchmark",
     }
     with pq.ParquetWriter(path, CONTRACT.arrow_schema, write_page_checksum=True, compression="zstd", compression_level=1) as writer:
-        for batch in _generated(rows):
+        for batch in _generated(rows, is_corrected=earlier is not None):
             writer.write_batch(batch, row_group_size=131_072)
         writer.add_key_value_metadata(identity)
-    return Version(path, rows)
+    return Version(path, rows, name, earlier)
 
 
-def _generated(rows: int) -> Iterator[pa.RecordBatch]:
+def _generated(rows: int, *, is_corrected: bool = False) -> Iterator[pa.RecordBatch]:
     random = np.random.default_rng(7)
     for start in range(0, rows, _CHUNK_ROWS):
         count = min(_CHUNK_ROWS, rows - start)
@@ -197,6 +225,8 @@ def _generated(rows: int) -> Iterator[pa.RecordBatch]:
             random.integers(0, 604_800, count),
             pa.array(np.full(count, AS_OF_US)).cast(pa.timestamp("us", tz="UTC")),
         ]
+        if is_corrected:
+            columns[1][np.random.default_rng(start).random(count) < 0.01] += 1
         yield pa.record_batch(columns, schema=CONTRACT.arrow_schema)
 
 

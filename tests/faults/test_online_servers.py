@@ -54,9 +54,12 @@ def _is_exact(server: ValkeyServer, log: Publications, version: str) -> bool:
 
 
 def _midway(act: Callable[[], object]) -> Callable[[int, int], None]:
-    def progress(done: int, _total: int) -> None:
-        if done == 2_000:
-            act()
+    """Acts once, after some rows and before the last: 1,500 of a difference, 2,000 of every row."""
+    acts = [act]
+
+    def progress(done: int, total: int) -> None:
+        if 1_500 <= done < total and acts:
+            acts.pop()()
 
     return progress
 
@@ -68,32 +71,35 @@ def _prepared(server: ValkeyServer) -> Publications:
     return log
 
 
-def test_a_flush_midway_ends_the_load_without_a_claim(server: ValkeyServer) -> None:
+@pytest.mark.parametrize("is_full", [False, True], ids=["difference", "every row"])
+def test_a_flush_midway_ends_the_load_without_a_claim(server: ValkeyServer, is_full: bool) -> None:
     """The rows before it are gone; the fence went with them."""
     log = _prepared(server)
     with server.client() as client, pytest.raises(ConflictError, match="lost its fence"):
-        _store(server).load(log.request(B, sequence=2), progress=_midway(client.flushall))
+        _store(server).load(log.request(B, sequence=2), is_full=is_full, progress=_midway(client.flushall))
     assert _state(server) is None
     report = _store(server).load(log.request(B, sequence=2))
     assert report.marker.state == "online"
     assert _is_exact(server, log, B)
 
 
-def test_a_restart_without_persistence_midway_ends_the_load_and_the_next_is_full(server: ValkeyServer) -> None:
+@pytest.mark.parametrize("is_full", [False, True], ids=["difference", "every row"])
+def test_a_restart_without_persistence_midway_ends_the_load_and_the_next_is_full(server: ValkeyServer, is_full: bool) -> None:
     """An empty server says nothing about itself."""
     log = _prepared(server)
     with pytest.raises(StorageError):
-        _store(server).load(log.request(B, sequence=2), progress=_midway(server.restart))
+        _store(server).load(log.request(B, sequence=2), is_full=is_full, progress=_midway(server.restart))
     assert _state(server) is None
     _store(server).load(log.request(B, sequence=2))
     assert _is_exact(server, log, B)
 
 
-def test_a_restart_with_persistence_midway_keeps_what_is_needed(persistent: ValkeyServer) -> None:
+@pytest.mark.parametrize("is_full", [False, True], ids=["difference", "every row"])
+def test_a_restart_with_persistence_midway_keeps_what_is_needed(persistent: ValkeyServer, is_full: bool) -> None:
     """The marker says ``loading`` and what was online, so the dropped users are found without a scan."""
     log = _prepared(persistent)
     with pytest.raises(StorageError):
-        _store(persistent).load(log.request(B, sequence=2), progress=_midway(persistent.restart))
+        _store(persistent).load(log.request(B, sequence=2), is_full=is_full, progress=_midway(persistent.restart))
     assert _state(persistent) == ("loading", B)
     report = _store(persistent).load(log.promote(A))
     assert report.swept == 0
@@ -109,13 +115,16 @@ def test_a_restart_with_persistence_afterwards_serves_what_it_claims(persistent:
     assert _is_exact(persistent, log, B)
 
 
-def test_a_full_server_is_a_clear_error(server: ValkeyServer) -> None:
+@pytest.mark.parametrize("is_full", [False, True], ids=["difference", "every row"])
+def test_a_full_server_is_a_clear_error(server: ValkeyServer, is_full: bool) -> None:
     """With ``noeviction`` it refuses writes; more memory and another load make it good."""
     log = _prepared(server)
     with server.client() as client:
         used = int(client.info("memory")["used_memory"])
         with pytest.raises(StorageError, match="full"):
-            _store(server).load(log.request(B, sequence=2), progress=_midway(lambda: client.config_set("maxmemory", used // 2)))
+            _store(server).load(
+                log.request(B, sequence=2), is_full=is_full, progress=_midway(lambda: client.config_set("maxmemory", used // 2))
+            )
         assert _state(server) == ("loading", B)
         client.config_set("maxmemory", 0)
     _store(server).load(log.request(B, sequence=2))
@@ -133,12 +142,13 @@ def test_a_server_that_may_evict_is_refused_up_front(server: ValkeyServer, polic
         assert client.dbsize() == 0
 
 
-def test_a_server_that_falls_silent_midway_is_given_up(server: ValkeyServer) -> None:
+@pytest.mark.parametrize("is_full", [False, True], ids=["difference", "every row"])
+def test_a_server_that_falls_silent_midway_is_given_up(server: ValkeyServer, is_full: bool) -> None:
     """Frozen, as behind a dead network; what it had received before may still happen after it wakes, and harms nothing."""
     log = _prepared(server)
     store = RedisOnlineStore(server.connection_string, lease_s=0.5)
     with pytest.raises(StorageError, match="did not answer in time"):
-        store.load(log.request(B, sequence=2), progress=_midway(lambda: os.kill(server.pid, signal.SIGSTOP)))
+        store.load(log.request(B, sequence=2), is_full=is_full, progress=_midway(lambda: os.kill(server.pid, signal.SIGSTOP)))
     os.kill(server.pid, signal.SIGCONT)
     assert _state(server) == ("loading", B)
     store.load(log.request(B, sequence=2))

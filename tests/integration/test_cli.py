@@ -112,6 +112,12 @@ class TestReading:
         row = answered("online", "repair", "user_features")
         assert (row["version"], row["scanned"], row["removed"]) == (VERSIONS[-1], 3, 0)
 
+    def test_a_load_by_hand_writes_what_differs_or_every_row(self) -> None:
+        row = answered("online", "load", "user_features")
+        assert (row["version"], row["rows"], row["written"], row["every_row_because"]) == (VERSIONS[-1], 3, 0, None)
+        row = answered("online", "load", "user_features", "--full")
+        assert (row["written"], row["every_row_because"]) == (3, "it was asked for")
+
     def test_doctor_finds_nothing(self) -> None:
         assert answered("doctor") == []
 

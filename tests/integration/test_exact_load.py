@@ -179,7 +179,7 @@ def test_parity_of_a_sample_looks_at_a_part(valkey: ValkeyDatabase) -> None:
     assert report.exact
 
 
-def test_keys_expire_with_the_most_patient_view_and_reruns_refresh_them(valkey: ValkeyDatabase) -> None:
+def test_keys_expire_with_the_most_patient_view_and_full_loads_refresh_them(valkey: ValkeyDatabase) -> None:
     """One day asked for by one view, thirty by another: shared keys live for thirty, whichever loads last."""
     patient = Publications(contract_of({"user_id": "int64", "f_orders": "int64"}, name="orders", ttl="30d"))
     hasty = Publications(contract_of({"user_id": "int64", "f_clicks": "int64"}, name="clicks", ttl="1d"))
@@ -191,7 +191,7 @@ def test_keys_expire_with_the_most_patient_view_and_reruns_refresh_them(valkey: 
         store.load(patient.publish(A, table_of(patient.contract, {"user_id": [1], "f_orders": [1]})))
         assert month - 60 < client.ttl(key) <= month
         client.expire(key, 1_000)
-        store.load(hasty.promote(A))
+        store.load(hasty.promote(A), is_full=True)
         assert month - 60 < client.ttl(key) <= month
 
 

@@ -230,7 +230,7 @@ def test_it_is_ready_when_every_view_is_online_and_fresh(shop: Shop) -> None:
 def test_two_loads_between_the_readings_of_a_marker_are_said() -> None:
     """Both say online, of different versions: nothing may be claimed but where the rows can be from."""
     from feature_platform.core.online.load import finished, online_version
-    from feature_platform.core.online.marker import Marker
+    from feature_platform.core.online.marker import Basis, Marker
     from feature_platform.server.proof import proof_of
 
     log = Publications(contract=VISITS, project=PROJECT)
@@ -240,7 +240,13 @@ def test_two_loads_between_the_readings_of_a_marker_are_said() -> None:
     raws = []
     for version in (A, B):
         target = online_version(log.publish(version, rows(range(3), shift=0)), layout, row_count=3)
-        raws.append(encode_marker(finished(Marker("loading", target, "2026-01-15T00:00:00+00:00", "1"), since="2026-01-15T00:00:01+00:00")))
+        raws.append(
+            encode_marker(
+                finished(
+                    Marker("loading", target, "2026-01-15T00:00:00+00:00", "1"), since="2026-01-15T00:00:01+00:00", basis=Basis((), 0, None)
+                )
+            )
+        )
     proof = proof_of("visits", *raws)
     assert proof.item.decode() == f'visits;state=changed;versions="{A} {B}"'
     assert not proof.is_exact

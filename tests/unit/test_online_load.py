@@ -1,12 +1,13 @@
 """Decisions of a load, from the marker alone."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from feature_platform.core.online.layout import feature_key, timestamp_key
-from feature_platform.core.online.load import finished, plan_load, refuse_nulls
-from feature_platform.core.online.marker import Marker, OnlineVersion, decode_marker, encode_marker, marker_key
+from feature_platform.core.online.load import finished, plan_load, reason_for_full, refuse_nulls
+from feature_platform.core.online.marker import Basis, Marker, OnlineVersion, decode_marker, encode_marker, marker_key
 from feature_platform.errors import ConflictError, InvalidDataError
 from tests.support.online import contract_of
 
@@ -14,7 +15,9 @@ KEYS = (("user_id", "int64"),)
 A = OnlineVersion("v_20260115T000000", 1, "schema", "content a", 10, KEYS, (("f", "int64"), ("g", "int64")))
 B = OnlineVersion("v_20260116T000000", 2, "schema", "content b", 12, KEYS, (("f", "int64"),))
 C = OnlineVersion("v_20260117T000000", 3, "schema", "content c", 12, KEYS, (("f", "int64"),))
-NOW = "2026-01-17T00:00:00+00:00"
+NOW, NOW_MS, WEEK_S = "2026-01-17T00:00:00+00:00", 1_768_608_000_000, 7 * 86_400
+BASIS = Basis(("run",), NOW_MS - 3_600_000, NOW_MS + 86_400_000)
+ONLINE = Marker("online", A, NOW, "1:t", basis=BASIS)
 
 
 def _plan(marker: Marker | None, target: OnlineVersion):  # type: ignore[no-untyped-def]
@@ -46,7 +49,41 @@ def test_interrupted_loads_are_not_forgotten() -> None:
     assert third.marker.previous == A
     assert third.marker.interrupted == (B, C)
     assert third.stale == (B, C)
-    assert finished(third.marker, since=NOW).interrupted == ()
+    assert finished(third.marker, since=NOW, basis=BASIS).interrupted == ()
+
+
+@pytest.mark.parametrize(
+    ("marker", "target", "servers", "reason"),
+    [
+        (ONLINE, A, ("run",), None),
+        (ONLINE, replace(A, version="v_20260115T000001", sequence=4, content_hash="other"), ("run",), None),
+        (None, A, ("run",), "nothing says what is online"),
+        (replace(ONLINE, state="loading"), A, ("run",), "the load before did not finish"),
+        (replace(ONLINE, swept=False), A, ("run",), "what is online is in doubt"),
+        (replace(ONLINE, basis=None), A, ("run",), "what is online is in doubt"),
+        (ONLINE, B, ("run",), "the contract changed"),
+        (ONLINE, replace(A, schema_hash="other"), ("run",), "the contract changed"),
+        (ONLINE, A, ("other",), "a server was restarted or replaced"),
+        (ONLINE, A, ("run", "another"), "a server was restarted or replaced"),
+        (replace(ONLINE, basis=replace(BASIS, full_at_ms=NOW_MS - WEEK_S * 1000)), A, ("run",), "the last full load was 168 hours ago"),
+        (replace(ONLINE, basis=replace(BASIS, expire_at_ms=NOW_MS + 3_599_999)), A, ("run",), "keys are about to expire"),
+        (replace(ONLINE, basis=replace(BASIS, expire_at_ms=NOW_MS - 1)), A, ("run",), "keys are about to expire"),
+        (replace(ONLINE, basis=replace(BASIS, expire_at_ms=None)), A, ("run",), None),
+    ],
+)
+def test_rows_are_left_out_only_where_nothing_is_in_doubt(
+    marker: Marker | None, target: OnlineVersion, servers: tuple[str, ...], reason: str | None
+) -> None:
+    """Every reason to write all rows again, and what needs none."""
+    assert reason_for_full(marker, target, servers=servers, now_ms=NOW_MS, full_every_s=WEEK_S) == reason
+
+
+def test_a_marker_of_an_earlier_release_is_read_and_proves_nothing() -> None:
+    """It has no basis, so that the next load is a full one."""
+    document = json.loads(encode_marker(ONLINE))
+    del document["basis"]
+    assert decode_marker(json.dumps(document).encode()) == replace(ONLINE, basis=None)
+    assert decode_marker(encode_marker(ONLINE)) == ONLINE
 
 
 def test_a_rerun_removes_nothing() -> None:

@@ -25,7 +25,7 @@ from feature_platform.core.online.load import (
     plan_load,
     require_repairable,
 )
-from feature_platform.core.online.marker import Marker
+from feature_platform.core.online.marker import Basis, Marker
 from feature_platform.core.online.parity import OnlineRows, ParityReport, published_values, sampled
 from feature_platform.errors import ConflictError, NotFoundError
 
@@ -51,7 +51,8 @@ class MemoryOnlineStore:
     _busy: Lock = field(default_factory=Lock)
     _loads: int = 0
 
-    def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None) -> LoadReport:
+    def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None, is_full: bool = False) -> LoadReport:
+        del is_full  # every load is
         layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         if not self._busy.acquire(blocking=False):
             raise ConflictError(f"Another load of {layout.view} is running. It ends by itself; then load again.")
@@ -64,9 +65,10 @@ class MemoryOnlineStore:
             swept = self._remove(self._strays(request, layout), plan.stale_fields) if plan.sweep else 0
             self._write(file, layout, plan, progress)
             removed = self._remove_stale(request, layout, plan)
-            done = finished(plan.marker, since=self.now())
+            done = finished(plan.marker, since=self.now(), basis=Basis((), 0, None))
             self._markers[layout.project, layout.view] = done
-            return LoadReport(request.version, request.sequence, file.row_count, removed, swept, done)
+            rows = file.row_count
+            return LoadReport(request.version, request.sequence, rows, rows, removed, swept, done, "this store always writes all")
         finally:
             self._busy.release()
 

@@ -7,6 +7,7 @@ comes from does not belong here: the caller's function opens it.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import BinaryIO, Final
 
@@ -18,9 +19,10 @@ from feature_platform.core.contract.row_rules import RowRules
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.keys import KeyBatch, key_batches
 from feature_platform.core.online.layout import ViewLayout
-from feature_platform.core.online.load import OnlineLoad, refuse_nulls, require_identity
+from feature_platform.core.online.load import OnlineLoad, refuse_nulls, require_identity, require_identity_of_online
+from feature_platform.core.online.marker import OnlineVersion
 from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, past_ttl, published_values, sampled
-from feature_platform.errors import InvalidDataError
+from feature_platform.errors import InvalidDataError, NotFoundError
 
 BATCH_ROWS: Final = 10_000
 """Rows encoded at once; flat in speed from 5,000 to 50,000, so the small end of memory."""
@@ -32,6 +34,10 @@ KEY_ROWS: Final = 131_072
 """A row group of our files: keys alone are narrow, and one batch for each spares the loop."""
 
 
+LARGER: Final = 16
+"""So many times a batch is compared at once: that needs no room for what is encoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckedFile:
     """A version whose file was read once, keys only, and may be served; ``batches`` is None for all of it."""
@@ -41,10 +47,15 @@ class CheckedFile:
     batch_rows: int
     batches: int | None = None
 
-    def rows(self) -> Iterator[pa.RecordBatch]:
-        """All rows in primary key order, columns of the contract."""
-        columns = [column.name for column in self.request.contract.all_columns]
-        return islice(read_columns(self.request.open_features, columns, batch_rows=self.batch_rows), self.batches)
+    def rows(self, *, at_once: int | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows in primary key order, columns of the contract; in larger batches where that is asked and they are narrow."""
+        rows = min(at_once, LARGER * self.batch_rows) if at_once else self.batch_rows
+        return islice(read_columns(self.request.open_features, self.columns, batch_rows=rows), self.batches)
+
+    @property
+    def columns(self) -> list[str]:
+        """Those of the contract."""
+        return [column.name for column in self.request.contract.all_columns]
 
 
 def first_rows(request: OnlineLoad, *, rows: int) -> CheckedFile:
@@ -63,8 +74,7 @@ def checked_file(request: OnlineLoad) -> CheckedFile:
     """
     contract, rules = request.contract, RowRules(request.contract)
     with _parquet(request.open_features) as parquet:
-        metadata = parquet.metadata.metadata or {}
-        require_identity({name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}, request)
+        require_identity(_identity(parquet), request)
         _require_columns(parquet.schema_arrow, contract)
         rows = parquet.metadata.num_rows
         nulls = _null_counts(parquet, contract)
@@ -73,6 +83,21 @@ def checked_file(request: OnlineLoad) -> CheckedFile:
     for batch in read_columns(request.open_features, [*contract.primary_keys, contract.timestamp_field], batch_rows=KEY_ROWS):
         rules.check(batch)
     return CheckedFile(request, rows, max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, width))))
+
+
+def version_rows(request: OnlineLoad, online: OnlineVersion, *, like: CheckedFile) -> Iterator[pa.RecordBatch]:
+    """All rows of the version that is online, in the columns and batches of another one of the same contract.
+
+    Raises:
+        NotFoundError: Its file is gone, damaged or another one.
+    """
+    opened = partial(request.open_earlier, online.version)
+    try:
+        with _parquet(opened) as parquet:
+            require_identity_of_online(_identity(parquet), online, feature_set=request.contract.feature_set)
+        yield from read_columns(opened, like.columns, batch_rows=min(KEY_ROWS, LARGER * like.batch_rows))
+    except InvalidDataError as error:
+        raise NotFoundError(str(error)) from error
 
 
 def compare_rows(
@@ -130,6 +155,11 @@ def _parquet(opened: Callable[[], BinaryIO]) -> Iterator[pq.ParquetFile]:
             raise _damaged(error) from error
         with parquet:
             yield parquet
+
+
+def _identity(parquet: pq.ParquetFile) -> dict[str, str]:
+    metadata = parquet.metadata.metadata or {}
+    return {name.decode(): value.decode() for name, value in metadata.items() if not name.startswith(b"ARROW")}
 
 
 def _require_columns(schema: pa.Schema, contract: Contract) -> None:

@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from typing import Any, Final
@@ -214,6 +214,20 @@ def read_marker(node: RedisNode, key: bytes) -> Marker | None:
     with redis_errors(node.address):
         raw: Any = node.client.get(key)
     return None if raw is None else decode_marker(raw)
+
+
+def doubt_marker(node: RedisNode, key: bytes, *, version: str) -> None:
+    """Have the marker say that nothing may rest on what is online, if that is still a version. An account that only reads cannot."""
+    with suppress(FeaturePlatformError), redis_errors(node.address), node.client.pipeline(transaction=True) as pipe:
+        pipe.watch(key)
+        raw: Any = pipe.get(key)
+        marker = decode_marker(raw) if raw else None
+        if marker is None or marker.state != "online" or marker.basis is None or marker.target.version != version:
+            return
+        pipe.multi()
+        pipe.set(key, encode_marker(replace(marker, basis=None)))
+        with suppress(WatchError):  # a load began meanwhile
+            pipe.execute()
 
 
 def _owns(node: RedisNode, slot: int) -> bool:

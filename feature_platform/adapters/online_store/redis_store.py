@@ -1,9 +1,9 @@
 """Redis as Feast's online store: exact loads of published versions, their marker, repair and comparison.
 
 The protocol of a load: take the lease and a token; write a ``loading`` marker that keeps what was online; write every entity of the
-version; remove those of earlier versions that it lacks; check that every row was acknowledged by servers that did not restart; write the
-``online`` marker. Each chunk is conditional on the token (``redis_channel``). Whatever ends a load early leaves a ``loading``
-marker, from which the next load becomes exact again.
+version, or those alone that differ from what the marker proves to be online; remove those of earlier versions that it lacks; check that
+every row was acknowledged by servers that did not restart; write the ``online`` marker. Each chunk is conditional on the token
+(``redis_channel``). Whatever ends a load early leaves a ``loading`` marker, from which the next load becomes exact again.
 
 Bytes and decisions do not belong here (``core.online``), nor Feast's read path (``feast_plugins``).
 """
@@ -14,18 +14,29 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
+from typing import TypeVar
 
 import pyarrow as pa
 
-from feature_platform.adapters.online_store.published_file import KEY_ROWS, CheckedFile, checked_file, compare_rows, first_rows, read_keys
+from feature_platform.adapters.online_store.published_file import (
+    KEY_ROWS,
+    CheckedFile,
+    checked_file,
+    compare_rows,
+    first_rows,
+    read_keys,
+    version_rows,
+)
 from feature_platform.adapters.online_store.redis_channel import Channels
 from feature_platform.adapters.online_store.redis_connection import RedisTopology, connect, parse_address, redis_errors
-from feature_platform.adapters.online_store.redis_lease import LEASE_S, Lease, hold_lease, read_marker
+from feature_platform.adapters.online_store.redis_lease import LEASE_S, Lease, doubt_marker, hold_lease, read_marker
 from feature_platform.adapters.online_store.redis_scan import ScanProgress, stored_rows, strays
 from feature_platform.core.online.commands import Frames, removals, upserts
+from feature_platform.core.online.difference import differences
 from feature_platform.core.online.keys import vanished
 from feature_platform.core.online.layout import ViewLayout, refuse_unknown_feast, view_layout
 from feature_platform.core.online.load import (
+    FULL_EVERY_S,
     LoadPlan,
     LoadReport,
     OnlineLoad,
@@ -33,14 +44,27 @@ from feature_platform.core.online.load import (
     finished,
     online_version,
     plan_load,
+    reason_for_full,
     require_repairable,
 )
-from feature_platform.core.online.marker import Marker, marker_key, retention_key
+from feature_platform.core.online.marker import Basis, Marker, OnlineVersion, marker_key, retention_key
 from feature_platform.core.online.parity import OnlineRows, ParityReport, sampled
 from feature_platform.errors import ConfigurationError, NotFoundError, StorageError
 
+T = TypeVar("T")
+
 Progress = Callable[[int, int], object]
-"""Is told rows written and rows in total, a few times a second."""
+"""Is told rows done and rows in total, a few times a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Commands to send, and what they do: rows of the version that are done with them, rows that they write, entities that they remove."""
+
+    frames: Frames | None
+    done: int
+    written: int = 0
+    removed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,7 @@ class _Session:
     topology: RedisTopology
     lease: Lease
     channels: Channels
+    progress: Progress
 
 
 class RedisOnlineStore:
@@ -63,31 +88,45 @@ class RedisOnlineStore:
         lease_s: Seconds of silence after which another load may take over.
         wait_s: Seconds to wait for a load that is running; as long as a silent one needs to be given up, where left out.
         expire: Whether keys get a Redis TTL (the contract's), so that those of a stopped pipeline vanish.
+        full_every_s: Seconds after which a load writes every row again, whatever is known to be online.
     """
 
-    def __init__(self, connection_string: str, *, lease_s: float = LEASE_S, wait_s: float | None = None, expire: bool = True) -> None:
+    def __init__(
+        self,
+        connection_string: str,
+        *,
+        lease_s: float = LEASE_S,
+        wait_s: float | None = None,
+        expire: bool = True,
+        full_every_s: int = FULL_EVERY_S,
+    ) -> None:
         self._address = parse_address(connection_string)
-        self._lease_s, self._wait_s, self._expire = lease_s, wait_s, expire
+        self._lease_s, self._wait_s, self._expire, self._full_every_s = lease_s, wait_s, expire, full_every_s
 
-    def load(self, request: OnlineLoad, *, progress: Progress | None = None) -> LoadReport:
+    def load(self, request: OnlineLoad, *, progress: Progress | None = None, is_full: bool = False) -> LoadReport:
         """Make a published version exactly what is online for its view; see :class:`ports.OnlineStore`."""
-        with self._session(request) as session:
+        with self._session(request, progress) as session:
             target = online_version(request, session.layout, row_count=session.file.row_count)
-            lease = session.lease
-            plan = plan_load(lease.marker(), target, view=session.layout.view, token=lease.token.decode(), since=lease.now())
-            servers = _run_ids(session.topology)
+            lease, before = session.lease, session.lease.marker()
+            plan = plan_load(before, target, view=session.layout.view, token=lease.token.decode(), since=lease.now())
+            servers, now_ms = _run_ids(session.topology), lease.now_ms()
+            why = reason_for_full(before, target, servers=servers, now_ms=now_ms, full_every_s=self._full_every_s)
             lease.write_marker(plan.marker)
             marker, swept = plan.marker, 0
             if plan.sweep:
                 swept = _remove_strays(session, plan.stale_fields, ScanProgress())
                 marker = replace(plan.marker, swept=True)
                 lease.write_marker(marker)
-            rows = self._write(session, plan, progress)
-            removed = _remove_vanished(session, plan)
-            _require_whole(session, rows=rows, servers=servers)
-            marker = finished(marker, since=lease.now())
+            expire_at_ms = now_ms + 1000 * _retention_s(session) if self._expire else None
+            sent, why = self._write(session, plan, before, expire_at_ms=expire_at_ms, why="it was asked for" if is_full else why)
+            removed = sent.removed + (_remove_vanished(session, plan) if why else 0)
+            _require_whole(session, rows=sent.done, servers=servers)
+            basis = Basis(servers, now_ms, expire_at_ms)
+            if before and before.basis and not why:
+                basis = _carried_on(before.basis, expire_at_ms=expire_at_ms, is_all_written=sent.written == sent.done)
+            marker = finished(marker, since=lease.now(), basis=basis)
             lease.finish(marker)
-            return LoadReport(request.version, request.sequence, rows, removed, swept, marker)
+            return LoadReport(request.version, request.sequence, sent.done, sent.written, removed, swept, marker, why)
 
     def repair(self, request: OnlineLoad) -> RepairReport:
         """Remove every entity of the view that the online version lacks; see :class:`ports.OnlineStore`."""
@@ -117,13 +156,14 @@ class RedisOnlineStore:
             report = compare_rows(file, layout, read or partial(_stored, topology, layout), limit=limit, now_us=now_us)
             chosen = partial(sampled, rows=file.row_count, limit=limit)
             lost = strays(topology, layout, partial(read_keys, request.open_features, layout, batch_rows=KEY_ROWS), ScanProgress())
-            return replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost))
+            return _doubted(replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost)), request, topology)
 
     def glance(self, request: OnlineLoad, *, rows: int) -> ParityReport:
         """Compare the stored bytes of a version's first rows; see :class:`ports.OnlineStore`."""
         layout = view_layout(request.contract, project=request.project)
         with closing(connect(self._address)) as topology:
-            return compare_rows(first_rows(request, rows=rows), layout, partial(_stored, topology, layout), limit=None, now_us=0)
+            report = compare_rows(first_rows(request, rows=rows), layout, partial(_stored, topology, layout), limit=None, now_us=0)
+            return _doubted(report, request, topology)
 
     def used_ratio(self) -> float:
         """How full the fullest server is; see :class:`ports.OnlineStore`."""
@@ -137,7 +177,7 @@ class RedisOnlineStore:
         return max(ratios)
 
     @contextmanager
-    def _session(self, request: OnlineLoad) -> Iterator[_Session]:
+    def _session(self, request: OnlineLoad, progress: Progress | None = None) -> Iterator[_Session]:
         refuse_unknown_feast(metadata.version("feast"))
         layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         with closing(connect(self._address)) as topology:
@@ -146,34 +186,84 @@ class RedisOnlineStore:
                 hold_lease(topology, layout, lease_s=self._lease_s, wait_s=self._wait_s) as lease,
                 closing(Channels(topology, lease.fences)) as channels,
             ):
-                yield _Session(request, layout, file, topology, lease, channels)
+                yield _Session(request, layout, file, topology, lease, channels, progress or _silent)
 
-    def _write(self, session: _Session, plan: LoadPlan, progress: Progress | None) -> int:
-        expire_at_ms = session.lease.now_ms() + 1000 * _retention_s(session) if self._expire else None
-        encode = partial(
-            upserts, layout=session.layout, expire_at_ms=expire_at_ms, obsolete=plan.obsolete_fields, framing=session.channels.framing
-        )
-        rows = 0
-        for frames in _ahead(map(encode, session.file.rows())):
-            session.lease.renew()
-            session.channels.send(frames)
-            rows += len(frames.rows)
-            if progress:
-                progress(rows, session.file.row_count)
-        session.channels.settle()
-        return rows
+    def _write(
+        self, session: _Session, plan: LoadPlan, before: Marker | None, *, expire_at_ms: int | None, why: str | None
+    ) -> tuple[_Part, str | None]:
+        """Send the rows that differ, or all of them where there is a reason to; what was done, and that reason."""
+        if before and not why:
+            try:
+                return _sent(session, _differing(session, before.target, expire_at_ms=expire_at_ms)), None
+            except NotFoundError as error:
+                why = f"there is nothing to compare with: {error}"
+        return _sent(session, _all_rows(session, plan, expire_at_ms=expire_at_ms)), why
+
+
+def _all_rows(session: _Session, plan: LoadPlan, *, expire_at_ms: int | None) -> Iterator[_Part]:
+    for batch in session.file.rows():
+        frames = upserts(batch, session.layout, expire_at_ms=expire_at_ms, obsolete=plan.obsolete_fields, framing=session.channels.framing)
+        yield _Part(frames, batch.num_rows, batch.num_rows)
+
+
+def _differing(session: _Session, online: OnlineVersion, *, expire_at_ms: int | None) -> Iterator[_Part]:
+    """What makes the version of the request out of the one that is online.
+
+    Raises:
+        NotFoundError: The file of the one that is online is gone, damaged or another; what was sent so far does not have to be taken back.
+    """
+    framing, batch_rows = session.channels.framing, session.file.batch_rows
+    earlier, later = _ahead(version_rows(session.request, online, like=session.file)), _ahead(session.file.rows(at_once=KEY_ROWS))
+    for found in differences(earlier, later, session.layout):
+        for changed in found.changed:
+            for start in range(0, changed.rows.num_rows, batch_rows):
+                rows = changed.rows.slice(start, batch_rows)
+                yield _Part(upserts(rows, changed.layout, expire_at_ms=expire_at_ms, framing=framing), 0, written=rows.num_rows)
+        frames = removals(found.vanished, session.layout.fields, framing=framing) if len(found.vanished) else None
+        yield _Part(frames, found.rows, removed=len(found.vanished))
+
+
+def _sent(session: _Session, parts: Iterator[_Part]) -> _Part:
+    """Send everything; on return all of it is applied."""
+    done = written = removed = 0
+    for part in _ahead(parts):
+        session.lease.renew()
+        if part.frames is not None:
+            session.channels.send(part.frames)
+        done, written, removed = done + part.done, written + part.written, removed + part.removed
+        session.progress(done, session.file.row_count)
+    session.channels.settle()
+    return _Part(None, done, written, removed)
+
+
+def _carried_on(basis: Basis, *, expire_at_ms: int | None, is_all_written: bool) -> Basis:
+    """The basis after a difference: rows that were not sent keep the moment at which the server drops them."""
+    moments = [moment for moment in (expire_at_ms, None if is_all_written else basis.expire_at_ms) if moment is not None]
+    return replace(basis, expire_at_ms=min(moments, default=None))
+
+
+def _doubted(report: ParityReport, request: OnlineLoad, topology: RedisTopology) -> ParityReport:
+    """The report; where it found what nobody published, the next load no longer rests on what the marker says."""
+    if not report.exact:
+        key = marker_key(request.project, request.contract.feature_set)
+        doubt_marker(topology.place(key), key, version=request.version)
+    return report
+
+
+def _silent(_done: int, _total: int) -> None:
+    """The progress of who does not ask for it."""
 
 
 def _stored(topology: RedisTopology, layout: ViewLayout, _rows: pa.RecordBatch, keys: pa.Array) -> OnlineRows:
     return stored_rows(topology, layout, keys)
 
 
-def _ahead(frames: Iterator[Frames]) -> Iterator[Frames]:
-    """The same frames; the next one is read and encoded while the server works on this one."""
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; the next one is read and encoded while the server works on this one."""
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as encoder:
-        waiting = encoder.submit(next, frames, None)
+        waiting = encoder.submit(next, items, None)
         while (current := waiting.result()) is not None:
-            waiting = encoder.submit(next, frames, None)
+            waiting = encoder.submit(next, items, None)
             yield current
 
 
@@ -208,12 +298,14 @@ def _remove(session: _Session, keys: pa.Array, fields: tuple[bytes, ...]) -> int
 
 def _retention_s(session: _Session) -> int:
     """How long keys of this entity live: as long as the most patient of all views on it, since they share the keys."""
+    # Never shortened: another view's load may rest on its keys' being there as long as it once made sure of.
     key = retention_key(session.request.project, session.layout.key_prefix)
     node = session.topology.place(key)
     own = int(session.request.contract.ttl_duration.total_seconds())
     with redis_errors(node.address):
-        node.client.hset(key, session.layout.view, own)
-        return max(own, *(int(value) for value in node.client.hvals(key)))
+        if own > int(node.client.hget(key, session.layout.view) or 0):
+            node.client.hset(key, session.layout.view, own)
+        return max(int(value) for value in node.client.hvals(key))
 
 
 def _require_noeviction(topology: RedisTopology) -> None:

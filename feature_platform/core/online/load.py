@@ -9,8 +9,14 @@ from typing import BinaryIO, Final
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.layout import ViewLayout, feature_key, timestamp_key
-from feature_platform.core.online.marker import Marker, OnlineVersion
+from feature_platform.core.online.marker import Basis, Marker, OnlineVersion
 from feature_platform.errors import ConflictError, InvalidDataError
+
+FULL_EVERY_S: Final = 7 * 86_400
+"""Seconds after which a load writes every row again by itself: what somebody else wrote beside the platform heals then at the latest."""
+
+EXPIRY_MARGIN_S: Final = 3_600
+"""Keys that the server would drop within so many seconds are no ground for a difference: a load may take as long."""
 
 IDENTITY: Final = ("feature_set", "version", "schema_hash", "content_hash")
 """What a version's Parquet file says about itself in its key-value metadata, and a load compares."""
@@ -37,14 +43,20 @@ class OnlineLoad:
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What a finished load did: rows written, entities of earlier versions removed, entities found by a scan and removed."""
+    """What a finished load did.
+
+    ``rows`` are those of the version, ``written`` those that were sent; ``removed`` are entities of earlier versions, ``swept`` such as a
+    scan found. ``full_because`` says why all rows were sent, and is None where only those were that differ from what was online.
+    """
 
     version: str
     sequence: int
     rows: int
+    written: int
     removed: int
     swept: int
     marker: Marker
+    full_because: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +120,45 @@ def plan_load(marker: Marker | None, target: OnlineVersion, *, view: str, token:
     )
 
 
-def finished(marker: Marker, *, since: str) -> Marker:
+def reason_for_full(
+    marker: Marker | None, target: OnlineVersion, *, servers: tuple[str, ...], now_ms: int, full_every_s: int
+) -> str | None:
+    """Why a load has to write every row, or None where it may write what differs from the version that the marker names.
+
+    Args:
+        marker: What the store says about itself.
+        target: The version to load.
+        servers: Run ids of the server processes now.
+        now_ms: The server's clock, Unix time.
+        full_every_s: Seconds after which every row is written again.
+    """
+    if marker is None:
+        return "nothing says what is online"
+    basis, online = marker.basis, marker.target
+    if marker.state != "online" or not marker.swept or basis is None:
+        return "what is online is in doubt" if marker.state == "online" else "the load before did not finish"
+    age_ms, left_ms = now_ms - basis.full_at_ms, None if basis.expire_at_ms is None else basis.expire_at_ms - now_ms
+    reasons = {
+        "the contract changed": (online.schema_hash, online.keys, online.features) != (target.schema_hash, target.keys, target.features),
+        "a server was restarted or replaced": basis.servers != servers,
+        f"the last full load was {age_ms // 3_600_000} hours ago": age_ms >= full_every_s * 1000,
+        "keys are about to expire": left_ms is not None and left_ms < EXPIRY_MARGIN_S * 1000,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def finished(marker: Marker, *, since: str, basis: Basis) -> Marker:
     """The marker of a load whose every row was acknowledged."""
-    return replace(marker, state="online", since=since, previous=None, interrupted=(), swept=True)
+    return replace(marker, state="online", since=since, previous=None, interrupted=(), swept=True, basis=basis)
+
+
+def require_identity_of_online(found: dict[str, str], online: OnlineVersion, *, feature_set: str) -> None:
+    """Refuse a file that is not the version that the marker names.
+
+    Raises:
+        InvalidDataError: With one sentence for each difference.
+    """
+    _require_identity(found, (feature_set, online.version, online.schema_hash, online.content_hash), of=f"{feature_set} {online.version}")
 
 
 def require_identity(found: dict[str, str], request: OnlineLoad) -> None:
@@ -123,10 +171,15 @@ def require_identity(found: dict[str, str], request: OnlineLoad) -> None:
     Raises:
         InvalidDataError: With one sentence for each difference.
     """
-    expected = dict(zip(IDENTITY, (request.contract.feature_set, request.version, request.schema_hash, request.content_hash), strict=True))
+    name = request.contract.feature_set
+    _require_identity(found, (name, request.version, request.schema_hash, request.content_hash), of=f"{name} {request.version}")
+
+
+def _require_identity(found: dict[str, str], values: tuple[str, str, str, str], *, of: str) -> None:
+    expected = dict(zip(IDENTITY, values, strict=True))
     faults = [f"{name}: expected {value!r}, found {found.get(name)!r}" for name, value in expected.items() if found.get(name) != value]
     if faults:
-        raise InvalidDataError(f"features.parquet of {request.contract.feature_set} {request.version} is another file:", faults)
+        raise InvalidDataError(f"features.parquet of {of} is another file:", faults)
 
 
 def refuse_nulls(contract: Contract, *, rows: int, nulls: dict[str, int]) -> None:

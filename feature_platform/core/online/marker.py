@@ -39,12 +39,25 @@ class OnlineVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What a later load may rest on when it writes only what differs.
+
+    ``servers`` are the run ids of the server processes that hold the rows, ``full_at_ms`` is when every row was last written, and
+    ``expire_at_ms`` when the server drops the first key of the view, None for never (both the server's clock, Unix time).
+    """
+
+    servers: tuple[str, ...]
+    full_at_ms: int
+    expire_at_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """The state of one view.
 
     ``target`` is what is online, or what is being loaded. ``since`` is the server's clock (ISO 8601, UTC) when that state began.
     ``token`` names the load that wrote the marker. ``previous`` and ``interrupted`` are what a ``loading`` state may have left behind;
-    ``swept`` is False while keys of unknown origin may exist.
+    ``swept`` is False while keys of unknown origin may exist. ``basis`` is None where nothing is known that a difference could rest on.
     """
 
     state: Literal["loading", "online"]
@@ -54,6 +67,7 @@ class Marker:
     previous: OnlineVersion | None = None
     interrupted: tuple[OnlineVersion, ...] = ()
     swept: bool = True
+    basis: Basis | None = None
 
     @property
     def newest_sequence(self) -> int:
@@ -88,6 +102,7 @@ def decode_marker(raw: bytes) -> Marker:
                 "target": _version(document["target"]),
                 "previous": _version(document["previous"]) if document["previous"] else None,
                 "interrupted": tuple(_version(item) for item in document["interrupted"]),
+                "basis": _basis(document.get("basis")),
             }
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -128,6 +143,10 @@ def _of_known_format(document: dict[str, Any]) -> dict[str, Any]:
     if document.pop("format") != FORMAT:
         raise ValueError("another format")
     return document
+
+
+def _basis(document: dict[str, Any] | None) -> Basis | None:
+    return None if document is None else Basis(**{**document, "servers": tuple(str(item) for item in document["servers"])})
 
 
 def _version(document: dict[str, Any]) -> OnlineVersion:

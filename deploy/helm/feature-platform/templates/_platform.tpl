@@ -52,6 +52,7 @@ FEATURE_PLATFORM_FEATURE_BASE: {{ .Values.settings.featureBase | quote }}
 FEATURE_PLATFORM_REGISTRY_URI: {{ .Values.settings.registryUri | quote }}
 FEATURE_PLATFORM_START_DATE: {{ .Values.settings.startDate | quote }}
 FEATURE_PLATFORM_LOOK_BACK_DAYS: {{ .Values.settings.lookBackDays | quote }}
+FEATURE_PLATFORM_ONLINE_FULL_DAYS: {{ .Values.settings.onlineFullDays | quote }}
 FEATURE_PLATFORM_SENSOR_INTERVAL_S: {{ .Values.settings.sensorIntervalSeconds | quote }}
 FEATURE_PLATFORM_LOG_FORMAT: {{ .Values.settings.logFormat | quote }}
 {{- with .Values.settings.engineMemoryMib }}
