@@ -7,7 +7,10 @@ Blocks are read by Arrow into the contract's types; what Arrow refuses, and what
 
 import json
 import re
+import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,22 +21,28 @@ import pyarrow as pa
 from pyarrow import json as arrow_json
 
 from feature_platform.adapters.events.raw_records import ROW, Batch, Record, TextBatch, TypedBatch, batch_of, cell_name, decoded, is_utf8
-from feature_platform.adapters.events.text_blocks import Block, TextBlocks
+from feature_platform.adapters.events.text_blocks import BLOCK_BYTES, Block, TextBlocks
 from feature_platform.core.contract.source import SourceColumn
 from feature_platform.core.events.raw import RawObject
 from feature_platform.errors import InvalidDataError
 
 SMALLEST_PART: Final = 64
-"""Lines of a block that Arrow refused are tried again by halves down to this many: one bad line must not make thousands slow."""
+"""Lines of a block that Arrow refused are tried again by quarters down to this many: one bad line must not make thousands slow."""
+
+MOST_BEHIND_BAD: Final = 64
+"""Where one smallest part after the other is refused, up to so many follow untried: a refusal costs as much as reading 20 lines."""
+
+PARSERS: Final = 2
+"""Blocks that are parsed at once: parsing takes twice as long as all that DuckDB then does with the rows."""
 
 DEEPEST: Final = 500
 """So deep may the value of a line nest: Arrow goes on until memory ends, Python until its stack does, which depends on who calls."""
 
 _SPACES: Final = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
-_BRACKETS: Final = np.isin(np.arange(256), list(b"[{"))
 _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?')
 _ALIEN_NUMBER: Final = re.compile(rb"-NaN|Inf(?!inity)")
-_DECODE: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).decode
+_DECODER: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
+_DECODE: Final = _DECODER.decode
 _ARROW_TYPES: Final = MappingProxyType(
     {
         "bool": pa.bool_(),
@@ -62,6 +71,9 @@ class JsonRecords:
         self._blocks, self._item = blocks, item
         self._names = [column.name for column in columns]
         self._schemas = _schemas(columns)
+        self._fitting = self._schemas[0] if self._schemas else None
+        # How many lines are tried at once, how many are read exactly before the next try, and how many were after the last refusal.
+        self._at_once, self._untried, self._behind_bad = sys.maxsize if self._schemas else SMALLEST_PART, 0, 0
 
     def batches(self) -> Iterator[Batch]:
         """Every record once.
@@ -69,8 +81,24 @@ class JsonRecords:
         Raises:
             InvalidDataError: Lines end in bare carriage returns.
         """
-        for block in self._checked():
-            yield from self._read(block)
+        with ThreadPoolExecutor(PARSERS, thread_name_prefix="json") as pool:
+            waiting: deque[tuple[Block, Future[TypedBatch | None] | None]] = deque()
+            for block in self._checked():
+                # A whole block, unless lines were bad lately: then smaller parts are tried in their turn.
+                waiting.append((block, pool.submit(self._typed, block) if self._at_once == sys.maxsize else None))
+                if len(waiting) > PARSERS:
+                    yield from self._taken(*waiting.popleft())
+            while waiting:
+                yield from self._taken(*waiting.popleft())
+
+    def _taken(self, block: Block, tried: Future[TypedBatch | None] | None) -> Iterator[Batch]:
+        typed = tried.result() if tried else None
+        if typed is not None:
+            yield typed
+            return
+        if tried:
+            self._at_once = min(self._at_once, max(SMALLEST_PART, block.lines // 4))
+        yield from self._read(block)
 
     @property
     def header(self) -> list[str]:
@@ -100,25 +128,35 @@ class JsonRecords:
             yield block
 
     def _read(self, block: Block) -> Iterator[Batch]:
-        typed = self._typed(block)
-        if typed is not None:
-            yield typed
-        elif block.lines > SMALLEST_PART and self._schemas:
-            yield from self._read(block.part(0, block.lines // 2))
-            yield from self._read(block.part(block.lines // 2, block.lines))
-        else:
-            numbers = block.line + np.flatnonzero(~_is_blank(block))
-            if len(numbers):
-                yield self._exact(block, numbers)
+        """A block's records in as large parts as lately went well: where lines are bad, so are most often those beside them."""
+        at = 0
+        while at < block.lines:
+            part = block.part(at, min(at + (self._untried or self._at_once), block.lines))
+            at += part.lines
+            typed = None if self._untried else self._typed(part)
+            if typed is not None:
+                self._at_once = self._at_once * 2 if self._at_once < BLOCK_BYTES else sys.maxsize
+                self._behind_bad = 0
+                yield typed
+            elif not self._untried and part.lines > SMALLEST_PART and self._schemas:
+                self._at_once = max(SMALLEST_PART, part.lines // 4)
+                yield from self._read(part)
+            else:
+                if not self._untried:
+                    self._behind_bad = min(max(self._behind_bad * 2, SMALLEST_PART), SMALLEST_PART * MOST_BEHIND_BAD)
+                self._untried = 0 if self._untried else self._behind_bad
+                numbers = part.line + np.flatnonzero(~_is_blank(part))
+                if len(numbers):
+                    yield self._exact(part, numbers)
 
     def _typed(self, block: Block) -> TypedBatch | None:
         """The block as Arrow reads it, or None where that could differ from what the exact reader says."""
         if not self._schemas or not _is_one_object_a_line(block):
             return None
-        for place, schema in enumerate(self._schemas):
+        for schema in sorted(self._schemas, key=lambda schema: schema is not self._fitting):
             table = _arrow_table(block, schema)
             if table is not None and table.num_rows == block.lines:
-                self._schemas.insert(0, self._schemas.pop(place))  # blocks of one file are most often alike
+                self._fitting = schema  # blocks of one file are most often alike
                 return self._batch(block, table)
         return None
 
@@ -165,14 +203,27 @@ def exact_record(number: int, line: bytes, names: Sequence[str]) -> Record:
         fault = f"nests deeper than {DEEPEST} brackets"
     if fault is None:
         try:
-            document = _DECODE(text)
+            document = _document(text)
         except ValueError as error:
             fault = f"not JSON: {error}"
         else:
             if isinstance(document, dict):
-                return Record(number, text, [_cell_text(document.get(name)) for name in names])
+                values = map(document.get, names)
+                return Record(number, text, [item if item is None or type(item) is str else _cell_text(item) for item in values])
             fault = f"found a JSON {type(document).__name__}, expected an object"
     return Record(number, text, fault=fault)
+
+
+def _document(text: str) -> Any:
+    """What the text is as JSON; without the decoder's two searches for white space where there is none."""
+    if text.startswith("{"):
+        try:
+            document, end = _DECODER.scan_once(text, 0)  # type: ignore[attr-defined]  # typeshed leaves it out, the docs of json do not
+        except (ValueError, StopIteration):
+            end = -1
+        if end == len(text):
+            return document
+    return _DECODE(text)
 
 
 def _is_deep(text: str) -> bool:
@@ -182,9 +233,8 @@ def _is_deep(text: str) -> bool:
     return max(depths) > DEEPEST
 
 
-def _cell_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
+def _cell_text(value: Any) -> str:
+    """The text of a boolean, a list or an object."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return json.dumps(value, ensure_ascii=False)
@@ -196,14 +246,16 @@ def _is_one_object_a_line(block: Block) -> bool:
     Arrow lets objects share a line or spread over several. Where every line begins with ``{`` and ends with ``}``, no object goes on in the
     next line, since after a closing bracket only a comma or another one could follow.
     """
-    body, lines = block.body, block.lines
-    is_whole = body.startswith(b"{") and body.count(b"}\n{") + body.count(b"}\r\n{") + 1 == lines and body.rstrip(b"\r\n").endswith(b"}")
-    if not is_whole or not is_utf8(body) or _is_alien(body):
+    data = np.frombuffer(block.body, np.uint8)
+    last = data[block.ends - 2]  # an empty line in front of all others has none, and is seen by its first byte
+    if (last == ord("\r")).any():
+        last = np.where(last == ord("\r"), data[block.ends - 3], last)
+    if not (data[block.starts] == ord("{")).all() or not (last == ord("}")).all() or not is_utf8(block.body) or _is_alien(block.body):
         return False
-    if body.count(b"[") + body.count(b"{") - lines <= DEEPEST:
+    is_bracket = (data | 0x20) == ord("{")  # also "[", which differs in that bit
+    if np.count_nonzero(is_bracket) - block.lines <= DEEPEST:
         return True
-    opened = np.add.reduceat(_BRACKETS[np.frombuffer(body, np.uint8)], block.starts, dtype=np.int64)
-    return int(opened.max()) <= DEEPEST
+    return int(np.add.reduceat(is_bracket, block.starts, dtype=np.int64).max()) <= DEEPEST
 
 
 def _is_alien(body: bytes) -> bool:

@@ -41,7 +41,7 @@ class Block:
 
     @cached_property
     def lines(self) -> int:
-        return self.body.count(b"\n")
+        return len(self.ends)
 
     def part(self, first: int, last: int) -> "Block":
         """Lines ``first`` to ``last`` (exclusive), counted from 0."""
