@@ -74,7 +74,8 @@ def _assets(platform: Platform, *, retry: Retry, changes: Mapping[str, str]) -> 
 
 
 def _checks(platform: Platform, *, retry: Retry) -> Sequence[dg.AssetChecksDefinition]:
-    return [
+    of_days = [checks.day_checks(source, retry=retry) for source in platform.catalog.sources.values() if source.checks]
+    return of_days + [
         check
         for contract in platform.catalog.contracts.values()
         for check in (

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 DECOMMISSION: Final = "take it out of service: feature-platform decommission <feature_set> --remove"
 
+_LOAD_IT: Final = "Load it online: dagster asset materialize --select {}_online -m feature_platform.definitions"
+
 Version = Annotated[str, typer.Argument(help="A version id, v_YYYYMMDDTHHMMSS.", show_default=False)]
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the log.", show_default=False)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the tree."""
-    for function in (status, verify, reproduce, doctor, rollback, pin, unpin, gc, decommission):
+    for function in (status, verify, reproduce, doctor, promote, rollback, pin, unpin, gc, decommission):
         app.command()(function)
 
 
@@ -147,6 +149,19 @@ def doctor(
 
 
 @command
+def promote(feature_set: FeatureSet, version: Version, reason: Reason, as_json: AsJson = False) -> None:
+    """Move latest forward to a version that its checks keep back. Who, why and what was overridden stand in the log."""
+    from feature_platform.use_cases.promote import override
+    from feature_platform.wiring import open_platform
+
+    platform = open_platform()
+    move, faults = override(platform, platform.catalog.contract(feature_set), version, actor=_actor(), reason=reason)
+    row = {"feature_set": feature_set, "from": move.previous, "to": move.head.version, "record": move.sequence, "moved": move.has_moved}
+    show_one({**row, "overridden": "; ".join(faults) or None}, as_json=as_json, title="latest")
+    say(_LOAD_IT.format(feature_set))
+
+
+@command
 def rollback(feature_set: FeatureSet, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Move latest to a version by name, whatever its age. Builds of the moment rolled back from do not undo it; newer moments do."""
     from feature_platform.wiring import open_platform
@@ -156,7 +171,7 @@ def rollback(feature_set: FeatureSet, version: Version, reason: Reason, as_json:
     move = platform.feature_sets.rollback(feature_set, version, actor=_actor(), reason=reason)
     row = {"feature_set": feature_set, "from": move.previous, "to": move.head.version, "record": move.sequence, "moved": move.has_moved}
     show_one(row, as_json=as_json, title="latest")
-    say(f"Load it online: dagster asset materialize --select {feature_set}_online -m feature_platform.definitions")
+    say(_LOAD_IT.format(feature_set))
 
 
 @command

@@ -10,13 +10,17 @@ import dagster as dg
 
 from feature_platform.core import layout
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.deviation import CheckResult
+from feature_platform.core.events import checks as source_checks
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import History, Version
 from feature_platform.defs.failures import Retry, as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.presentation import table
+from feature_platform.defs.source_assets import validated_key
 from feature_platform.errors import NotFoundError
-from feature_platform.use_cases.promote import judge
+from feature_platform.use_cases.promote import judge, judge_day
 from feature_platform.use_cases.serve import compare
 from feature_platform.wiring import Platform
 
@@ -24,7 +28,13 @@ from feature_platform.wiring import Platform
 def version_checks(contract: Contract, *, retry: Retry) -> dg.AssetChecksDefinition:
     """The checks of a feature set's versions; latest waits for those that block. A missing day is named and does not block."""
     specs = [
-        dg.AssetCheckSpec(name, asset=contract.feature_set, blocking=True, description=checks.DESCRIPTIONS[name]) for name in checks.NAMES
+        dg.AssetCheckSpec(
+            name,
+            asset=contract.feature_set,
+            blocking=dict(contract.checks.severity).get(name) != "warn",
+            description=checks.DESCRIPTIONS[name],
+        )
+        for name in checks.NAMES
     ]
     specs.append(dg.AssetCheckSpec(checks.MISSING_DAYS, asset=contract.feature_set, description=checks.MISSING_DAYS_DESCRIPTION))
 
@@ -38,25 +48,40 @@ def version_checks(contract: Contract, *, retry: Retry) -> dg.AssetChecksDefinit
             results = {version.version: judge(platform, contract, history, version) for version in judged}
             lacking = {version: checks.missing_days(contract, store.metadata(name, version)) for version in results}
         for position, check in enumerate(checks.NAMES):
-            yield _told(name, check, {version: of[position] for version, of in results.items()})
-        yield _told(name, checks.MISSING_DAYS, lacking, severity=dg.AssetCheckSeverity.WARN)
+            yield _told(dg.AssetKey(name), check, {version: of[position] for version, of in results.items()})
+        yield _told(dg.AssetKey(name), checks.MISSING_DAYS, lacking)
 
     return check_versions
 
 
-def _told(
-    name: str, check: str, results: Mapping[str, checks.CheckResult], *, severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
-) -> dg.AssetCheckResult:
-    """One check over the versions of a run; a version that could not be judged says why."""
+def day_checks(source: SourceContract, *, retry: Retry) -> dg.AssetChecksDefinition:
+    """The checks of a source's days. None stops a run: what blocks keeps the day's versions from latest (check ``source_day``)."""
+    key, names = validated_key(source.source), list(source_checks.DESCRIPTIONS)
+    specs = [dg.AssetCheckSpec(name, asset=key, description=source_checks.DESCRIPTIONS[name]) for name in names]
+
+    @dg.multi_asset_check(name=f"{key.to_user_string()}_checks", specs=specs)
+    def check_days(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.AssetCheckResult]:
+        retry.pause(context)
+        with as_dagster_failures():
+            judged = {day: judge_day(platform, source, day) for day in partitions_of(context)}
+        for position, check in enumerate(names):
+            yield _told(key, check, {day: of[position] for day, of in judged.items() if of})
+
+    return check_days
+
+
+def _told(asset: dg.AssetKey, check: str, results: Mapping[str, CheckResult]) -> dg.AssetCheckResult:
+    """One check over the versions or days of a run; one that could not be judged says why."""
     faults = [f"{version}: {fault}" for version, result in results.items() for fault in result.faults]
     notes = [f"{version}: {result.note}" for version, result in results.items() if result.note]
+    is_blocking = any(result.is_blocking for result in results.values())
     return dg.AssetCheckResult(
-        asset_key=dg.AssetKey(name),
+        asset_key=asset,
         check_name=check,
         passed=not faults,
-        severity=severity,
+        severity=dg.AssetCheckSeverity.ERROR if is_blocking else dg.AssetCheckSeverity.WARN,
         description="; ".join([*faults, *notes]) or None,
-        metadata={"versions": ", ".join(results), **_figures(list(results.values()))},
+        metadata={"judged": ", ".join(results), **_figures(list(results.values()))},
     )
 
 
@@ -91,5 +116,5 @@ def _judged_versions(history: History, contract: Contract, *, partitions: Sequen
     return found
 
 
-def _figures(results: list[checks.CheckResult]) -> dict[str, float]:
+def _figures(results: list[CheckResult]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in results[-1].figures.items()} if results else {}

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.deviation import failures
 from feature_platform.core.online.marker import Marker
 from feature_platform.core.online.parity import ParityReport
 from feature_platform.core.publishing.decisions import newest_promotable
-from feature_platform.core.versions.checks import failures
 from feature_platform.core.versions.currency import Outdated
 from feature_platform.core.versions.findings import CORRECT, HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding, refresh_remedy
 from feature_platform.core.versions.log import History, Version

@@ -5,12 +5,18 @@ What a check asks is ``core.versions.checks``; which version may become latest i
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.publishing.decisions import newest_promotable
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.deviation import DAYS, CheckResult, failures
+from feature_platform.core.events import checks as source_checks
+from feature_platform.core.layout import as_of, partition_of, window_partitions
+from feature_platform.core.publishing.decisions import committed, newest_promotable
+from feature_platform.core.publishing.publication import Move
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import History, Version
-from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
 
 Log = Callable[[str], None]
@@ -27,12 +33,51 @@ class LatestMove:
     refused: tuple[str, ...] = field(default=())
 
 
-def judge(platform: Platform, contract: Contract, history: History, version: Version) -> list[checks.CheckResult]:
-    """Every check of one committed version, with what it is compared to read from the store."""
+def judge(platform: Platform, contract: Contract, history: History, version: Version) -> list[CheckResult]:
+    """Every check of one committed version, with what it is compared to read from the store: metadata of 28 versions at most."""
+    read = cache(lambda each: platform.feature_sets.metadata(contract.feature_set, each))
+    asked = contract.checks
+    has_history = asked.max_deviation is not None or asked.max_history_psi is not None
+    has_drift = asked.max_drift_psi is not None or asked.max_mean_shift is not None
+    return checks.evaluate(
+        contract,
+        read(version.version),
+        reference=checks.last_passing(contract, [read(each.version) for each in checks.since_served(history, version)])
+        if has_drift
+        else None,
+        before=[read(each.version) for each in checks.last_days(history, version)] if has_history else (),
+        source_faults=failures(judge_day(platform, platform.catalog.source_of(contract), partition_of(version.as_of))),
+    )
+
+
+def judge_day(platform: Platform, source: SourceContract, partition: str) -> list[CheckResult]:
+    """Every check of a validated day, from its manifest and, where the contract holds it against its history, those of 28 days before.
+
+    None where the contract asks for none, or the day was not validated.
+    """
+    day = platform.engine.read_day(source, partition) if source.checks else None
+    if day is None or source.checks is None:
+        return []
+    earlier = window_partitions(as_of(partition), days=DAYS + 1)[:-1] if source.checks.max_deviation is not None else ()
+    known = {key: platform.engine.read_day(source, key) for key in earlier}
+    return source_checks.evaluate(source, day, before={key: found for key, found in known.items() if found})
+
+
+def override(platform: Platform, contract: Contract, version: str, *, actor: str, reason: str) -> tuple[Move, list[str]]:
+    """Promote a version by name although its checks keep it back, with a record of who, why and which; the faults that were overridden.
+
+    Raises:
+        UnknownNameError: It was never committed, or has expired.
+        ConflictError: Latest is newer, or was rolled back: then `rollback` is what moves it.
+    """
     store, name = platform.feature_sets, contract.feature_set
-    earlier = checks.reference_of(history, version)
-    reference = store.metadata(name, earlier.version) if earlier else None
-    return checks.evaluate(contract, store.metadata(name, version.version), reference=reference)
+    history = store.history(name)
+    faults = failures(judge(platform, contract, history, committed(history, version)))
+    told = f"{reason} (overrides {'; '.join(faults)})" if faults else reason
+    move = store.promote(name, version, actor=actor, reason=told)
+    if move.refusal:
+        raise ConflictError(f"{move.refusal}. To go back: feature-platform rollback {name} {version} --reason …")
+    return move, faults
 
 
 def move_latest(platform: Platform, contract: Contract, *, actor: str, log: Log) -> LatestMove:
@@ -48,7 +93,7 @@ def move_latest(platform: Platform, contract: Contract, *, actor: str, log: Log)
     history = store.history(name)
     refused: list[str] = []
     for candidate in newest_promotable(history):
-        faults = checks.failures(judge(platform, contract, history, candidate))
+        faults = failures(judge(platform, contract, history, candidate))
         if not faults:
             move = store.promote(name, candidate.version, actor=actor, reason="newest version that passes its checks")
             log(f"{name}: latest moved from {move.previous} to {move.head.version} (record {move.sequence})")

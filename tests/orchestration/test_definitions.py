@@ -12,7 +12,7 @@ from tests.support.graph_text import FILE, shipped_graph
 from tests.support.platforms import MainJob, memory_platform, put_events
 from tests.support.two_sources import put_orders, two_sources
 
-CHECKS = ["drift", "null_ratio", "row_count", "value_bounds"]
+CHECKS = ["drift", "history", "null_ratio", "row_count", "source_day", "uniqueness", "value_bounds"]
 LOADING = """
 import sys
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.deviation import failures
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
@@ -42,12 +43,20 @@ def metadata(*, rows: int = 10, missing: tuple[str, ...] = (), **columns: dict[s
 
 
 def faults(asked: Contract, now: VersionMetadata, *, before: VersionMetadata | None = None) -> list[str]:
-    return checks.failures(checks.evaluate(asked, now, reference=before))
+    return failures(checks.evaluate(asked, now, reference=before))
 
 
 def test_every_check_is_evaluated_in_the_order_of_its_name() -> None:
     results = checks.evaluate(contract(), metadata(), reference=None)
-    assert [result.name for result in results] == ["row_count", "null_ratio", "value_bounds", "drift"]
+    assert [result.name for result in results] == [
+        "row_count",
+        "null_ratio",
+        "value_bounds",
+        "uniqueness",
+        "drift",
+        "history",
+        "source_day",
+    ]
     assert list(checks.NAMES) == list(checks.DESCRIPTIONS) == [result.name for result in results]
     assert not any(result.faults for result in results)
 
@@ -104,7 +113,8 @@ def test_drift_is_not_judged_where_there_is_nothing_comparable_and_says_so(
     asked: dict[str, Any], before: bool, missing: tuple[str, ...], note: str
 ) -> None:
     now = metadata(f_count={"quantiles": [10, 11]}, missing=missing)
-    drift = checks.evaluate(contract(**asked), now, reference=metadata(f_count={"quantiles": [0, 1]}) if before else None)[-1]
+    results = checks.evaluate(contract(**asked), now, reference=metadata(f_count={"quantiles": [0, 1]}) if before else None)
+    drift = next(result for result in results if result.name == "drift")
     assert (drift.name, drift.faults, drift.note) == ("drift", (), note)
 
 

@@ -92,10 +92,14 @@ class Aggregation(Document):
 
 
 class ColumnChecks(Document):
-    """Bounds of a column's values, inclusive; nulls are bounded by ``checks.max_null_ratio``."""
+    """Bounds of a column's values, inclusive; nulls are bounded by ``checks.max_null_ratio``.
+
+    ``min_distinct_ratio`` is the least share of different values among those that are not null.
+    """
 
     min: int | float | None = None
     max: int | float | None = None
+    min_distinct_ratio: Ratio | None = None
 
 
 class Column(Document):
@@ -114,12 +118,26 @@ class Column(Document):
         return types.arrow_type(self.type)
 
 
+Severity = Literal["warn", "block"]
+Limit = Annotated[float, Field(gt=0)] | None
+
+
 class Checks(Document):
-    """Blocking checks of a version; each is evaluated before it may become latest."""
+    """Checks of a version; each is evaluated before it may become latest, and keeps it out unless ``severity`` says ``warn``.
+
+    ``max_drift_psi`` and ``max_mean_shift`` (in standard deviations of the reference) compare with the version before; ``max_history_psi``
+    and ``max_deviation`` (in spreads) with the same weekday of the last 28 days.
+    """
 
     min_rows: Annotated[int, Field(ge=0)] = 1
     max_null_ratio: dict[ColumnName, Ratio] = Field(default_factory=dict)
-    max_drift_psi: Annotated[float, Field(gt=0)] | None = None
+    max_drift_psi: Limit = None
+    max_mean_shift: Limit = None
+    max_history_psi: Limit = None
+    max_deviation: Limit = None
+    severity: dict[Literal["row_count", "null_ratio", "value_bounds", "uniqueness", "drift", "history", "source_day"], Severity] = Field(
+        default_factory=dict
+    )
 
 
 class Contract(Document):

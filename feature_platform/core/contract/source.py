@@ -18,8 +18,11 @@ from feature_platform.core.contract.feature_set import (
     Comparison,
     Contract,
     Document,
+    Duration,
+    Limit,
     Ratio,
     SafeName,
+    Severity,
     TypeName,
     name_faults,
     named,
@@ -79,6 +82,21 @@ class SourceColumn(Document):
     epoch_unit: Literal["s", "ms", "us"] | None = None
 
 
+class SourceChecks(Document):
+    """What is asked of each day of a source beside what makes its rows valid; where one that blocks fails, the day's versions wait.
+
+    ``max_rejected_ratio`` lies below the contract's own, which refuses the day. ``max_delay`` is the longest time from the end of the day
+    until its last raw object was written. ``max_deviation`` holds rows and rejected ratio against the same weekday of the last 28 days.
+    """
+
+    min_rows: Annotated[int, Field(ge=1)] = 1
+    max_rejected_ratio: Ratio = 1.0
+    max_delay: Duration | None = None
+    known_columns_only: bool = False
+    max_deviation: Limit = None
+    severity: dict[Literal["rows", "rejected_ratio", "freshness", "columns", "volume"], Severity] = Field(default_factory=dict)
+
+
 class SourceContract(Document):
     """What upstream promises about one raw source.
 
@@ -96,6 +114,7 @@ class SourceContract(Document):
     description: str = ""
     dedup_keys: list[ColumnName] = Field(default_factory=list)
     max_rejected_ratio: Ratio = 0.5
+    checks: SourceChecks | None = None
     first_day: Annotated[str, AfterValidator(_day)] | None = None
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)

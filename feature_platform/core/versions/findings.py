@@ -57,7 +57,7 @@ REBUILD: Final = (
     "Build a version by the deployed contract, or deploy the one that latest was built by; until then latest is served as built."
 )
 LOOK_AGAIN: Final = "Look again when what it names answers."
-CORRECT: Final = "See its distributions: have upstream correct the data, or change the contract's checks and build again."
+CORRECT: Final = "See its distributions: have upstream correct it, change the contract's checks, or promote it: `feature-platform promote`."
 MAKE_ROOM: Final = "Raise maxmemory, or decommission what nobody reads; until then loads fail and what is online stays."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
 

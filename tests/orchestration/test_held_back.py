@@ -1,0 +1,114 @@
+"""Versions that checks keep back: of the raw day, or of the version itself; what is read for it, and how a person overrides."""
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from typer.testing import CliRunner
+
+from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
+from feature_platform.adapters.online_store.memory import MemoryOnlineStore
+from feature_platform.cli.app import app
+from feature_platform.core.deviation import DAYS, failures
+from feature_platform.core.layout import as_of, version_id
+from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.build import build
+from feature_platform.use_cases.commit import commit
+from feature_platform.use_cases.promote import judge, move_latest
+from feature_platform.wiring import Platform
+from tests.support.counting_store import CountingObjectStore
+from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events
+
+FIRST = date(2026, 1, 1)
+DAY, NEXT = "2026-01-01", "2026-01-02"
+
+
+@pytest.fixture
+def checked(tmp_path: Path) -> Callable[..., Platform]:
+    """A platform with the shipped contracts and other checks for the source or the feature set."""
+
+    def opened(*, of_source: dict[str, Any] | None = None, of_set: dict[str, Any] | None = None, **ports: Any) -> Platform:
+        contracts = tmp_path / "contracts"
+        shutil.copytree(SHIPPED_CONTRACTS, contracts)
+        for name, asked in (("events.source.json", of_source), ("user_features.schema.json", of_set)):
+            document = json.loads((contracts / name).read_text())
+            (contracts / name).write_text(json.dumps({**document, "checks": asked} if asked else document))
+        return memory_platform(tmp_path, contracts=contracts, start=FIRST, **ports)
+
+    return opened
+
+
+def test_a_raw_day_that_a_blocking_check_refuses_gives_a_version_that_is_not_latest_until_a_person_promotes_it(
+    checked: Callable[..., Platform], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online = MemoryOnlineStore()
+    registry = MemoryFeatureRegistry(online, project="feature_store_local")
+    platform = checked(of_source={"min_rows": 2, "max_delay": "1s"}, online=online, registry=registry)
+    put_events(platform, DAY)
+    put_events(platform, NEXT, users=(1,))
+    job = MainJob(platform, instance=instance, only=[*UPSTREAM])
+    first, second = job.run(DAY), job.run(NEXT)
+    assert first.success
+    assert not second.success
+    # Objects in memory are written today, long after the day: that warns, and keeps nothing back.
+    assert {name: passed for name, passed in first.checks().items() if not passed} == {"freshness": False}
+    failed = {name for name, passed in second.checks().items() if not passed}
+    assert {"rows", "source_day"} <= failed
+    held, served = version_id(as_of(NEXT)), version_id(as_of(DAY))
+    assert (job.version_of(NEXT), job.latest()) == (held, served)
+
+    monkeypatch.setattr("feature_platform.wiring.open_platform", lambda: platform)
+
+    def promote(version: str, *options: str) -> Any:
+        return CliRunner().invoke(app, ["promote", "user_features", version, *options, "--json"])
+
+    assert promote(held).exit_code == 2  # without a reason
+    done = promote(held, "--reason", "upstream confirmed the outage")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["to"] == job.latest() == held
+    record = platform.feature_sets.history("user_features").records[-1]
+    assert (record.op, record.version) == ("promote", held)
+    assert record.reason.startswith("upstream confirmed the outage (overrides ")
+    assert "source_day: rows: 1 rows were kept, expected at least 2" in record.reason
+    assert record.actor
+    back = promote(served, "--reason", "no")
+    assert back.exit_code != 0
+    assert f"feature-platform rollback user_features {served}" in back.output
+    assert job.latest() == held
+
+
+def test_a_check_that_only_warns_keeps_no_version_back(checked: Callable[..., Platform], instance: dg.DagsterInstance) -> None:
+    job = MainJob(checked(of_set={"min_rows": 9, "severity": {"row_count": "warn"}}), instance=instance, only=UPSTREAM)
+    put_events(job.platform, DAY)
+    run = job.run(DAY)
+    assert run.success, run.failure
+    assert not run.checks()["row_count"]
+    assert job.latest() == version_id(as_of(DAY))
+
+
+def test_judging_by_history_reads_manifests_and_metadata_of_four_weeks_and_no_more(checked: Callable[..., Platform]) -> None:
+    store = CountingObjectStore()
+    platform = checked(of_source={"max_deviation": 7}, of_set={"max_deviation": 7, "max_drift_psi": 0.25}, store=store)
+    contract = platform.catalog.contract("user_features")
+    days = [(FIRST + timedelta(days=place)).isoformat() for place in range(DAYS + 8)]
+    for day in days:
+        put_events(platform, day, users=range(40 if day == days[-1] else 20))
+        commit(platform, "user_features", day, build(platform, contract, day, run_id=day, on_validated=lambda _: None))
+        if day != days[-1]:
+            move_latest(platform, contract, actor="me", log=lambda _: None)
+    history = platform.feature_sets.history("user_features")
+    store.counted()
+    faults = failures(judge(platform, contract, history, history.live[-1]))
+    asked = [uri for method, uri in store.calls if method in {"get", "open", "download"}]
+    assert sum(uri.endswith("/metadata.json") for uri in asked) == DAYS + 1
+    assert sum(uri.endswith("/manifest.json") for uri in asked) == DAYS + 1
+    assert len(asked) == 2 * (DAYS + 1)
+    assert [fault.split(" is ")[0] for fault in faults if "number" in fault] == [
+        "history: number of rows",
+        "source_day: volume: number of rows",
+    ]
