@@ -26,7 +26,7 @@ def backfill(
 ) -> None:
     """Build the days of a range that have no version by this contract and these raw objects; latest and online follow once at the end.
 
-    Run again after a kill: it goes on with the days that are left. Dagster's own backfills do the same day by day, with a run each.
+    Run again after a kill: it goes on with the days that are left. Dagster's own backfills do the same with a run for each day.
     """
     from feature_platform.use_cases.backfill import backfill as build
     from feature_platform.use_cases.backfill import plan_backfill

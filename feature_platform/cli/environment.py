@@ -13,14 +13,17 @@ START_FILE: Final = "start_date"
 CONTRACTS_FILE: Final = "contracts_dir"
 
 INSTANCE: Final = """\
-# One run of the daily job at a time; missed ticks are not caught up.
+# Two days may be built at a time; of each feature set one step moves latest or loads online. Missed ticks are not caught up.
 concurrency:
   runs:
-    max_concurrent_runs: 2
+    max_concurrent_runs: 3
     tag_concurrency_limits:
       - key: feature_platform/queue
         value: daily_features
-        limit: 1
+        limit: 2
+  pools:
+    granularity: op
+    default_limit: 1
 scheduler:
   module: dagster.core.scheduler
   class: DagsterDaemonScheduler
@@ -28,6 +31,7 @@ scheduler:
     max_catchup_runs: 0
 run_monitoring:
   enabled: true
+  free_slots_after_run_end_seconds: 60
 # What the platform's own modules warn of, such as an S3 that is waited for, stands in the run's log.
 python_logs:
   managed_python_loggers:

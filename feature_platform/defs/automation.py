@@ -12,7 +12,7 @@ from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.versions.currency import look_back, ranges
 from feature_platform.defs.feature_assets import latest_key
-from feature_platform.defs.jobs import ONE_AT_A_TIME, AssetJob
+from feature_platform.defs.jobs import QUEUE, AssetJob
 from feature_platform.defs.serving_assets import online_key
 from feature_platform.defs.summary import summaries
 from feature_platform.settings import Settings
@@ -55,7 +55,7 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
         state = _digest([listed, heads])
         if context.cursor == state:
             return dg.SensorResult(skip_reason=f"Nothing changed in the last {settings.look_back_days} days.", cursor=state)
-        if context.instance.get_runs(dg.RunsFilter(tags=ONE_AT_A_TIME, statuses=_UNDER_WAY), limit=1):
+        if context.instance.get_runs(dg.RunsFilter(tags=QUEUE, statuses=_UNDER_WAY), limit=1):
             return dg.SensorResult(skip_reason="A run is queued or under way; looks again after it.", cursor=context.cursor)
         requests = [
             request
@@ -85,7 +85,7 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, st
             # Dagster drops a request whose key it has seen: a day that cannot be built is not asked for again until it changes.
             run_key=f"{name}:{first}..{last}:{_digest(changes)}",
             asset_selection=[dg.AssetKey(name), latest_key(name), online_key(name)],
-            tags={**ONE_AT_A_TIME, **covered, "feature_platform/cause": "raw data changed"},
+            tags={**QUEUE, **covered, "feature_platform/cause": "raw data changed"},
         )
 
 

@@ -15,11 +15,11 @@ from feature_platform.core.deviation import CheckResult
 from feature_platform.core.events import checks as source_checks
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import History, Version
-from feature_platform.defs.failures import Retry, as_dagster_failures
+from feature_platform.defs.failures import Retry, as_dagster_failures, attempts_before
 from feature_platform.defs.partitions import partitions_of
 from feature_platform.defs.presentation import table
 from feature_platform.defs.source_assets import validated_key
-from feature_platform.errors import NotFoundError
+from feature_platform.errors import ConflictError, NotFoundError
 from feature_platform.use_cases.promote import judge, judge_day
 from feature_platform.use_cases.serve import compare
 from feature_platform.wiring import Platform
@@ -93,6 +93,10 @@ def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: Retry) -> dg.
         retry.pause(context)
         with as_dagster_failures():
             report = compare(platform, contract.feature_set)
+            marker = platform.online.marker(project=platform.project, view=contract.feature_set)
+            if not report.exact and marker and marker.target.version != report.version and not attempts_before(context):
+                # Runs of other days move latest and load online between this run's steps.
+                raise ConflictError(f"{contract.feature_set}: {marker.target.version} is online, {report.version} was latest; looks again.")
         counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "past_ttl": report.past_ttl}
         rows = [{"feature": name, **asdict(counted)} for name, counted in report.features.items()]
         return dg.AssetCheckResult(

@@ -31,12 +31,13 @@ class Retry:
 
     def pause(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> None:
         """Say that it waits, and wait, where this is not the first attempt. Ctrl-C and Terminate end the wait at once."""
-        if self.delay_s and _attempts_before(context):
+        if self.delay_s and attempts_before(context):
             context.log.warning(f"The attempt before failed for a reason that may pass; tries again in {self.delay_s:.0f} s.")
             time.sleep(self.delay_s)
 
 
-def _attempts_before(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> int:
+def attempts_before(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> int:
+    """How often the step was tried before, in its run."""
     try:
         return int(context.retry_number)
     except AttributeError:

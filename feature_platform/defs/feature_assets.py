@@ -1,7 +1,7 @@
 """Assets of a feature set: tiles of its days, its versions, and the latest pointer. Serving is ``defs.serving_assets``."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
@@ -13,7 +13,7 @@ from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.partitions import SourceDays, each_day, partitions_of, result_metadata
+from feature_platform.defs.partitions import SourceDays, each_day, newer_days, partitions_of, result_metadata
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuilds, build, keep
@@ -28,6 +28,11 @@ IO_MANAGER_KEY = "feature_set_io_manager"
 def latest_key(feature_set: str) -> dg.AssetKey:
     """``user_features_latest`` for ``user_features``."""
     return dg.AssetKey(f"{feature_set}_latest")
+
+
+def serving_pool(feature_set: str) -> str:
+    """The pool of the steps that move latest or load online; the instance lets one of them work at a time, whatever the run."""
+    return f"{feature_set}_serving"
 
 
 def tiles_key(feature_set: str) -> dg.AssetKey:
@@ -127,24 +132,36 @@ def _told(context: dg.AssetExecutionContext, source: SourceContract) -> Callable
 
 
 def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
-    """The latest pointer: moved to the newest version that passes every check, and shown in ``latest/``."""
+    """The latest pointer: moved to the newest version that passes every check, and shown in ``latest/``.
+
+    In a backfill of a run each day only the run of the newest day moves it; in the others it is skipped, and what is served with it.
+    """
 
     @dg.asset(
         key=latest_key(contract.feature_set),
         deps=[dg.AssetDep(contract.feature_set, partition_mapping=dg.AllPartitionMapping())],
         group_name=contract.feature_set,
+        pool=serving_pool(contract.feature_set),
+        output_required=False,
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
         kinds={"s3"},
         owners=owners_of(contract.owner),
         description=f"`latest/` of {contract.feature_set}: four files of the newest version that passed its checks; what Feast reads.",
     )
-    def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
+    def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         with reported(context, feature_set=contract.feature_set, retry=retry) as report:
             started = time.monotonic()
+            newest = next((day for day in newer_days(context) if platform.raw.listed(contract.source, day)), None)
+            if newest is not None:
+                why = f"Latest and online follow once, with the run of {newest}: the newest day of the same backfill that was delivered."
+                report.skip()
+                context.log.info(why)
+                context.log_event(dg.AssetObservation(context.asset_key, description=why, metadata={"skipped": why}))
+                return
             move = move_latest(platform, contract, actor=f"dagster run {run_id_of(context)}", log=context.log.info)
             metadata = _latest_metadata(platform, contract, move)
             report.add(version=move.version.version, uri=metadata[presentation.URI], rows=metadata[presentation.ROW_COUNT])
-            return dg.MaterializeResult(
+            yield dg.MaterializeResult(
                 metadata={**metadata, "seconds": round(time.monotonic() - started, 3)},
                 data_version=dg.DataVersion(f"{move.version.version}@{move.sequence}"),
             )

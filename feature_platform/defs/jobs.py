@@ -29,8 +29,8 @@ HEALTH: Final = "platform_health"
 SETS_WITH_JOBS: Final = 50
 """Up to so many feature sets have a job each: Dagster resolves every job against all assets, which for 200 took longer than all else."""
 
-ONE_AT_A_TIME: Final = {"feature_platform/queue": JOB_NAME}
-"""Tag that the instance's run queue limits to one run at a time."""
+QUEUE: Final = {"feature_platform/queue": JOB_NAME}
+"""Tag by which the instance's run queue limits how many of these runs there are at one time."""
 
 
 class _OfEverySource(UnresolvedAssetJobDefinition):
@@ -48,7 +48,7 @@ def features_job(first_day: date) -> AssetJob:
         JOB_NAME,
         selection=dg.AssetSelection.all() - dg.AssetSelection.assets(HEALTH),
         partitions_def=days_since(first_day.isoformat()),
-        tags=ONE_AT_A_TIME,
+        tags=QUEUE,
         description="Raw events to served features, for one day.",
     )
 
@@ -68,7 +68,7 @@ def jobs_of_parts(catalog: Catalog) -> list[AssetJob]:
         for name in (sorted(catalog.contracts) if len(catalog.contracts) <= SETS_WITH_JOBS else ())
     }
     return [
-        dg.define_asset_job(name, selection=selection, tags=ONE_AT_A_TIME, description=f"{what} For one day.")
+        dg.define_asset_job(name, selection=selection, tags=QUEUE, description=f"{what} For one day.")
         for name, (selection, what) in {**sources, **sets}.items()
     ]
 

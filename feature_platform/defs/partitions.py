@@ -87,6 +87,25 @@ def each_day(context: dg.AssetExecutionContext, days: SourceDays, work: Callable
     return done
 
 
+def newer_days(context: dg.AssetExecutionContext) -> list[str]:
+    """The days of a run's backfill that are newer than its own, newest first: those still to come, under way or built.
+
+    None outside of a backfill that Dagster makes of a run each day, none where it was ended, and no day whose run failed.
+    """
+    try:
+        tags = context.run.tags
+    except dg.DagsterError:
+        return []  # an asset called as a function
+    of_backfill = {"dagster/backfill": tags.get("dagster/backfill", "")}
+    backfill = context.instance.get_backfill(of_backfill["dagster/backfill"]) if of_backfill["dagster/backfill"] else None
+    if backfill is None or backfill.status.value in {"CANCELING", "CANCELED", "FAILING", "FAILED"}:
+        return []
+    ended = dg.RunsFilter(tags=of_backfill, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED])
+    failed = {run.tags.get("dagster/partition") for run in context.instance.get_runs(ended)}
+    own = tags.get("dagster/partition", "")
+    return sorted((day for day in backfill.partition_names or () if day > own and day not in failed), reverse=True)
+
+
 def result_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     """What a step returns as its metadata: that of the run's one partition; of several, each is attached to its own partition."""
     if len(partitions_of(context)) == 1:

@@ -9,7 +9,7 @@ import dagster as dg
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
-from feature_platform.defs.feature_assets import latest_key
+from feature_platform.defs.feature_assets import latest_key, serving_pool
 from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.summary import reported
 from feature_platform.use_cases.currency import look_at
@@ -31,6 +31,7 @@ def online_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
         key=online_key(contract.feature_set),
         deps=[latest_key(contract.feature_set)],
         group_name=contract.feature_set,
+        pool=serving_pool(contract.feature_set),
         backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
         kinds={"feast", "redis"},
         owners=owners_of(contract.owner),

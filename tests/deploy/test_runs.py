@@ -104,10 +104,10 @@ def test_a_run_may_ask_for_nothing_else(tmp_path: Path, asked):
         launched_job(render("dev"), tmp_path, tags={"dagster-k8s/config": asked})
 
 
-def test_the_queue_runs_one_daily_job_at_a_time(release):
+def test_days_are_built_side_by_side_and_each_feature_set_is_served_by_one_step_at_a_time(release):
     runs = release.instance["concurrency"]["runs"]
-    assert runs["tag_concurrency_limits"] == [{"key": "feature_platform/queue", "value": "daily_features", "limit": 1}]
-    assert release.instance["concurrency"]["pools"] == {"granularity": "run", "default_limit": 1}
+    assert runs["tag_concurrency_limits"] == [{"key": "feature_platform/queue", "value": "daily_features", "limit": 3}]
+    assert release.instance["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
     assert release.instance["scheduler"]["config"]["max_catchup_runs"] == 0
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.instance.config import PoolGranularity
 from slack_sdk.web.client import WebClient
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
@@ -85,14 +86,16 @@ def test_the_schedule_is_on_in_dev_and_prod_and_off_on_a_laptop(tmp_path: Path) 
     assert found == {"local": "STOPPED", "dev": "RUNNING", "prod": "RUNNING"}
 
 
-def test_a_local_instance_runs_the_job_one_at_a_time_and_catches_nothing_up(tmp_path: Path) -> None:
+def test_a_local_instance_builds_two_days_at_a_time_serves_by_one_step_and_catches_nothing_up(tmp_path: Path) -> None:
     definitions = build_definitions(memory_platform(tmp_path))
     assert definitions.resolve_job_def("daily_features").tags["feature_platform/queue"] == "daily_features"
     directory = prepare_instance(tmp_path)
     with dg.DagsterInstance.from_config(str(directory)) as instance:
         queue = instance.get_concurrency_config().run_queue_config
         assert queue is not None
-        assert queue.tag_concurrency_limits == [{"key": "feature_platform/queue", "value": "daily_features", "limit": 1}]
+        assert queue.tag_concurrency_limits == [{"key": "feature_platform/queue", "value": "daily_features", "limit": 2}]
+        pools = instance.get_concurrency_config().pool_config
+        assert (pools.default_pool_limit, pools.pool_granularity) == (1, PoolGranularity.OP)
         assert instance.scheduler is not None
         assert getattr(instance.scheduler, "max_catchup_runs", None) == 0
         assert instance.telemetry_enabled is False

@@ -1,11 +1,13 @@
-"""A range of days by one command: what is planned, what is built, and what a second pass leaves alone."""
+"""A range of days, by one command and by Dagster: what is planned and built, what a second pass leaves alone, who moves latest."""
 
 import json
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from typer.testing import CliRunner
 
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
@@ -16,7 +18,7 @@ from feature_platform.core.layout import as_of, version_id
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.use_cases.backfill import BackfillPlan, backfill, plan_backfill
 from feature_platform.wiring import Platform
-from tests.support.platforms import memory_platform, put_events
+from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events
 
 FIRST = date(2026, 1, 10)
 DAYS = [(FIRST + timedelta(days=place)).isoformat() for place in range(5)]
@@ -116,3 +118,35 @@ def test_the_command_plans_builds_and_refuses_a_range_that_has_not_ended(platfor
     assert "found 2026-01-12 to 2026-01-10, expected a first day that is not after the last" in answer(DAYS[2], DAYS[0]).output
     assert "expected days as YYYY-MM-DD" in answer("yesterday").output
     assert command.backfill.__doc__
+
+
+def test_in_a_backfill_of_dagsters_only_the_run_of_the_newest_delivered_day_moves_latest(platform: Platform) -> None:
+    platform.objects.delete(f"s3://memory/raw_uri/events/dt={DAYS[4]}/part-0.jsonl")  # the newest day has not come
+    with dg.DagsterInstance.ephemeral() as instance:
+        of_backfill = PartitionBackfill("b", BulkActionStatus.REQUESTED, from_failure=False, tags={}, backfill_timestamp=0.0)
+        instance.add_backfill(of_backfill._replace(partition_names=DAYS))
+        job = MainJob(platform, instance=instance, only=UPSTREAM)
+
+        def moved(day: str) -> tuple[bool, str | None, str]:
+            run = job.run(day, tags={"dagster/backfill": "b"})
+            return run.success, job.latest(), run.summary("user_features_latest").get("outcome", "not run")
+
+        assert moved(DAYS[1]) == (True, None, "skipped")
+        assert moved(DAYS[2]) == (True, version_id(as_of(DAYS[2])), "succeeded")
+        assert moved(DAYS[0]) == (True, version_id(as_of(DAYS[2])), "skipped")
+        assert instance.fetch_observations(dg.AssetKey("user_features_latest"), limit=5).records[0].asset_observation is not None
+
+
+@pytest.mark.parametrize("ended", ["the run failed", "the backfill was ended"])
+def test_where_the_newest_day_does_not_come_any_more_another_run_of_the_backfill_moves_latest(platform: Platform, ended: str) -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        status = BulkActionStatus.CANCELED if ended == "the backfill was ended" else BulkActionStatus.REQUESTED
+        of_backfill = PartitionBackfill("b", status, from_failure=False, tags={}, backfill_timestamp=0.0)
+        instance.add_backfill(of_backfill._replace(partition_names=DAYS[:2]))
+        job = MainJob(platform, instance=instance, only=UPSTREAM)
+        if ended == "the run failed":
+            tags = {"dagster/backfill": "b", "dagster/partition": DAYS[1]}
+            resolved = job.definitions.resolve_job_def("daily_features")
+            instance.create_run_for_job(resolved, status=dg.DagsterRunStatus.FAILURE, tags=tags)
+        assert job.run(DAYS[0], tags={"dagster/backfill": "b"}).success
+        assert job.latest() == version_id(as_of(DAYS[0]))

@@ -53,7 +53,7 @@ def test_a_day_goes_from_raw_objects_to_online_values_by_direct_calls(platform: 
     assert builds[DAY].provenance.partitions == ["2026-01-10", DAY]
     assert builds[DAY].table.to_arrow().column("user_id").to_pylist() == [1, 2, 3]
     version = commit(platform, "user_features", DAY, builds[DAY]).version
-    latest = call(feature_assets.latest_asset(contract, retry=NO_RETRY), platform)
+    (latest,) = call(feature_assets.latest_asset(contract, retry=NO_RETRY), platform)
     assert (latest.metadata["version"], latest.metadata["has_moved"]) == (version, True)
     online = call(serving_assets.online_asset(contract, retry=NO_RETRY), platform)
     assert online.metadata["version"] == version
@@ -73,7 +73,7 @@ def test_health_is_a_row_and_a_check_of_each_set_and_fails_where_readers_get_not
     days = days_since(platform.first_day.isoformat())
     built = call(feature_assets.features_asset(contract, source, days=days, retry=NO_RETRY), platform, partition=DAY)
     version = commit(platform, "user_features", DAY, built[DAY]).version
-    call(feature_assets.latest_asset(contract, retry=NO_RETRY), platform)
+    list(call(feature_assets.latest_asset(contract, retry=NO_RETRY), platform))
     call(serving_assets.online_asset(contract, retry=NO_RETRY), platform)
     put_events(platform, "2026-01-10", users=(1, 2, 4))
     degraded, check = call(asset, platform)

@@ -44,6 +44,7 @@ def _asset(graph: Any, key: dg.AssetKey) -> Iterator[str]:
         yield f"from {parent.to_user_string()}{days}"
     policy = node.backfill_policy.policy_type.value.lower() if node.backfill_policy else "a run each"
     yield f"partitions {_partitions(node.partitions_def)}; backfill {policy}"
+    yield from (f"pool {pool}, one step at a time" for pool in sorted(node.pools))
     for check in sorted(node.check_keys, key=lambda check: check.name):
         yield f"check {check.name}{', blocks' if graph.get_check_spec(check).blocking else ''}"
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -120,14 +121,16 @@ class MainJob:
         self.definitions = build_definitions(platform, retry_delay_s=0)
         self._job = self.definitions.resolve_job_def(JOB_NAME)
 
-    def run(self, day: str, *, until: str | None = None, only: Sequence[str] | None = None) -> Run:
+    def run(
+        self, day: str, *, until: str | None = None, only: Sequence[str] | None = None, tags: Mapping[str, str] = MappingProxyType({})
+    ) -> Run:
         """Materialize the assets for one day, or for a range of days in one run."""
         chosen = only or self._only
         keys = None if chosen is None else [dg.AssetKey(name) for name in chosen]
-        tags = {} if until is None else dict(zip(RANGE, (day, until), strict=True))
+        of_range = {} if until is None else dict(zip(RANGE, (day, until), strict=True))
         result = self._job.execute_in_process(
             partition_key=day if until is None else None,
-            tags=tags,
+            tags={**of_range, **tags},
             instance=self.instance,
             asset_selection=keys,
             run_config=QUIET,

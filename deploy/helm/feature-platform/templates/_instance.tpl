@@ -63,13 +63,14 @@ concurrency:
         value: daily_features
         limit: {{ .Values.instance.dailyJobLimit }}
   pools:
-    granularity: run
+    granularity: op
     default_limit: {{ .Values.instance.defaultPoolLimit }}
 # What the platform's own modules warn of, such as an S3 that is waited for, stands in the run's log.
 python_logs:
   managed_python_loggers: [feature_platform]
 run_monitoring:
   enabled: true
+  free_slots_after_run_end_seconds: {{ .Values.instance.pollIntervalSeconds }}
   start_timeout_seconds: {{ .Values.instance.startTimeoutSeconds }}
   max_runtime_seconds: {{ .Values.instance.maxRuntimeSeconds }}
   poll_interval_seconds: {{ .Values.instance.pollIntervalSeconds }}
