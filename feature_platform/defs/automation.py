@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Final
 
@@ -10,13 +10,16 @@ import dagster as dg
 
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.versions.currency import look_back, ranges
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import incomplete
+from feature_platform.core.versions.currency import Outdated, look_back, ranges
 from feature_platform.defs.feature_assets import latest_key
 from feature_platform.defs.jobs import QUEUE, AssetJob
 from feature_platform.defs.serving_assets import online_key
-from feature_platform.defs.summary import summaries
+from feature_platform.defs.summary import CAUSE, summaries
 from feature_platform.settings import Settings
 from feature_platform.use_cases.currency import look
+from feature_platform.use_cases.refresh import REASON
 from feature_platform.use_cases.validate import first_day
 from feature_platform.wiring import Platform
 
@@ -29,6 +32,9 @@ _UNDER_WAY: Final = [
 ]
 
 
+_LONGEST_CAUSE: Final = 500
+
+
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
@@ -36,21 +42,22 @@ def _utc_now() -> datetime:
 def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
     """Rebuilds what rests on raw data that changed: corrected, late and deleted deliveries.
 
-    What versions record is compared with one listing of each day of the look-back, by key and ETag, so that the first look already finds
-    what happened before the sensor was switched on. Where neither listings nor logs changed since the last look nothing else is read.
-    While a run of the job is queued or under way it waits: that run may be what mends the day.
+    What versions record is compared with one listing of each day that a window of the look-back holds, by key and ETag, so that the first
+    look already finds what happened before the sensor was switched on. Where neither listings nor logs changed since the last look nothing
+    else is read. A delivery that is not complete changes nothing until it is. While a run of the job is queued or under way the sensor
+    waits: that run may be what mends the day.
     """
 
     @dg.sensor(
         name="raw_data_changed",
         job=job,
         minimum_interval_seconds=settings.sensor_interval_s,
+        default_status=dg.DefaultSensorStatus.STOPPED if settings.env == "local" else dg.DefaultSensorStatus.RUNNING,
         description=(raw_sensor.__doc__ or "").split("\n")[0],
     )
     def changed(context: dg.SensorEvaluationContext, platform: dg.ResourceParam[Platform]) -> dg.SensorResult:
         today = clock().date()
-        days = look_back(today, days=settings.look_back_days, first=settings.start_date)
-        listed = {source: {day: _listing(platform, source, day) for day in days} for source in sorted(catalog.sources)}
+        listed = {name: _listings(platform, source, today=today) for name, source in sorted(catalog.sources.items())}
         heads = {name: platform.feature_sets.history(name).next_sequence for name in sorted(catalog.contracts)}
         state = _digest([listed, heads])
         if context.cursor == state:
@@ -85,13 +92,27 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, st
             # Dagster drops a request whose key it has seen: a day that cannot be built is not asked for again until it changes.
             run_key=f"{name}:{first}..{last}:{_digest(changes)}",
             asset_selection=[dg.AssetKey(name), latest_key(name), online_key(name)],
-            tags={**QUEUE, **covered, "feature_platform/cause": "raw data changed"},
+            tags={**QUEUE, **covered, CAUSE: _cause(items)},
         )
 
 
-def _listing(platform: Platform, source: str, day: str) -> str:
-    """A day's keys, ETags and times of writing: a file that becomes what it was before is a change of its own."""
-    return "\n".join(f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for info in platform.raw.listed(source, day))
+def _cause(items: Sequence[Outdated]) -> str:
+    """Which days changed, for the run's tags and the log of versions."""
+    return f"{REASON}: {', '.join(sorted({str(change) for item in items for change in item.changes}))}"[:_LONGEST_CAUSE]
+
+
+def _listings(platform: Platform, source: SourceContract, *, today: date) -> dict[str, str]:
+    """Day → what it is recognised by, of all days that a version of the look-back rests on; so many whatever the history's length."""
+    longest = max((each.window_days for each in platform.catalog.contracts.values() if each.source == source.source), default=1)
+    days = look_back(today, days=platform.look_back_days + longest - 1, first=platform.first_day)
+    return {day: _listing(platform, source, day) for day in days}
+
+
+def _listing(platform: Platform, source: SourceContract, day: str) -> str:
+    """A day's keys, ETags and times of writing: a file that becomes what it was before is a change of its own; so is being complete."""
+    listed = platform.raw.listed(source.source, day)
+    lines = [f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for info in listed]
+    return "\n".join([*lines, incomplete(listed, source.complete_when, now=_utc_now()) or ""])
 
 
 def _digest(value: object) -> str:

@@ -20,6 +20,7 @@ from feature_platform.use_cases.build import FeatureBuilds, build, keep
 from feature_platform.use_cases.contracts import contract_of, require_announced
 from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.promote import LatestMove, move_latest
+from feature_platform.use_cases.validate import raw_pins
 from feature_platform.wiring import Platform
 
 IO_MANAGER_KEY = "feature_set_io_manager"
@@ -151,7 +152,8 @@ def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         with reported(context, feature_set=contract.feature_set, retry=retry) as report:
             started = time.monotonic()
-            newest = next((day for day in newer_days(context) if platform.raw.listed(contract.source, day)), None)
+            source = platform.catalog.source_of(contract)
+            newest = next((day for day in newer_days(context) if raw_pins(platform, source, day)), None)
             if newest is not None:
                 why = f"Latest and online follow once, with the run of {newest}: the newest day of the same backfill that was delivered."
                 report.skip()

@@ -17,7 +17,7 @@ from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import as_dagster_failures
 from feature_platform.defs.source_assets import validated_key
-from feature_platform.defs.summary import reported
+from feature_platform.defs.summary import cause_of, reported
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.build import FeatureBuild, FeatureBuilds
 from feature_platform.use_cases.commit import commit
@@ -76,7 +76,7 @@ class S3FeatureSetIOManager(dg.IOManager):
 
     def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild) -> CommittedVersion:
         name = _feature_set(context)
-        publication = commit(self._platform, name, partition, build)
+        publication = commit(self._platform, name, partition, build, reason=cause_of(context))
         word = "published" if publication.is_new else "unchanged, already published as"
         context.log.info(f"{name} {partition}: {word} {publication.version}, {publication.metadata.row_count} rows, {publication.uri}")
         return publication

@@ -14,7 +14,7 @@ from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import SourceDays, each_day, partitions_of, result_metadata
 from feature_platform.defs.summary import reported
 from feature_platform.errors import NotFoundError
-from feature_platform.use_cases.validate import validate
+from feature_platform.use_cases.validate import discover, validate
 from feature_platform.wiring import Platform
 
 GROUP = "sources"
@@ -66,7 +66,7 @@ def raw_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.A
 
 
 def _raw_days(context: dg.AssetExecutionContext, source: SourceContract, platform: Platform, days: SourceDays) -> dict[str, RawManifest]:
-    manifests = each_day(context, days, lambda partition: platform.raw.discover(source, partition))
+    manifests = each_day(context, days, lambda partition: discover(platform, source, partition))
     for partition, manifest in manifests.items():
         if manifest.unknown_columns:
             named = ", ".join(manifest.unknown_columns)

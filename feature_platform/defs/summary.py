@@ -14,6 +14,8 @@ from feature_platform.defs.failures import Retry, as_dagster_failures
 from feature_platform.defs.partitions import partitions_of
 
 TAG_PREFIX = "feature_platform/summary."
+CAUSE = "feature_platform/cause"
+"""Tag of a run that something asked for: what, for people and for the log of versions."""
 _LONGEST_TAG = 1_000
 
 
@@ -97,6 +99,14 @@ def _write(context: dg.AssetExecutionContext | dg.OutputContext, facts: dict[str
     except dg.DagsterError:
         return  # called directly, outside any run: the log line is all there is
     instance.add_run_tags(run.run_id, {f"{TAG_PREFIX}{step}": line[:_LONGEST_TAG]})
+
+
+def cause_of(context: dg.OutputContext) -> str:
+    """Why a run was asked for; empty where a person or a schedule started it."""
+    try:
+        return _run_of(context)[0].tags.get(CAUSE, "")
+    except dg.DagsterError:
+        return ""
 
 
 def _run_of(context: dg.OutputContext) -> tuple[dg.DagsterRun, dg.DagsterInstance]:

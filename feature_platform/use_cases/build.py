@@ -134,8 +134,8 @@ def keep(platform: Platform, contract: Contract, partition: str, *, on_validated
 
 def _undelivered(contract: Contract, partition: str) -> NotFoundError:
     return NotFoundError(
-        f"{contract.feature_set} {partition}: source {contract.source!r} has no raw objects for that day; expected at least one. "
-        "Have upstream deliver the day."
+        f"{contract.feature_set} {partition}: source {contract.source!r} has no raw objects for that day, or not all of them "
+        "yet (complete_when); expected at least one. Have upstream deliver the day."
     )
 
 

@@ -85,4 +85,6 @@ def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[
 
 
 def _listed(platform: Platform, source: SourceContract, days: Iterable[str]) -> dict[str, Pins]:
-    return {day: raw_pins(platform, source.source, day) for day in sorted(days)}
+    """Days whose delivery is not complete are left out: they are compared when it is."""
+    found = {day: raw_pins(platform, source, day) for day in sorted(days)}
+    return {day: pins for day, pins in found.items() if pins is not None}

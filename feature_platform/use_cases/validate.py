@@ -1,9 +1,10 @@
 """Validate a source's days: those asked for, and those of a window that are not validated as they are now. Judging rows is the engine's."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from feature_platform.core.contract.source import SourceContract
-from feature_platform.core.events.raw import format_of
+from feature_platform.core.events.raw import RawManifest, format_of, incomplete
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
@@ -13,11 +14,19 @@ def validate(platform: Platform, source: SourceContract, partition: str) -> Vali
     """Judge every raw row of one day and write what was kept and what was not.
 
     Raises:
-        NotFoundError: Upstream delivered nothing for the day.
+        NotFoundError: Upstream delivered nothing for the day, or not all of it yet.
         InvalidDataError: Objects cannot be read, or too many rows are bad.
         ConflictError: An object changed while it was read.
     """
-    return platform.engine.validate(source, platform.raw.discover(source, partition))
+    return platform.engine.validate(source, discover(platform, source, partition))
+
+
+def discover(platform: Platform, source: SourceContract, partition: str) -> RawManifest:
+    """The raw objects of a day whose delivery is complete; raises as :func:`validate` does."""
+    listed = platform.raw.listed(source.source, partition) if source.complete_when else ()
+    if why := incomplete(listed, source.complete_when, now=datetime.now(UTC)):
+        raise NotFoundError(f"Source {source.source!r} for {partition} is not delivered completely: {why}. It is built when it is.")
+    return platform.raw.discover(source, partition)
 
 
 def validated(
@@ -25,7 +34,8 @@ def validated(
 ) -> ValidatedDay | None:
     """A day as upstream has it now: the copy that was validated from these very objects, or validated here and now.
 
-    None where upstream has nothing, also where an older copy lies there: what upstream took back must not live on in features. One
+    While a delivery is not complete the day is what it was before. None where upstream has nothing, also where an older copy lies there:
+    what upstream took back must not live on in features. One
     listing decides, by key and ETag. Without this a single partition could be built only after its whole window was, and a corrected day
     would reach the versions of its own partition alone.
 
@@ -39,11 +49,14 @@ def validated(
         InvalidDataError: The day as it is now cannot be read, or too many rows are bad.
         ConflictError: An object changed while it was read.
     """
-    present = raw_pins(platform, source.source, partition)
-    if not present:
+    present = raw_pins(platform, source, partition)
+    if present is not None and not present:
         return None
     day = platform.engine.read_day(source, partition)
-    if day is not None and day.source_hash == source.schema_hash and {(item.uri, item.etag) for item in day.raw.objects} == present:
+    is_current = day is not None and day.source_hash == source.schema_hash
+    if present is None:
+        return day if is_current else None
+    if day is not None and is_current and {(item.uri, item.etag) for item in day.raw.objects} == present:
         return day
     try:
         day = validate(platform, source, partition)
@@ -58,6 +71,9 @@ def first_day(platform: Platform, source: SourceContract) -> str:
     return max(platform.first_day.isoformat(), source.first_day or "")
 
 
-def raw_pins(platform: Platform, source: str, partition: str) -> frozenset[tuple[str, str]]:
-    """URI and ETag of every raw object of a day that holds data, by one listing."""
-    return frozenset((info.uri, info.etag) for info in platform.raw.listed(source, partition) if format_of(info.uri) is not None)
+def raw_pins(platform: Platform, source: SourceContract, partition: str) -> frozenset[tuple[str, str]] | None:
+    """URI and ETag of every raw object of a day that holds data, by one listing; None while its delivery is not complete."""
+    listed = platform.raw.listed(source.source, partition)
+    if incomplete(listed, source.complete_when, now=datetime.now(UTC)):
+        return None
+    return frozenset((info.uri, info.etag) for info in listed if format_of(info.uri) is not None)

@@ -113,7 +113,7 @@ def test_the_first_look_finds_what_was_corrected_before_it_and_asks_for_every_ve
     put_events(platform, days_ago(4), users=(1, 2, 3, 4))
     requests, cursor, _ = evaluate(platform, None)
     assert asked(requests) == [(days_ago(4), days_ago(2))]
-    assert requests[0].tags["feature_platform/cause"] == "raw data changed"
+    assert requests[0].tags["feature_platform/cause"] == f"raw data changed: {days_ago(4)} (changed)"
     assert {key.to_user_string() for key in requests[0].asset_selection or []} == {
         "user_features", "user_features_latest", "user_features_online",
     }  # fmt: skip

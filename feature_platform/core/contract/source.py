@@ -82,6 +82,13 @@ class SourceColumn(Document):
     epoch_unit: Literal["s", "ms", "us"] | None = None
 
 
+class CompleteWhen(Document):
+    """When the delivery of a day is complete: an object called ``marker`` was written last, or no object since ``quiet``; both hold."""
+
+    marker: Annotated[str, Field(pattern=r"\A[^/]+\z")] | None = None
+    quiet: Duration | None = None
+
+
 class SourceChecks(Document):
     """What is asked of each day of a source beside what makes its rows valid; where one that blocks fails, the day's versions wait.
 
@@ -115,6 +122,7 @@ class SourceContract(Document):
     dedup_keys: list[ColumnName] = Field(default_factory=list)
     max_rejected_ratio: Ratio = 0.5
     checks: SourceChecks | None = None
+    complete_when: CompleteWhen | None = None
     first_day: Annotated[str, AfterValidator(_day)] | None = None
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
+from feature_platform.core.contract.documents import duration
+from feature_platform.core.contract.source import CompleteWhen
 from feature_platform.core.objects import ObjectInfo
 from feature_platform.errors import InvalidDataError, NotFoundError
 
@@ -127,6 +129,22 @@ def format_of(uri: str) -> tuple[Format, bool] | None:
     if match[1]:
         return "parquet", False
     return ("csv", match[3] is not None) if match[2] else ("jsonl", match[5] is not None)
+
+
+def incomplete(listed: Sequence[ObjectInfo], asked: CompleteWhen | None, *, now: datetime) -> str | None:
+    """Why the delivery of a day is not complete yet, as its source contract means that; None where it is, or there is no data.
+
+    A correction makes a delivery incomplete again until its own marker is written: one that is older than an object says nothing of it.
+    """
+    written = [item.modified_at for item in listed if format_of(item.uri) is not None]
+    if asked is None or not written:
+        return None
+    marked = [item.modified_at for item in listed if asked.marker and item.uri.endswith(f"/{asked.marker}")]
+    if asked.marker and (not marked or max(marked) < max(written)):
+        return f"expected {asked.marker} to be written last; " + (f"found it older than {max(written)}" if marked else "found none")
+    if asked.quiet and now - max(written) < duration(asked.quiet):
+        return f"expected no object to be written for {asked.quiet}; the last was at {max(written)}"
+    return None
 
 
 def data_objects(listed: Sequence[ObjectInfo], *, prefix: str, source: str, partition: str) -> list[ObjectInfo]:
