@@ -17,8 +17,20 @@ from feature_platform.core.layout import METADATA
 from feature_platform.core.objects import ObjectInfo
 from feature_platform.core.versions.checks import MISSING_DAYS, NAMES
 from feature_platform.definitions import build_definitions
+from feature_platform.defs.failures import RETRY_DELAY_S, as_dagster_failures
 from feature_platform.defs.jobs import JOB_NAME
-from feature_platform.errors import StorageError
+from feature_platform.errors import (
+    ConfigurationError,
+    ConflictError,
+    ContractError,
+    FeaturePlatformError,
+    FullDiskError,
+    InvalidDataError,
+    NotFoundError,
+    StorageError,
+    UnknownNameError,
+    UnknownOutcomeError,
+)
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from tests.support.platforms import QUIET, UPSTREAM, MainJob, Run, event, json_lines, memory_platform, put_events, put_raw
 
@@ -67,6 +79,24 @@ def with_checks(tmp_path: Path, **checks: Any) -> Path:
     file = contracts / "user_features.schema.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "checks": checks}))
     return contracts
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retried"),
+    [
+        (ConfigurationError, False), (ContractError, False), (InvalidDataError, False), (NotFoundError, False), (UnknownNameError, False),
+        (ConflictError, True), (StorageError, True), (FullDiskError, True), (UnknownOutcomeError, True),
+    ],
+)  # fmt: skip
+def test_one_further_attempt_after_three_minutes_for_what_may_pass_and_none_for_what_will_not(
+    error: type[FeaturePlatformError], is_retried: bool
+) -> None:
+    assert RETRY_DELAY_S == 180
+    with pytest.raises((dg.Failure, dg.RetryRequested)) as raised, as_dagster_failures():
+        raise error("told")
+    found = raised.value
+    assert isinstance(found, dg.RetryRequested) == is_retried
+    assert found.max_retries == 1 if isinstance(found, dg.RetryRequested) else found.allow_retries is False
 
 
 def test_a_missing_day_is_not_retried_and_is_named_with_what_to_do(job: MainJob) -> None:
