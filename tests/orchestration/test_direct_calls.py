@@ -9,10 +9,13 @@ import pytest
 
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
-from feature_platform.defs import automation, feature_assets, health_asset, jobs, serving_assets, source_assets
+from feature_platform.defs import automation, checks, feature_assets, health_asset, jobs, serving_assets, source_assets
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.partitions import days_since
+from feature_platform.use_cases.build import build
 from feature_platform.use_cases.commit import commit
+from feature_platform.use_cases.promote import move_latest
+from feature_platform.use_cases.serve import serve
 from feature_platform.wiring import Platform
 from tests.support.platforms import memory_platform, put_events
 
@@ -96,3 +99,22 @@ def test_the_sensor_asks_for_the_day_that_ended_by_the_clock_it_is_given(platfor
 def test_an_unknown_port_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="no port named onlime"):
         memory_platform(tmp_path, onlime=MemoryOnlineStore())
+
+
+def test_parity_looks_again_where_another_run_moved_latest_between_load_and_comparison(platform: Platform) -> None:
+    contract = platform.catalog.contract("user_features")
+    for day in ("2026-01-10", DAY):
+        built = build(platform, contract, day, run_id=day, on_validated=lambda _: None)
+        commit(platform, "user_features", day, built)
+        if day != DAY:
+            move_latest(platform, contract, actor="me", log=lambda _: None)
+            serve(platform, "user_features")
+    move_latest(platform, contract, actor="another run", log=lambda _: None)
+    check = checks.parity_check(contract, asset=serving_assets.online_key("user_features"), retry=NO_RETRY)
+    with dg.DagsterInstance.ephemeral() as instance:
+        context = dg.build_asset_check_context(instance=instance)
+        with pytest.raises(dg.RetryRequested) as raised:
+            check(context, platform=platform)
+        serve(platform, "user_features")
+        assert check(context, platform=platform).passed
+    assert "v_20260111T000000 is online, v_20260112T000000 was latest; looks again" in str(raised.value.__cause__)
