@@ -1,18 +1,16 @@
-"""The platform under Dagster's own command line, as the README shows it: processes of their own, a real instance, the daemon."""
+"""The platform under Dagster's own command line, as the README shows it: processes of their own, a real instance, no daemon."""
 
 import os
 from datetime import UTC, datetime, timedelta
 
-import dagster as dg
 import pytest
 
 from feature_platform.cli.environment import prepare_instance
 from feature_platform.core.layout import as_of, version_id
 from feature_platform.settings import load_settings
 from feature_platform.wiring import Platform, open_platform
-from tests.support.dagster_commands import MODULE, daemon, dagster
+from tests.support.dagster_commands import MODULE, dagster
 from tests.support.platforms import put_events
-from tests.support.processes import wait_until
 
 TODAY = datetime.now(UTC).date()
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (6, 5, 4, 3, 2, 1)]
@@ -61,24 +59,3 @@ def test_a_range_of_partitions_in_one_run(environment: dict[str, str], platform:
     dagster(environment, "asset", "materialize", "--select", "*", "--partition-range", f"{DAYS[4]}...{DAYS[5]}", *MODULE)
     assert set(VERSIONS[4:]) <= published(platform)
     assert online(platform) == VERSIONS[5]
-
-
-@pytest.mark.slow
-def test_a_backfill_of_the_job_by_the_daemon(environment: dict[str, str], platform: Platform) -> None:
-    """One run for each partition, both ends included; Dagster ignores single-run policies here."""
-    range_of = ("--from", DAYS[0], "--to", DAYS[1], "-w", "workspace.yaml", "--noprompt")
-    told = dagster(environment, "job", "backfill", "--job", "daily_features", *range_of)
-    assert "Launched backfill job" in told
-    with dg.DagsterInstance.from_config(environment["DAGSTER_HOME"]) as instance, daemon(environment):
-        wait_until(lambda: finished(instance) == 2, within_s=200, what="two runs of the backfill")
-        runs = backfilled(instance)
-        assert {run.tags["dagster/partition"]: run.status for run in runs} == dict.fromkeys(DAYS[:2], dg.DagsterRunStatus.SUCCESS)
-    assert set(VERSIONS[:2]) <= published(platform)
-
-
-def backfilled(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
-    return [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
-
-
-def finished(instance: dg.DagsterInstance) -> int:
-    return sum(run.is_finished for run in backfilled(instance))
