@@ -26,7 +26,7 @@ from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.events.partition_files import write_parts
 from feature_platform.adapters.feature_set_store.csv_cells import TIMESTAMP_FORMAT
 from feature_platform.adapters.feature_set_store.feature_files import encode_features
-from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay, day_from, validated_schema
@@ -42,6 +42,7 @@ CONTRACT = CATALOG.contract("user_features")
 SOURCE = CATALOG.source_of(CONTRACT)
 PARTITION = "2026-01-14"
 WORK_URI = "s3://bench/work"
+WIDER = 12
 IDENTITY = {"feature_set": "user_features", "version": "v_20260115T000000", "schema_hash": "", "as_of": "", "write_id": ""}
 
 
@@ -127,9 +128,20 @@ def make_features(rows: int) -> pa.Table:
     return frame.to_arrow().cast(CONTRACT.arrow_schema)
 
 
-def encode(table: pa.Table, directory: Path) -> EncodedFeatures:
+def widened(table: pa.Table) -> tuple[pa.Table, Contract]:
+    """The same rows with every feature a dozen times, and their contract."""
+    features = [(f"{column.name}_{turn}", column) for turn in range(WIDER) for column in CONTRACT.feature_columns]
+    columns = [{"name": "user_id", "type": "int64"}, {"name": "event_timestamp", "type": "timestamp"}]
+    columns += [{"name": name, "type": column.type} for name, column in features]
+    document = {"feature_set": "user_features", "version": "v1", "primary_keys": ["user_id"], "columns": columns}
+    contract = load_contract(json.dumps(document), file="user_features.schema.json", sql="SELECT 1")
+    data = [table["user_id"], table["event_timestamp"], *(table[column.name] for _, column in features)]
+    return pa.table(data, schema=contract.arrow_schema), contract
+
+
+def encode(table: pa.Table, directory: Path, contract: Contract = CONTRACT) -> EncodedFeatures:
     """Our encoding: both files, hashes, statistics, checks."""
-    return encode_features(FeatureTable.from_arrow(table), contract=CONTRACT, directory=directory, identity=IDENTITY)
+    return encode_features(FeatureTable.from_arrow(table), contract=contract, directory=directory, identity=IDENTITY)
 
 
 def bare_encode(table: pa.Table, directory: Path) -> None:
@@ -144,7 +156,7 @@ def measure(directory: Path, *, rows: int, rounds: int) -> list[Figure]:
     days = make_days(directory, rows=rows)
     (directory / "days.json").write_text(json.dumps([day.document() for day in days]))
     table = make_features(rows)
-    moment = as_of(PARTITION)
+    moment, (wide, wider) = as_of(PARTITION), widened(table)
     figures = [
         compare(
             f"build 7 × {rows:,} events", lambda: build(directory, days), lambda: bare_build(directory, days, moment=moment), rounds=rounds
@@ -154,6 +166,12 @@ def measure(directory: Path, *, rows: int, rounds: int) -> list[Figure]:
             lambda: encode(table, directory),
             lambda: bare_encode(table, directory),
             rounds=rounds,
+        ),
+        compare(
+            f"encode a version of {rows:,} rows × {len(wider.feature_columns)} features",
+            lambda: encode(wide, directory, wider),
+            lambda: bare_encode(wide, directory),
+            rounds=max(1, rounds // 2),
         ),
         *_commits(directory, table, rounds=rounds),
         _memory(f"peak memory, build 7 × {rows:,} events", ["build", str(directory)], limit_mib=1536),
