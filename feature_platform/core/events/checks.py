@@ -59,10 +59,10 @@ def evaluate(source: SourceContract, day: ValidatedDay, *, before: Mapping[str, 
     found = {ROWS: few, REJECTED_RATIO: bad, FRESHNESS: _late(asked, day), COLUMNS: _unknown(asked, day), VOLUME: unusual}
     notes = dict.fromkeys((REJECTED_RATIO, VOLUME), unjudged)
     figures = {ROWS: {"rows": float(day.kept)}, REJECTED_RATIO: {"rejected_ratio": ratio}, VOLUME: {"rows_in": float(day.rows_in)}}
-    warning = {*_WARNING, *(name for name, said in asked.severity.items() if said == "warn")}
-    warning -= {name for name, said in asked.severity.items() if said == "block"}
+    severity = {name: "warn" if name in _WARNING else "block" for name in found}
+    severity.update(asked.severity.items())
     return [
-        CheckResult(name, tuple(faults), notes.get(name, ""), figures.get(name, {}), is_blocking=name not in warning)
+        CheckResult(name, tuple(faults), notes.get(name, ""), figures.get(name, {}), is_blocking=severity[name] == "block")
         for name, faults in found.items()
     ]
 

@@ -72,8 +72,9 @@ def evaluate(
         _history(contract, metadata, before),
         CheckResult(SOURCE_DAY, tuple(source_faults)),
     ]
-    warning = {name for name, severity in contract.checks.severity.items() if severity == "warn"}
-    return [replace(result, is_blocking=result.name not in warning) for result in results]
+    severity = dict.fromkeys(NAMES, "block")
+    severity.update(contract.checks.severity.items())
+    return [replace(result, is_blocking=severity[result.name] == "block") for result in results]
 
 
 def missing_days(contract: Contract, metadata: VersionMetadata) -> CheckResult:
