@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
+import hypothesis
 import pytest
 
 from feature_platform.local import processes
@@ -22,6 +23,10 @@ from tests.support.fault_proxy import FaultProxy
 from tests.support.fault_proxy import fault_proxy as serve_fault_proxy
 from tests.support.services import S3Bucket, S3Endpoint, ValkeyDatabase
 from tests.support.survivors import adopt_orphans, survivors
+
+# Machines are noisy: no test fails because an example took long.
+hypothesis.settings.register_profile("noisy", deadline=None)
+hypothesis.settings.load_profile("noisy")
 
 # pyspark, which MLflow imports too where it is installed, takes a main module without a file for a doctest of its own, and ends the
 # process; workers of pytest-xdist have such a main module.

@@ -221,7 +221,7 @@ class ComputeEngineContract:
             day.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=[validated])
 
     @given(files=st.lists(st.tuples(good_rows, lines), min_size=1, max_size=3))
-    @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_row_is_ever_lost_whatever_the_files_hold(self, day: RawDay, files: list[tuple[list[str], list[str]]]) -> None:
         fresh = type(day)(day.workdir)
         for place, (good, junk) in enumerate(files):
@@ -239,7 +239,7 @@ class ComputeEngineContract:
         assert len({(row["file"], row["row_number"]) for row in rejected}) == len(rejected)
 
     @given(good=good_rows.filter(bool), earlier=good_rows)
-    @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_features_of_raw_files_equal_the_naive_oracle(self, day: RawDay, good: list[str], earlier: list[str]) -> None:
         fresh = type(day)(day.workdir)
         fresh.put("a.csv", "\n".join([HEADER, *good]))

@@ -85,7 +85,7 @@ def _load_both(server: ValkeyServer, project: str, *versions: tuple[Contract, pa
         return features_only(contents(ours)), contents(stock)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(version=versions())
 def test_every_key_and_every_field_equals_stock_feast(server: ValkeyServer, version: tuple[Contract, str, pa.Table]) -> None:
     """Generated contracts and rows: all types, nulls, NaN, extremes, unicode, composite keys, project names."""

@@ -90,7 +90,7 @@ def world(tmp_path: Path, remote: str) -> World:
     derived=st.lists(expressions, max_size=2),
     keys=st.sampled_from([("k",), ("g", "k")]),
 )
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_cluster_gives_the_bits_that_this_process_gives_by_events_and_by_tiles(
     world: World, events: list[dict[str, Any]], chosen: list[Any], derived: list[str], keys: tuple[str, ...]
 ) -> None:

@@ -47,7 +47,7 @@ def contract(*windows: int) -> Contract:
 
 
 @given(end=st.dates(date(2020, 1, 1), date(2030, 1, 1)), windows=st.sets(st.integers(1, 200), min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_blocks_hold_each_day_once_and_none_reaches_over_the_start_of_a_window(end: date, windows: set[int]) -> None:
     longest = max(windows)
     days = [validated(end - timedelta(days=back)) for back in range(1, longest + 1) if back % 5]

@@ -217,9 +217,7 @@ class Publishing(RuleBasedStateMachine):
 
 
 def run(machine, *, examples, steps, **options):
-    chosen = settings(
-        max_examples=examples, stateful_step_count=steps, deadline=None, database=None, suppress_health_check=list(HealthCheck), **options
-    )
+    chosen = settings(max_examples=examples, stateful_step_count=steps, database=None, suppress_health_check=list(HealthCheck), **options)
     run_state_machine_as_test(machine, settings=chosen)
     record_figure(f"random histories beside a model, {machine.__name__}", tried=machine.runs, violations=0)
 

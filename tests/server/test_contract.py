@@ -155,7 +155,7 @@ def requests(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(body=requests())
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 def test_generated_requests_are_answered_as_feast_answers_them(pair: Pair, body: dict[str, Any]) -> None:
     ours, feast = pair.ours.post(PATH, body), pair.feast.post(PATH, body)
     assert ours.status == feast.status, (ours.body, feast.body)

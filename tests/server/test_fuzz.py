@@ -126,7 +126,7 @@ def client(make: Callable[[], ServerApp]) -> Iterator[AsgiClient]:
 
 
 @given(body=BODIES, kind=st.sampled_from(["application/json", "text/plain", "application/json; charset=x", ""]))
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 def test_any_document_as_a_body(client: AsgiClient, body: bytes, kind: str) -> None:
     answer = client.post("/get-online-features", body, headers={"content-type": kind})
     assert is_proper(answer.status, answer.body), (body, answer)
@@ -155,7 +155,7 @@ def test_whatever_its_openapi_document_allows(make: Callable[[], ServerApp]) -> 
 
 def fuzz(operation: Any, known: set[int], url: str) -> None:
     @given(case=operation.as_strategy())
-    @settings(max_examples=EXAMPLES // 5, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES // 5, derandomize=True, suppress_health_check=list(HealthCheck))
     def answers(case: Any) -> None:
         answer = case.call(base_url=url)
         assert answer.status_code in known, (case.body, answer.text)

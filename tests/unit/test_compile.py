@@ -73,7 +73,7 @@ def tiles_of(connection: duckdb.DuckDBPyConnection, wanted: Contract, table: pa.
     chosen=choices,
     keys=st.sampled_from([("k",), ("g",), ("g", "k")]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_function_window_and_rule_equals_the_naive_oracle(
     events: list[dict[str, Any]], chosen: list[Any], keys: tuple[str, ...]
 ) -> None:
@@ -88,7 +88,7 @@ def test_every_function_window_and_rule_equals_the_naive_oracle(
 
 
 @given(events=st.lists(rows, min_size=1, max_size=14), order=st.randoms(use_true_random=False))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_results_do_not_depend_on_row_order_or_threads(events: list[dict[str, Any]], order: Any) -> None:
     wanted = contract([column(f"f{place}", kind, function, taken) for place, (function, taken, kind) in enumerate(FUNCTIONS)])
     shuffled = list(events)
@@ -97,7 +97,7 @@ def test_results_do_not_depend_on_row_order_or_threads(events: list[dict[str, An
 
 
 @given(events=st.lists(rows, min_size=1, max_size=8), chosen=st.lists(expressions, min_size=1, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_derived_column_is_what_python_makes_of_the_other_columns(events: list[dict[str, Any]], chosen: list[str]) -> None:
     derived = [{"name": f"x{place}", "type": "float64", "expression": text} for place, text in enumerate(chosen)]
     wanted = contract([*AGGREGATED, *derived])

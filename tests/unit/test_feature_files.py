@@ -8,6 +8,8 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -19,6 +21,7 @@ from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.row_groups import ROW_GROUP_ROWS
 from feature_platform.core.versions.content_hash import content_hash
 from feature_platform.core.versions.feature_table import EncodedFeatures, FeatureTable
+from feature_platform.core.versions.statistics import DISTINCT_EXACT, ColumnStatistics
 from feature_platform.errors import InvalidDataError
 
 AS_OF = datetime(2026, 1, 15, tzinfo=UTC)
@@ -81,7 +84,7 @@ ALL_TYPES = contract({"k": "int64", **{f"f_{place}": kind for place, kind in enu
 
 
 @given(rows=st.lists(features, max_size=12))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_csv_and_the_parquet_file_hold_the_very_rows(rows: list[dict[str, Any]], tmp_path: Path) -> None:
     given_rows = table(ALL_TYPES, [{"k": place, **row} for place, row in enumerate(rows)])
     encoded = encode(ALL_TYPES, given_rows, tmp_path)
@@ -246,3 +249,14 @@ def test_approximate_statistics_of_many_rows_are_near_the_truth(tmp_path: Path) 
     quantiles = found["quantiles"]
     assert isinstance(quantiles, list)
     assert all(abs(value - place * rows / 20) < rows / 1000 for place, value in enumerate(quantiles))
+
+
+@pytest.mark.parametrize("distinct", [3, 4_095, 4_096, 9_000, 60_000, 300_000])
+def test_distinct_values_are_estimated_from_the_smallest_hashes_of_all_rows(distinct: int) -> None:
+    values = pa.array(np.random.default_rng(distinct).integers(0, distinct, 300_000))
+    column = ColumnStatistics(values.type)
+    for start in range(0, len(values), 100_000):
+        column.update(values.slice(start, 100_000))
+    smallest = np.unique(pl.Series(values).hash(seed=0).to_numpy())[:DISTINCT_EXACT]
+    expected = len(smallest) if len(smallest) < DISTINCT_EXACT else round((DISTINCT_EXACT - 1) * 2.0**64 / float(smallest[-1]))
+    assert column.summary()["distinct"] == expected

@@ -10,17 +10,16 @@ from typing import Final
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from feature_platform.core.events.validated import DataFile
 from feature_platform.core.objects import IfAbsent
+from feature_platform.core.parquet import fitting_encodings
 from feature_platform.core.row_groups import in_row_groups
 from feature_platform.errors import ConflictError
 from feature_platform.ports.object_store import ObjectStore
 
 ROWS_PER_FILE: Final = 4_194_304
-SAMPLED_ROWS: Final = 16_384
 
 
 def write_parts(
@@ -41,9 +40,8 @@ def write_parts(
     while batch is not None:
         path = directory / "part.parquet"
         rows = 0
-        repeated = _repeated(batch)
         with pq.ParquetWriter(
-            path, schema, compression="zstd", compression_level=1, write_page_checksum=True, version="2.6", use_dictionary=repeated
+            path, schema, compression="zstd", compression_level=1, write_page_checksum=True, version="2.6", **fitting_encodings(batch)
         ) as writer:
             while batch is not None and rows + batch.num_rows <= ROWS_PER_FILE:
                 writer.write_batch(batch)
@@ -52,20 +50,6 @@ def write_parts(
         parts.append(_stored(store, path, prefix=prefix, place=len(parts), rows=rows))
         path.unlink()
     return tuple(parts)
-
-
-def _repeated(batch: pa.RecordBatch) -> list[str]:
-    """Columns whose values repeat in a file's first rows: only for those a dictionary pays.
-
-    Trying one on a column of identifiers costs half the time of writing a file, and is given up in the end. Equal rows still make equal
-    files, since the choice follows from them.
-    """
-    sample = batch.slice(0, SAMPLED_ROWS)
-    return [
-        field.name
-        for field, column in zip(sample.schema, sample.columns, strict=True)
-        if not pa.types.is_nested(field.type) and pc.count_distinct(column).as_py() * 2 < len(column)
-    ]
 
 
 def _stored(store: ObjectStore, path: Path, *, prefix: str, place: int, rows: int) -> DataFile:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.layout import training_sets
 from feature_platform.core.objects import IfAbsent
+from feature_platform.core.parquet import fitting_encodings
 from feature_platform.core.row_groups import in_row_groups
 from feature_platform.core.training.labels import Rows, StagedFile
 from feature_platform.core.training.manifest import MANIFEST, StoredFile, TrainingManifest, parse_manifest
@@ -37,8 +39,12 @@ class ObjectTrainingSetStore:
         """See :meth:`TrainingSetStore.staged`."""
         with spool("training-", parent=self._workdir) as directory:
             path, rows = directory / "rows.parquet", 0
-            with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True, version="2.6") as writer:
-                for batch in in_row_groups(batches, schema):
+            in_order = in_row_groups(batches, schema)
+            first = next(in_order, pa.RecordBatch.from_pylist([], schema))
+            with pq.ParquetWriter(
+                path, schema, compression="zstd", write_page_checksum=True, version="2.6", **fitting_encodings(first)
+            ) as writer:
+                for batch in chain([first], in_order):
                     writer.write_batch(batch)
                     rows += batch.num_rows
             yield StagedFile(path, _digest(path), rows, schema)

@@ -112,10 +112,7 @@ class _SmallestHashes:
         self._pending_size = 0
 
     def update(self, hashes: np.ndarray[Any, Any]) -> None:
-        if len(self._kept) < DISTINCT_EXACT:
-            hashes = _few_smallest(pl.Series(hashes).unique().to_numpy())  # a table of hashes is faster than sorting them all
-        else:
-            hashes = hashes[hashes < self._kept[-1]]
+        hashes = _smallest_distinct(hashes) if len(self._kept) < DISTINCT_EXACT else hashes[hashes < self._kept[-1]]
         if len(hashes):
             self._pending.append(hashes)
             self._pending_size += len(hashes)
@@ -134,8 +131,18 @@ class _SmallestHashes:
         return round((DISTINCT_EXACT - 1) * 2.0**64 / float(self._kept[-1]))
 
 
-def _few_smallest(distinct: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """As many of the smallest as a sketch can keep; in no order."""
+def _smallest_distinct(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """At least as many of the smallest distinct ones as a sketch can keep, or all; in no order.
+
+    Hashes are spread evenly, so of many different ones those below a limit that three times as many as are kept should lie under are
+    enough: looking at these alone takes a tenth of the time that finding all distinct ones takes.
+    """
+    if len(hashes) > 6 * DISTINCT_EXACT:
+        limit = np.uint64(2**64 // len(hashes) * 3 * DISTINCT_EXACT)
+        few = np.unique(hashes[hashes < limit])
+        if len(few) >= DISTINCT_EXACT:
+            return few
+    distinct = pl.Series(hashes).unique().to_numpy()  # a table of hashes is faster than sorting them all
     return distinct if len(distinct) <= DISTINCT_EXACT else np.partition(distinct, DISTINCT_EXACT)[:DISTINCT_EXACT]
 
 

@@ -5,6 +5,7 @@ Which version was known at which moment is decided in ``core.training``.
 
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_platform.adapters.compute.duckdb.session import fetch_batches
+from feature_platform.adapters.events.read_ahead import read_ahead
 from feature_platform.core.compute.dialect import identifier, identifiers, text_literal
 from feature_platform.core.training.lookup import MOMENT, ROW, Lookup
 from feature_platform.errors import InvalidDataError
@@ -61,17 +63,26 @@ def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int
     connection.unregister("shape")
     _without(connection, lookup, place, "m.__version IS NULL", status="nothing_known")
     used = connection.execute(f"SELECT DISTINCT __version FROM moments_{place} WHERE __version IS NOT NULL ORDER BY 1").fetchall()
-    for (version,), path in zip(used, paths, strict=False):
-        with lookup.open_version(version) as opened:
-            if opened is None:
+    files = partial(_fetched, lookup, [version for (version,) in used], paths)
+    with read_ahead([files], threads=1) as fetched:  # the next version is on its way while this one is joined
+        for _, (version, path) in fetched:
+            if path is None:
                 _without(connection, lookup, place, f"m.__version = {text_literal(version)}", status="expired")
                 continue
-            with opened() as file:
-                _put(Path(file.name), path)
             # Its bytes were just compared with the log's, so DuckDB, which verifies no page checksums, may read it.
             _with(connection, lookup, place, version, path)
             path.unlink()
     return fetch_batches(connection.cursor().sql(f"SELECT {', '.join(columns)} FROM {answers} ORDER BY {identifier(ROW)}"), rows=BATCH_ROWS)
+
+
+def _fetched(lookup: Lookup, versions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, Path | None]]:
+    """Each version with the path where its file is now; none where it has expired."""
+    for version, path in zip(versions, paths, strict=False):
+        with lookup.open_version(version) as opened:
+            if opened is not None:
+                with opened() as file:
+                    _put(Path(file.name), path)
+        yield version, None if opened is None else path
 
 
 def _put(file: Path, path: Path) -> None:
