@@ -107,6 +107,10 @@ def load_figures(*, rows: int, stock_rows: int, rounds: int, memory_rows: tuple[
         peaks = [_peak_mib(_write_version(Path(directory) / f"{count}.parquet", rows=count)) for count in memory_rows]
         for count, peak in zip(memory_rows, peaks, strict=True):
             figures.append(_figure(f"peak memory of loading {count:,} rows, {memory_rows[0]:,} rows", peak, peaks[0], unit="MiB"))
+        most, before = memory_rows[-1], Path(directory) / f"{memory_rows[-1]}.parquet"
+        peak = _peak_mib(_write_version(before.with_name("later.parquet"), rows=most, name=CORRECTION, earlier=before))
+        name = f"peak memory of loading what differs in {most:,} rows, every one of {memory_rows[0]:,}"
+        figures.append(_figure(name, peak, peaks[0], unit="MiB"))
     return figures
 
 
@@ -193,8 +197,11 @@ def _drain(connection: socket.socket) -> None:
 
 
 def _peak_mib(version: Version) -> float:
+    earlier = [] if version.earlier is None else [str(version.earlier)]
     with valkey_server() as server:
-        arguments = [server.connection_string, str(version.path), str(version.rows)]
+        for path in earlier:
+            _load(server.connection_string, Version(Path(path), version.rows), expire=True)
+        arguments = [server.connection_string, str(version.path), str(version.rows), *earlier]
         finished = subprocess.run([sys.executable, "-m", __name__, *arguments], capture_output=True, text=True, check=True)
     return float(finished.stdout)
 
@@ -231,5 +238,7 @@ def _generated(rows: int, *, is_corrected: bool = False) -> Iterator[pa.RecordBa
 
 
 if __name__ == "__main__":
-    _load(sys.argv[1], Version(Path(sys.argv[2]), int(sys.argv[3])), expire=True)
+    _url, _path, _rows, *_earlier = sys.argv[1:]
+    _before = Path(_earlier[0]) if _earlier else None
+    _load(_url, Version(Path(_path), int(_rows), CORRECTION if _before else VERSION, _before), expire=True)
     print(own_peak_mib())
