@@ -157,11 +157,11 @@ class FeatureSetStore(Protocol):
             NotFoundError: As :meth:`open_features`.
         """
 
-    def pin(self, feature_set: str, version: str, *, name: str, actor: str, reason: str = "") -> bool:
-        """Keep a version from retention; False when that pin existed already.
+    def pin(self, feature_set: str, *versions: str, name: str, actor: str, reason: str = "") -> bool:
+        """Keep versions from retention; False when every pin existed already.
 
         Raises:
-            NotFoundError: The version was never committed or has expired, possibly meanwhile.
+            NotFoundError: One was never committed or has expired, possibly meanwhile; no pin of this call is left.
             InvalidDataError: The pin's name is not safe in a key.
         """
 

@@ -269,9 +269,9 @@ def _used(platform: Platform, lookup: Lookup, history: History) -> UsedFeatureSe
 
 def _pin(platform: Platform, name: str, sets: Sequence[UsedFeatureSet], *, actor: str) -> None:
     for item in sets:
-        for version in sorted({used.version for used in item.versions if used.rows and not used.is_gone}):
-            reason = f"training set {name} rests on it"
-            platform.feature_sets.pin(item.feature_set, version, name=_pin_name(name), actor=actor, reason=reason)
+        versions = sorted({used.version for used in item.versions if used.rows and not used.is_gone})
+        reason = f"training set {name} rests on it"
+        platform.feature_sets.pin(item.feature_set, *versions, name=_pin_name(name), actor=actor, reason=reason)
 
 
 def _pin_name(name: str) -> str:

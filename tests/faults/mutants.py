@@ -153,10 +153,13 @@ def _pins_before_expire() -> Any:
 
 
 def _pinner_does_not_recheck() -> Any:
-    def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Any) -> Iterator[Any]:
-        decisions.committed((yield from log_access.read_history(layout)), version)
-        body = json.dumps({"pin": name}).encode()
-        return (yield from publication.settle(Put(layout.pin(version, name), body, author.new_id(), IfAbsent())))
+    def pin(layout: FeatureSetLayout, *versions: str, name: str, author: Any) -> Iterator[Any]:
+        history = yield from log_access.read_history(layout)
+        for version in versions:
+            decisions.committed(history, version)
+            body = json.dumps({"pin": name}).encode()
+            yield from publication.settle(Put(layout.pin(version, name), body, author.new_id(), IfAbsent()))
+        return True
 
     return patch.object(retention, "pin", pin)
 

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
@@ -120,20 +121,21 @@ class Simulation(Invariants):
         return Process(name, retention.collect(LAYOUT, protected=tuple, policy=policy, author=author), lambda _: None, None)
 
     def trainer(self, name: str) -> Process:
-        """Pin a version, then read all of it: nothing may be missing while the pin stands."""
+        """Pin one version or two, then read all of them: nothing may be missing while the pins stand."""
 
         def protocol() -> Iterator[Any]:
             history = yield from log_access.read_history(LAYOUT)
             if not history.live:
                 return None
-            version = self.random.choice(history.live).version
-            yield from retention.pin(LAYOUT, version, name=name, author=self.author(name))
-            self.pinned[version, name] = True
-            for file in FILES:
+            chosen = self.random.sample([version.version for version in history.live], self.random.randint(1, min(2, len(history.live))))
+            yield from retention.pin(LAYOUT, *chosen, name=name, author=self.author(name))
+            self.pinned.update({(version, name): True for version in chosen})
+            for version, file in product(chosen, FILES):
                 if (yield GetObject(LAYOUT.version_file(version, file))) is None:
                     raise InvariantError(f"seed {self.seed}: {file} of {version} vanished under a pin")
-            self.pinned.pop((version, name))
-            yield from retention.unpin(LAYOUT, version, name=name)
+            for version in chosen:
+                self.pinned.pop((version, name))
+                yield from retention.unpin(LAYOUT, version, name=name)
             return None
 
         return Process(name, protocol(), lambda _: None, None)

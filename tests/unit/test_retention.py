@@ -1,6 +1,7 @@
 """What retention may delete, decided from a history and a listing alone; and pins, step by step."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
 import pytest
 
@@ -107,19 +108,20 @@ class Pins:
 
     def __init__(self):
         self.objects = MemoryObjectStore()
-        self.ids = 0
+        self.ids, self.numbers = 0, count()
         self.append("commit")
 
-    def append(self, op):
+    def append(self, op, version=A):
         self.ids += 1
-        record = Record(self.ids, op, A, version_moment(A), f"w{self.ids}", "test", NOW)
+        record = Record(self.ids, op, version, version_moment(version), f"w{self.ids}", "test", NOW)
         self.objects.put(LAYOUT.log_record(self.ids), record.to_json(), write_id=record.write_id, sha256=None, condition=None)
 
     def run(self, protocol):
         return ProtocolRunner(self.objects).run(protocol)
 
-    def pin(self, name="model"):
-        return self.run(retention.pin(LAYOUT, A, name=name, author=Author("ann", "training", NOW, lambda: f"pin-{name}")))
+    def pin(self, name="model", *versions):
+        author = Author("ann", "training", NOW, lambda: f"pin-{next(self.numbers)}")
+        return self.run(retention.pin(LAYOUT, *(versions or (A,)), name=name, author=author))
 
 
 @pytest.fixture
@@ -154,6 +156,33 @@ def test_a_version_that_expires_while_it_is_pinned_is_not_pinned(pins):
     with pytest.raises(NotFoundError, match="expired while it was being pinned; its files may be gone"):
         pins.pin()
     assert pins.run(retention.list_pins(LAYOUT)) == {}
+
+
+def test_of_several_versions_none_stays_pinned_where_one_expires_meanwhile(pins):
+    pins.append("commit", B)
+    original = pins.objects.put
+
+    def put(uri, body, **options):
+        pins.objects.put = original
+        pins.append("expire")
+        return original(uri, body, **options)
+
+    pins.objects.put = put
+    with pytest.raises(NotFoundError, match=f"Version {A} expired while it was being pinned"):
+        pins.pin("model", A, B)
+    assert pins.run(retention.list_pins(LAYOUT)) == {}
+
+
+def test_several_versions_are_pinned_by_two_readings_of_the_log(pins):
+    pins.append("commit", B)
+    readings = []
+    read = retention.read_history
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retention, "read_history", lambda layout: readings.append(layout) or read(layout))
+        assert pins.pin("model", A, B) is True
+        assert pins.pin("model", A, B) is False
+    assert len(readings) == 4
+    assert pins.run(retention.list_pins(LAYOUT)) == {A: ("model",), B: ("model",)}
 
 
 def test_unpinning_what_is_not_pinned_names_what_is(pins):

@@ -246,9 +246,9 @@ class ObjectFeatureSetStore:
         with self.open_features(feature_set, version) as file:
             return read_whole(file)
 
-    def pin(self, feature_set: str, version: str, *, name: str, actor: str, reason: str = "") -> bool:
-        """Keep a version from retention; False when that pin existed already."""
-        return self._runner.run(retention.pin(self.layout(feature_set), version, name=name, author=self._author(actor, reason)))
+    def pin(self, feature_set: str, *versions: str, name: str, actor: str, reason: str = "") -> bool:
+        """Keep versions from retention; False when every pin existed already."""
+        return self._runner.run(retention.pin(self.layout(feature_set), *versions, name=name, author=self._author(actor, reason)))
 
     def unpin(self, feature_set: str, version: str, *, name: str) -> None:
         """Remove a pin."""

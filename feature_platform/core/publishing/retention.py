@@ -55,26 +55,30 @@ class Sweep:
     spared: Mapping[str, str]
 
 
-def pin(layout: FeatureSetLayout, version: str, *, name: str, author: Author) -> PublishingProtocol[bool]:
-    """Keep a version until it is unpinned; False when the pin existed already.
+def pin(layout: FeatureSetLayout, *versions: str, name: str, author: Author) -> PublishingProtocol[bool]:
+    """Keep versions until they are unpinned; False when every pin existed already. The log is read twice, however many there are.
 
     Raises:
-        NotFoundError: The version was never committed or has expired, possibly while the pin was being written.
+        NotFoundError: One was never committed or has expired, possibly while it was being pinned; no pin of this call is left.
         InvalidDataError: The pin's name is not safe in a key.
     """
     if not SAFE_PIN.fullmatch(name):
         raise InvalidDataError(f"Pin name {name!r} is not allowed; expected letters, digits, '.', '_' and '-', at most 100.")
-    decisions.committed((yield from read_history(layout)), version)
-    body = json.dumps(
-        {"version": version, "pin": name, "actor": author.actor, "reason": author.reason, "at": author.at.isoformat()}
-    ).encode()
-    is_new = yield from settle(Put(layout.pin(version, name), body, author.new_id(), IfAbsent()))
-    history = yield from read_history(layout)
-    if version in history.expired:
-        if is_new:
+    before = yield from read_history(layout)
+    for version in versions:
+        decisions.committed(before, version)
+    fresh: list[str] = []
+    for version in versions:
+        told = {"version": version, "pin": name, "actor": author.actor, "reason": author.reason, "at": author.at.isoformat()}
+        if (yield from settle(Put(layout.pin(version, name), json.dumps(told).encode(), author.new_id(), IfAbsent()))):
+            fresh.append(version)
+    after = yield from read_history(layout)
+    lost = [version for version in versions if version in after.expired]
+    if lost:
+        for version in fresh:
             yield Delete(layout.pin(version, name))
-        raise NotFoundError(f"Version {version} expired while it was being pinned; its files may be gone. Choose another version.")
-    return is_new
+        raise NotFoundError(f"Version {lost[0]} expired while it was being pinned; its files may be gone. Choose another version.")
+    return bool(fresh)
 
 
 def unpin(layout: FeatureSetLayout, version: str, *, name: str) -> PublishingProtocol[None]:
