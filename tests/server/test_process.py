@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -17,9 +18,11 @@ import pytest
 
 from feature_platform.local.processes import mark_of
 from feature_platform.settings import load_settings
+from tests.support.processes import wait_until
 from tests.support.serve_command import Serving, serving
 from tests.support.services import S3Bucket, S3Endpoint
 from tests.support.shipped_features import BIG, FEATURE_SET, publish_users, shipped_contract, today, user_rows
+from tests.support.tls_proxy import make_certificate
 from tests.support.valkey_server import ValkeyServer, valkey_server
 
 # Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
@@ -299,3 +302,31 @@ def test_a_wrong_option_is_said_in_a_sentence(deployment: Deployment, tmp_path: 
     assert result.returncode == 2
     assert "--tokens" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_tls_with_tokens_and_a_renewed_certificate_is_taken_over_for_new_connections(deployment: Deployment, tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path)
+    tokens = tmp_path / "tokens"
+    tokens.write_text("reader 0123456789abcdef\n")
+    options = ("--tls-cert", str(certificate), "--tls-key", str(key), "--tokens", str(tokens))
+    with serving(deployment.env, tmp_path / "log", *options, certificate=certificate) as server:
+
+        def shown() -> str:
+            return ssl.get_server_certificate(("127.0.0.1", server.port))
+
+        reader = {"authorization": "Bearer 0123456789abcdef"}
+        assert (server.ask(PATH, ASK)[0], server.ask(PATH, ASK, headers=reader)[0]) == (401, 200)
+        plain = HTTPConnection("127.0.0.1", server.port, timeout=60)
+        plain.request("GET", "/health")
+        with pytest.raises((HTTPException, OSError)):
+            plain.getresponse()
+        plain.close()
+
+        make_certificate(tmp_path)
+        wait_until(lambda: shown() == certificate.read_text(), within_s=60, what="the renewed certificate")
+        renewed = shown()
+        assert server.ask(PATH, ASK, headers=reader)[0] == 200
+        certificate.write_text("no certificate")
+        wait_until(lambda: b"cannot be taken over yet" in server.log.read_bytes(), within_s=60, what="a word on the broken certificate")
+        assert shown() == renewed
+        assert server.stop() == 0

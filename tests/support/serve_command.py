@@ -3,13 +3,14 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Serving:
     port: int
     log: Path
     started_in_s: float = 0.0
+    certificate: Path | None = None
 
     @property
     def url(self) -> str:
@@ -34,7 +36,7 @@ class Serving:
 
     def ask(self, path: str, document: object = None, *, headers: Mapping[str, str] | None = None) -> tuple[int, dict[str, str], Any]:
         """One request on a connection of its own: status, headers in lower case, and the answer's document."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=240)
+        connection = self._connection()
         try:
             body = None if document is None else json.dumps(document).encode()
             given = {"content-type": "application/json", **(headers or {})}
@@ -45,6 +47,11 @@ class Serving:
             return answer.status, found, json.loads(raw) if raw and "json" in found.get("content-type", "") else raw
         finally:
             connection.close()
+
+    def _connection(self) -> HTTPConnection:
+        if self.certificate is None:
+            return HTTPConnection("127.0.0.1", self.port, timeout=240)
+        return HTTPSConnection("127.0.0.1", self.port, timeout=240, context=ssl.create_default_context(cafile=str(self.certificate)))
 
     def worker_pids(self) -> list[int]:
         """The worker processes, oldest first."""
@@ -58,15 +65,15 @@ class Serving:
 
 
 @contextmanager
-def serving(env: Mapping[str, str], log: Path, *options: str, until: str = "/health") -> Iterator[Serving]:
-    """A server on a free port that has answered ``until`` (a path) once; it ends with the block."""
+def serving(env: Mapping[str, str], log: Path, *options: str, until: str = "/health", certificate: Path | None = None) -> Iterator[Serving]:
+    """A server on a free port that has answered ``until`` (a path) once; it ends with the block. With a certificate it is asked by TLS."""
     port = free_port()
     # A busy machine must not fail a test that is not about deadlines.
     command = [str(COMMAND), "serve", "--port", str(port), "--deadline-ms", "5000", *options]
     started_s = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=output, stderr=output)
-    server = Serving(process, port, log)
+    server = Serving(process, port, log, certificate=certificate)
     try:
         if until:
             _wait(server, until)
