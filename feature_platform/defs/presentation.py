@@ -119,6 +119,7 @@ def validated_day(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
         "rows_quarantined": day.quarantined,
         "rejected_ratio": day.quarantined / day.rows_in if day.rows_in else 0.0,
         "quarantined_by_reason": table([{"reason": reason, "rows": count} for reason, count in day.rejected.items()]),
+        "missing_columns": ", ".join(day.missing_columns) or "none",
         "source_hash": source.schema_hash,
         "bytes": sum(file.size_bytes for file in day.files),
         "files": table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in day.files]),

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.validated import day_from
 from feature_platform.errors import InvalidDataError
 from tests.support.raw_days import RawDay, source_contract
 
@@ -79,6 +80,23 @@ class RawFilesContract:
         day.put_parquet("d.parquet", pa.table({"at": [NOON], "NAME": ["upper"]}))
         with pytest.raises(InvalidDataError, match="column 'name' is missing"):
             day.validate(wanted)
+
+    def test_a_column_that_no_row_of_json_lines_has_is_named_and_one_that_a_single_row_or_a_null_has_is_not(self, day: RawDay) -> None:
+        wanted = source("none", "late", "null", "empty")
+        day.put("a.jsonl", '{"at":"2026-01-14T12:00:00Z","null":null}\n{"at":"2026-01-14T12:00:01Z","late":"x"}\n')
+        day.put("b.jsonl", '{"at":"2026-01-14T12:00:02Z"}\n')
+        validated = day.validate(wanted)
+        assert (validated.kept, validated.missing_columns) == (3, ("none", "empty"))
+        assert day_from(json.loads(validated.manifest()), file="manifest.json") == validated
+        day.put_csv("c.csv", "2026-01-14T12:00:03Z,,,,", header="at,none,late,null,empty")
+        assert day.validate(wanted).missing_columns == ()
+
+    def test_a_day_that_is_refused_says_which_column_is_missing(self, day: RawDay) -> None:
+        columns = [{"name": "at", "type": "timestamp"}, {"name": "user_id", "type": "int64", "nullable": False}]
+        day.put("a.jsonl", '{"at":"2026-01-14T12:00:00Z","user":1}\n')
+        with pytest.raises(InvalidDataError) as caught:
+            day.validate(source_contract(columns=columns, event_time="at", dedup_keys=[], max_rejected_ratio=0))
+        assert caught.value.faults == ("null_value: 1 row(s)", "column 'user_id' is missing from every row")
 
     def test_the_same_column_twice_is_refused_in_parquet_as_in_csv(self, day: RawDay) -> None:
         header = "event_id,user_id,event_time,event_type,session_sec,user_id"

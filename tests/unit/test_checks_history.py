@@ -197,6 +197,20 @@ def test_a_source_without_checks_judges_nothing_and_severity_says_what_blocks() 
     assert blocking(min_rows=4, severity={"rows": "warn"}) == []
 
 
+def test_a_missing_column_and_an_unknown_one_are_told_as_the_contract_asks() -> None:
+    day = replace(usual(0, np.random.default_rng(0)), unknown=("campaign",)).validated
+
+    def faults(**asked: Any) -> list[str]:
+        results = source_checks.evaluate(source(**asked), replace(day, missing_columns=("country",)), before={})
+        (found,) = (result for result in results if result.name == "columns")
+        assert not found.is_blocking
+        return [fault.rsplit(": ", 1)[-1] for fault in found.faults]
+
+    assert faults() == ["country"]
+    assert faults(known_columns_only=True) == ["country", "campaign"]
+    assert faults(every_column=False) == []
+
+
 def test_what_was_served_last_and_what_came_since_is_what_drift_may_be_measured_against() -> None:
     moments = [datetime(2026, 1, day, tzinfo=UTC) for day in (1, 2, 3, 4)]
     commits = [Record(seq, "commit", version_id(at), at, f"w{seq}", "me", at) for seq, at in enumerate(moments, start=1)]

@@ -106,4 +106,5 @@ def _describe(store: ObjectStore, info: ObjectInfo, source: SourceContract, limi
         else:
             found = open_records(file, item=item, source=source, limits=limits).header
     unknown = [name.encode(errors="backslashreplace").decode()[:NAMED_COLUMNS] for name in found if name not in names]
-    return replace(item, rows=rows, unknown_columns=tuple(unknown[:NAMED_COLUMNS]))
+    missing = tuple(name for name in names if name not in found)  # of JSON lines alone: the others are refused without one
+    return replace(item, rows=rows, unknown_columns=tuple(unknown[:NAMED_COLUMNS]), missing_columns=missing)

@@ -93,13 +93,15 @@ class SourceChecks(Document):
     """What is asked of each day of a source beside what makes its rows valid; where one that blocks fails, the day's versions wait.
 
     ``max_rejected_ratio`` lies below the contract's own, which refuses the day. ``max_delay`` is the longest time from the end of the day
-    until its last raw object was written. ``max_deviation`` holds rows and rejected ratio against the same weekday of the last 28 days.
+    until its last raw object was written. ``every_column`` asks for a value of each column in some row.
+    ``max_deviation`` holds rows and rejected ratio against the same weekday of the last 28 days.
     """
 
     min_rows: Annotated[int, Field(ge=1)] = 1
     max_rejected_ratio: Ratio = 1.0
     max_delay: Duration | None = None
     known_columns_only: bool = False
+    every_column: bool = True
     max_deviation: Limit = None
     severity: dict[Literal["rows", "rejected_ratio", "freshness", "columns", "volume"], Severity] = Field(default_factory=dict)
 

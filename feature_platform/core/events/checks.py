@@ -22,7 +22,7 @@ DESCRIPTIONS: Final = {
     ROWS: "At least `checks.min_rows` rows were kept.",
     REJECTED_RATIO: "At most `checks.max_rejected_ratio` of the rows were rejected, and no unusual share after the last 28 days.",
     FRESHNESS: "The last raw object was written within `checks.max_delay` of the end of the day.",
-    COLUMNS: "Raw objects have no column that the source contract does not name (`checks.known_columns_only`).",
+    COLUMNS: "Raw objects have each column of the source contract (`checks.every_column`), and no other (`checks.known_columns_only`).",
     VOLUME: "As many rows came as on the same weekday of the last 28 days, within `checks.max_deviation` spreads.",
 }
 _WARNING: Final = frozenset({FRESHNESS, COLUMNS})
@@ -56,7 +56,7 @@ def evaluate(source: SourceContract, day: ValidatedDay, *, before: Mapping[str, 
         bad += usual_ratio.fault("rejected ratio", ratio, limit=asked.max_deviation) if ratio > usual_ratio.median else []
     elif asked.max_deviation is not None:
         unjudged = f"not judged by history: only {len(volumes)} earlier days are known"
-    found = {ROWS: few, REJECTED_RATIO: bad, FRESHNESS: _late(asked, day), COLUMNS: _unknown(asked, day), VOLUME: unusual}
+    found = {ROWS: few, REJECTED_RATIO: bad, FRESHNESS: _late(asked, day), COLUMNS: _columns(asked, day), VOLUME: unusual}
     notes = dict.fromkeys((REJECTED_RATIO, VOLUME), unjudged)
     figures = {ROWS: {"rows": float(day.kept)}, REJECTED_RATIO: {"rejected_ratio": ratio}, VOLUME: {"rows_in": float(day.rows_in)}}
     severity = {name: "warn" if name in _WARNING else "block" for name in found}
@@ -75,6 +75,8 @@ def _late(asked: SourceChecks, day: ValidatedDay) -> list[str]:
     return [f"its last raw object was written {delay} after the end of the day, expected within {asked.max_delay}"] if late else []
 
 
-def _unknown(asked: SourceChecks, day: ValidatedDay) -> list[str]:
+def _columns(asked: SourceChecks, day: ValidatedDay) -> list[str]:
+    missing = [f"no row has columns that the source contract names: {', '.join(day.missing_columns)}"] if day.missing_columns else []
     names = day.raw.unknown_columns if asked.known_columns_only else []
-    return [f"raw objects have columns that the source contract does not name: {', '.join(names)}"] if names else []
+    unknown = [f"raw objects have columns that the source contract does not name: {', '.join(names)}"] if names else []
+    return (missing if asked.every_column else []) + unknown

@@ -44,6 +44,7 @@ class RawObject:
     """One raw object; ``rows`` are records, also those that will not pass validation: None for text that nobody has read yet.
 
     ``unknown_columns`` are in the file and not in its source contract, so nobody reads them; of JSON lines the first record tells.
+    ``missing_columns`` are in the source contract and not in the first record of JSON lines; other formats are refused without a column.
     """
 
     uri: str
@@ -54,6 +55,7 @@ class RawObject:
     gzipped: bool
     rows: int | None = None
     unknown_columns: tuple[str, ...] = ()
+    missing_columns: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -82,6 +84,11 @@ class RawManifest:
         return sorted({name for item in self.objects for name in item.unknown_columns})
 
     @property
+    def missing_columns(self) -> set[str]:
+        """Columns of the source contract that no object's first record has; a later record may have them."""
+        return set.intersection(*(set(item.missing_columns) for item in self.objects)) if self.objects else set()
+
+    @property
     def size_bytes(self) -> int:
         return sum(item.size_bytes for item in self.objects)
 
@@ -102,8 +109,8 @@ def manifest_from(document: Mapping[str, Any]) -> RawManifest:
 
 
 def _object_from(item: Mapping[str, Any]) -> RawObject:
-    told = {"modified_at": datetime.fromisoformat(item["modified_at"]), "unknown_columns": tuple(item.get("unknown_columns", ()))}
-    return RawObject(**{**item, **told})
+    columns = {name: tuple(item.get(name, ())) for name in ("unknown_columns", "missing_columns")}
+    return RawObject(**{**item, **columns, "modified_at": datetime.fromisoformat(item["modified_at"])})
 
 
 def require_readable(faults: Sequence[str], *, source: str, partition: str) -> None:

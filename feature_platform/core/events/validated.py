@@ -45,7 +45,10 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class ValidatedDay:
-    """One validated day. ``rejected`` has the quarantined rows by reason, in order of precedence, without zeros."""
+    """One validated day. ``rejected`` has the quarantined rows by reason, in order of precedence, without zeros.
+
+    ``missing_columns`` are those of the source contract that no row has a readable value of, and no JSON object's first record names.
+    """
 
     source: str
     partition: str
@@ -55,6 +58,7 @@ class ValidatedDay:
     rejected: Mapping[str, int]
     files: tuple[DataFile, ...]
     quarantine: tuple[DataFile, ...]
+    missing_columns: tuple[str, ...] = ()
 
     @property
     def rows_in(self) -> int:
@@ -75,6 +79,7 @@ class ValidatedDay:
             "raw": self.raw.document(),
             "rows": {"in": self.rows_in, "kept": self.kept, "quarantined": self.quarantined},
             "rejected": dict(self.rejected),
+            "missing_columns": list(self.missing_columns),
             "files": [asdict(file) for file in self.files],
             "quarantine": [asdict(file) for file in self.quarantine],
         }
@@ -101,6 +106,7 @@ def day_from(document: Mapping[str, Any], *, file: str) -> ValidatedDay:
         rejected={reason: document["rejected"][reason] for reason in REASONS if reason in document["rejected"]},
         files=tuple(DataFile(**item) for item in document["files"]),
         quarantine=tuple(DataFile(**item) for item in document["quarantine"]),
+        missing_columns=tuple(document.get("missing_columns", ())),
     )
 
 
@@ -123,24 +129,27 @@ def require_nothing_lost(*, partition: str, rows_in: int, kept: int, rejected: M
         )
 
 
-def require_acceptable(source: SourceContract, *, partition: str, rows_in: int, rejected: Mapping[str, int], quarantine: str) -> None:
+def require_acceptable(source: SourceContract, day: ValidatedDay, *, quarantine: str) -> None:
     """The day has rows, and no larger share of rejects than its source contract allows.
 
     Args:
+        source: What it must satisfy.
+        day: What came of judging it.
         quarantine: Where the rejected rows lie, for the message.
 
     Raises:
-        InvalidDataError: Otherwise; with one line per reason.
+        InvalidDataError: Otherwise; with one line per reason, and per column that no row has.
     """
-    if not rows_in:
+    if not day.rows_in:
         raise InvalidDataError(
-            f"Raw objects of source {source.source!r} for {partition} hold no rows; expected at least one. "
+            f"Raw objects of source {source.source!r} for {day.partition} hold no rows; expected at least one. "
             "Have upstream deliver the day again."
         )
-    ratio = sum(rejected.values()) / rows_in
+    ratio = day.quarantined / day.rows_in
     if ratio > source.max_rejected_ratio:
+        faults = [f"{reason}: {count} row(s)" for reason, count in day.rejected.items()]
         raise InvalidDataError(
-            f"Source {source.source!r} for {partition}: {sum(rejected.values())} of {rows_in} rows were rejected ({ratio:.1%}); "
+            f"Source {source.source!r} for {day.partition}: {day.quarantined} of {day.rows_in} rows were rejected ({ratio:.1%}); "
             f"expected at most {source.max_rejected_ratio:.1%} (max_rejected_ratio). Nothing was published; see {quarantine}",
-            [f"{reason}: {count} row(s)" for reason, count in rejected.items()],
+            [*faults, *(f"column {name!r} is missing from every row" for name in day.missing_columns)],
         )

@@ -77,6 +77,14 @@ class DayValidation:
         require_nothing_lost(partition=raw.partition, rows_in=rows, kept=kept, rejected=rejected)
         return self._publish(connection, raw, kept, rejected)
 
+    def _missing(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> tuple[str, ...]:
+        """Columns that no row has a value of, among those that no first record has: most often these are none, and nothing is counted."""
+        names = {f"v{place}": column.name for place, column in enumerate(self._source.columns) if column.name in raw.missing_columns}
+        if not names:
+            return ()
+        counts = connection.execute(f"SELECT {', '.join(f'count({value})' for value in names)} FROM {sql.PARSED}").fetchall()[0]
+        return tuple(name for name, count in zip(names.values(), counts, strict=True) if not count)
+
     def _publish(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, kept: int, rejected: dict[str, int]) -> ValidatedDay:
         quarantine_uri = quarantine_partition(self._work_uri, raw.source, raw.partition)
         quarantine = self._write(self._quarantined(connection, raw), QUARANTINE_SCHEMA, quarantine_uri)
@@ -89,9 +97,10 @@ class DayValidation:
             rejected=rejected,
             files=(),
             quarantine=quarantine,
+            missing_columns=self._missing(connection, raw),
         )
         self._put_manifest(quarantine_uri, day)
-        require_acceptable(self._source, partition=raw.partition, rows_in=day.rows_in, rejected=rejected, quarantine=quarantine_uri)
+        require_acceptable(self._source, day, quarantine=quarantine_uri)
         validated_uri = validated_partition(self._work_uri, raw.source, raw.partition)
         schema = validated_schema(self._source)
         files = self._write(self._kept(connection, schema), schema, validated_uri)
