@@ -19,7 +19,8 @@ from feature_platform.core.layout import as_of, version_id
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.use_cases.build import build
 from feature_platform.use_cases.commit import commit
-from feature_platform.use_cases.promote import judge, move_latest
+from feature_platform.use_cases.promote import judge, move_latest, override
+from feature_platform.use_cases.serve import serve
 from feature_platform.wiring import Platform
 from tests.support.counting_store import CountingObjectStore
 from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events
@@ -89,6 +90,25 @@ def test_a_check_that_only_warns_keeps_no_version_back(checked: Callable[..., Pl
     assert run.success, run.failure
     assert not run.checks()["row_count"]
     assert job.latest() == version_id(as_of(DAY))
+
+
+@pytest.mark.parametrize("severity", ["warn", "block"])
+def test_a_version_that_only_warns_or_that_a_person_promoted_is_loaded(checked: Callable[..., Platform], severity: str) -> None:
+    online = MemoryOnlineStore()
+    registry = MemoryFeatureRegistry(online, project="feature_store_local")
+    asked = {"min_rows": 9, "max_null_ratio": {"f_purchases_1d": 0}, "severity": dict.fromkeys(("row_count", "null_ratio"), severity)}
+    platform = checked(of_set=asked, online=online, registry=registry)
+    contract, version = platform.catalog.contract("user_features"), version_id(as_of(DAY))
+    put_events(platform, DAY)
+    commit(platform, "user_features", DAY, build(platform, contract, DAY, run_id="r", on_validated=lambda _: None))
+    if severity == "block":
+        override(platform, contract, version, actor="me", reason="a small region")
+    else:
+        move_latest(platform, contract, actor="me", log=lambda _: None)
+    assert serve(platform, "user_features").load.rows == 3
+    marker = online.marker(project=platform.project, view="user_features")
+    assert marker is not None
+    assert (marker.state, marker.target.version) == ("online", version)
 
 
 def test_judging_by_history_reads_manifests_and_metadata_of_four_weeks_and_no_more(checked: Callable[..., Platform]) -> None:

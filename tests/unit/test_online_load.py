@@ -6,10 +6,9 @@ from dataclasses import replace
 import pytest
 
 from feature_platform.core.online.layout import feature_key, timestamp_key
-from feature_platform.core.online.load import finished, plan_load, reason_for_full, refuse_nulls
+from feature_platform.core.online.load import finished, plan_load, reason_for_full
 from feature_platform.core.online.marker import Basis, Marker, OnlineVersion, decode_marker, encode_marker, marker_key
 from feature_platform.errors import ConflictError, InvalidDataError
-from tests.support.online import contract_of
 
 KEYS = (("user_id", "int64"),)
 A = OnlineVersion("v_20260115T000000", 1, "schema", "content a", 10, KEYS, (("f", "int64"), ("g", "int64")))
@@ -121,17 +120,3 @@ def test_markers_survive_the_trip_through_redis() -> None:
 def test_the_marker_lies_beside_the_hashes() -> None:
     """The literal key is what other readers look for."""
     assert marker_key("feature_store_dev", "user_features") == b"feature_platform:{feature_store_dev:user_features}:marker"
-
-
-def test_too_many_nulls_and_too_few_rows_are_refused_together() -> None:
-    """Feast loads all of it happily."""
-    contract = contract_of({"user_id": "int64", "f": "int64", "g": "int64"}, max_null_ratio={"f": 0.5, "g": 0.9}, min_rows=20)
-    with pytest.raises(InvalidDataError) as refusal:
-        refuse_nulls(contract, rows=10, nulls={"f": 6, "g": 10})
-    assert len(refusal.value.faults) == 3
-    refuse_nulls(contract, rows=20, nulls={"f": 10, "g": 18})
-
-
-def test_a_column_without_a_limit_may_be_null_throughout() -> None:
-    """A small or young feature set looks like that; whoever minds sets a limit."""
-    refuse_nulls(contract_of({"user_id": "int64", "f": "int64"}), rows=3, nulls={"f": 3})

@@ -19,7 +19,7 @@ from feature_platform.core.contract.row_rules import RowRules
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.keys import KeyBatch, key_batches
 from feature_platform.core.online.layout import ViewLayout
-from feature_platform.core.online.load import OnlineLoad, refuse_nulls, require_identity, require_identity_of_online
+from feature_platform.core.online.load import OnlineLoad, require_identity, require_identity_of_online
 from feature_platform.core.online.marker import OnlineVersion
 from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, past_ttl, published_values, sampled
 from feature_platform.errors import InvalidDataError, NotFoundError
@@ -66,20 +66,19 @@ def first_rows(request: OnlineLoad, *, rows: int) -> CheckedFile:
 def checked_file(request: OnlineLoad) -> CheckedFile:
     """Refuse, before anything is written, a file that must not be served.
 
-    Reads the footer, the keys and the event timestamps; null counts come from the footer's statistics.
+    Reads the footer, the keys and the event timestamps. The contract's checks were evaluated before it became latest, where a person may
+    override them or the contract may only warn; they are not asked again.
 
     Raises:
         InvalidDataError: It is another file than asked for, its columns are not the contract's, a key is null, twice or out of order, a
-            timestamp is null, there are too few rows or too many nulls, or its bytes are damaged.
+            timestamp is null, or its bytes are damaged.
     """
     contract, rules = request.contract, RowRules(request.contract)
     with _parquet(request.open_features) as parquet:
         require_identity(_identity(parquet), request)
         _require_columns(parquet.schema_arrow, contract)
         rows = parquet.metadata.num_rows
-        nulls = _null_counts(parquet, contract)
         width = sum(parquet.metadata.row_group(index).total_byte_size for index in range(parquet.metadata.num_row_groups)) // max(1, rows)
-    refuse_nulls(contract, rows=rows, nulls=nulls)
     for batch in read_columns(request.open_features, [*contract.primary_keys, contract.timestamp_field], batch_rows=KEY_ROWS):
         rules.check(batch)
     return CheckedFile(request, rows, max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, width))))
@@ -171,19 +170,6 @@ def _require_columns(schema: pa.Schema, contract: Contract) -> None:
     ]
     if faults:
         raise InvalidDataError(f"features.parquet of {contract.feature_set} does not have the contract's columns:", faults)
-
-
-def _null_counts(parquet: pq.ParquetFile, contract: Contract) -> dict[str, int]:
-    """Nulls of each feature column that is not a list, from the footer; a column whose statistics are missing is left out."""
-    counts: dict[str, int] = {}
-    places = {parquet.metadata.schema.column(index).path: index for index in range(parquet.metadata.num_columns)}
-    for column in contract.feature_columns:
-        place = places.get(column.name)
-        groups = () if place is None else [parquet.metadata.row_group(g).column(place) for g in range(parquet.metadata.num_row_groups)]
-        statistics = [group.statistics for group in groups]
-        if groups and all(item is not None and item.has_null_count for item in statistics):
-            counts[column.name] = sum(item.null_count for item in statistics)
-    return counts
 
 
 def _damaged(error: Exception) -> InvalidDataError:

@@ -182,25 +182,6 @@ def _require_identity(found: dict[str, str], values: tuple[str, str, str, str], 
         raise InvalidDataError(f"features.parquet of {of} is another file:", faults)
 
 
-def refuse_nulls(contract: Contract, *, rows: int, nulls: dict[str, int]) -> None:
-    """Refuse what Feast would load without a word: too few rows, and columns with more nulls than the contract allows.
-
-    A column that the contract sets no limit for may be null throughout: that is what a young or a small feature set looks like.
-
-    Raises:
-        InvalidDataError: With one sentence for each fault.
-    """
-    faults = []
-    if rows < contract.checks.min_rows:
-        faults.append(f"rows: found {rows}, expected at least {contract.checks.min_rows} (checks.min_rows)")
-    for name, count in nulls.items():
-        limit = contract.checks.max_null_ratio.get(name)
-        if rows and limit is not None and count / rows > limit:
-            faults.append(f"column {name!r}: {count} of {rows} values are null, expected at most {limit:.0%} (checks.max_null_ratio)")
-    if faults:
-        raise InvalidDataError(f"{contract.feature_set}: this version must not be served:", faults)
-
-
 def require_repairable(marker: Marker | None, request: OnlineLoad) -> Marker:
     """The marker, where it says that the version of a request is online; anything else would make a repair remove what is right.
 
