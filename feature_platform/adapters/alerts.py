@@ -65,7 +65,8 @@ class SlackChannel:
         from slack_sdk.errors import SlackClientError
         from slack_sdk.web.client import WebClient
 
-        sign = ":white_check_mark:" if notice.kind == "recovery" else ":rotating_light:"
+        alert = ":warning:" if notice.incident.problem.state == "healthy" else ":rotating_light:"
+        sign = ":white_check_mark:" if notice.kind == "recovery" else alert
         try:
             WebClient(token=self.token, base_url=self.base_url, timeout=int(_ANSWER_S)).chat_postMessage(
                 channel=self.channel, text=f"{sign} {notice.text}"

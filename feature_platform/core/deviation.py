@@ -44,6 +44,11 @@ def failures(results: Sequence[CheckResult]) -> list[str]:
     return [f"{result.name}: {fault}" for result in results for fault in result.faults if result.is_blocking]
 
 
+def warnings(results: Sequence[CheckResult]) -> dict[str, str]:
+    """Check → its faults, of the checks that failed and only warn."""
+    return {result.name: "; ".join(result.faults) for result in results if result.faults and not result.is_blocking}
+
+
 @dataclass(frozen=True, slots=True)
 class Expectation:
     """The median of a day's weekday, and how far a day usually lies from that of the others of its weekday, as a standard deviation."""

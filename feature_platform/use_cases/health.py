@@ -1,27 +1,47 @@
 """Look at a feature set's whole path and say in which state it is. What a state means is ``core.operations.health``."""
 
+from collections.abc import MutableMapping
 from datetime import datetime, timedelta
 from typing import Final
 
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.deviation import warnings
+from feature_platform.core.layout import partition_of
 from feature_platform.core.operations.health import LATE_AFTER, Health, lateness, problems_of
-from feature_platform.core.versions.findings import LOOK_AGAIN, MAKE_ROOM, Finding
+from feature_platform.core.versions.checks import missing_days
+from feature_platform.core.versions.findings import ASK, LOOK_AGAIN, MAKE_ROOM, Finding
 from feature_platform.core.versions.log import History
 from feature_platform.errors import FeaturePlatformError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.inspect import Status, counted, readable, registered, status
+from feature_platform.use_cases.promote import judge, judge_day
 from feature_platform.use_cases.serve import glance
 
 FULL_RATIO: Final = 0.95
 """Of Redis' maxmemory: above it, the next load may not fit."""
 
+Judged = MutableMapping[str, tuple[int, list[Finding]]]
+"""Feature set → where its log ended when latest was judged, and what was found."""
+
 
 def health(
-    platform: Platform, contract: Contract, *, now: datetime, late_after: timedelta = LATE_AFTER, history: History | None = None
+    platform: Platform,
+    contract: Contract,
+    *,
+    now: datetime,
+    late_after: timedelta = LATE_AFTER,
+    history: History | None = None,
+    judged: Judged | None = None,
 ) -> Health:
     """Raw data, versions, latest, registry and online store of one feature set; of its values online, those of the first rows.
 
-    ``history`` is the state of the log, where it was read already.
+    Args:
+        platform: The environment.
+        contract: The feature set.
+        now: When.
+        late_after: How long after a day's end its version may become latest.
+        history: The state of the log, where it was read already.
+        judged: What earlier looks found of checks that warn, for who looks often: that takes up to 58 reads, and changes with the log.
     """
     name = contract.feature_set
     try:
@@ -32,9 +52,23 @@ def health(
     findings = [*seen.findings, *(readable("registry", lambda: registered(platform, contract, seen.latest)) if seen.latest else ())]
     if not any(found.code == "unreachable" and found.file == "online" for found in findings):
         findings += readable("online", lambda: _online(platform, seen))
+    findings += readable("versions", lambda: _warned(platform, seen, {} if judged is None else judged))
     as_of = seen.latest.as_of if seen.latest else None
     problems = (*problems_of(name, findings), *lateness(name, as_of, now=now, late_after=late_after))
     return Health(name, problems, served=seen.online.target.version if seen.online else None, as_of=as_of)
+
+
+def _warned(platform: Platform, seen: Status, judged: Judged) -> list[Finding]:
+    """Checks of latest, and of its raw day, that failed and only warn."""
+    contract, end = seen.contract, seen.history.next_sequence
+    if seen.latest is None or seen.metadata is None:
+        return []
+    if judged.get(contract.feature_set, (0, []))[0] != end:
+        of_day = judge_day(platform, platform.catalog.source_of(contract), partition_of(seen.latest.as_of))
+        results = [*judge(platform, contract, seen.history, seen.latest), *of_day, missing_days(contract, seen.metadata)]
+        found = [Finding("warned", check, "no fault", f"{seen.latest.version}: {told}", ASK) for check, told in warnings(results).items()]
+        judged[contract.feature_set] = end, found
+    return judged[contract.feature_set][1]
 
 
 def _online(platform: Platform, seen: Status) -> list[Finding]:

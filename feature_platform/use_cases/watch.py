@@ -11,7 +11,7 @@ from feature_platform.errors import FeaturePlatformError
 from feature_platform.ports.alerts import AlertChannel
 from feature_platform.ports.orchestrator import Orchestrator
 from feature_platform.ports.platform import Platform
-from feature_platform.use_cases.health import health
+from feature_platform.use_cases.health import Judged, health
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class Watch:
         orchestrator: Who runs the work; not watched where left out.
         late_after: See :func:`health`.
         incidents: By key, as an earlier process left them.
+        judged: See :func:`health`.
     """
 
     platform: Platform
@@ -42,6 +43,7 @@ class Watch:
     orchestrator: Orchestrator | None = None
     late_after: timedelta = LATE_AFTER
     incidents: dict[str, Incident] = field(default_factory=dict)
+    judged: Judged = field(default_factory=dict)
 
     def look(self, *, now: datetime, is_ended: Callable[[], bool] = lambda: False) -> Look:
         """One look at everything. ``is_ended`` is asked between feature sets: a stop need not wait for all of them."""
@@ -50,7 +52,8 @@ class Watch:
         for name in sorted(catalog.contracts):
             if is_ended():
                 break
-            healths.append(health(self.platform, catalog.contract(name), now=now, late_after=self.late_after))
+            contract = catalog.contract(name)
+            healths.append(health(self.platform, contract, now=now, late_after=self.late_after, judged=self.judged))
         others = tuple(self.orchestrator.problems(now=now)) if self.orchestrator else ()
         seen: list[tuple[Problem, str | None]] = [(problem, item.served) for item in healths for problem in item.problems]
         seen += [(problem, None) for problem in others]

@@ -116,6 +116,15 @@ def test_slack_gets_a_message_in_the_channel(stand_in: StandIn) -> None:
 
 
 @pytest.fixture(scope="module")
+def module_env(module_env: dict[str, str]) -> Iterator[dict[str, str]]:
+    """That environment with yesterday as its first day, so that its window lacks none."""
+    begins = {"FEATURE_PLATFORM_START_DATE": (today() - timedelta(days=1)).date().isoformat()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*next(iter(begins.items())))
+        yield module_env | begins
+
+
+@pytest.fixture(scope="module")
 def version(module_env: dict[str, str], module_instance: dg.DagsterInstance) -> str:
     """One day's version, made by a run, in the environment of this process."""
     platform, day = open_platform(), (today() - timedelta(days=1)).date().isoformat()

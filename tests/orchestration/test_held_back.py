@@ -16,11 +16,14 @@ from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.cli.app import app
 from feature_platform.core.deviation import DAYS, failures
 from feature_platform.core.layout import as_of, version_id
+from feature_platform.core.versions.findings import ASK
 from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.backfill import backfill, plan_backfill
 from feature_platform.use_cases.build import build
 from feature_platform.use_cases.commit import commit
 from feature_platform.use_cases.promote import judge, move_latest, override
 from feature_platform.use_cases.serve import serve
+from feature_platform.use_cases.watch import Watch
 from feature_platform.wiring import Platform
 from tests.support.counting_store import CountingObjectStore
 from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events
@@ -109,6 +112,32 @@ def test_a_version_that_only_warns_or_that_a_person_promoted_is_loaded(checked: 
     marker = online.marker(project=platform.project, view="user_features")
     assert marker is not None
     assert (marker.state, marker.target.version) == ("online", version)
+
+
+def test_checks_that_warned_are_seen_told_once_and_judged_once_while_the_set_stays_healthy(checked: Callable[..., Platform]) -> None:
+    store, online = CountingObjectStore(), MemoryOnlineStore()
+    asked = {"of_source": {"max_delay": "1s"}, "of_set": {"min_rows": 9, "severity": {"row_count": "warn"}}}
+    registry = MemoryFeatureRegistry(online, project="feature_store_local")
+    platform = checked(**asked, store=store, online=online, registry=registry)
+    contract = platform.catalog.contract("user_features")
+    put_events(platform, DAY)
+    plan = plan_backfill(platform, contract, first=FIRST, last=FIRST)
+    backfill(platform, contract, plan, run_id="b", actor="me", log=lambda _: None)
+    serve(platform, "user_features")
+    watch, now = Watch(platform, []), as_of(DAY) + timedelta(hours=1)
+    looks = []
+    for place in range(4):
+        store.counted()
+        looks.append(watch.look(now=now + timedelta(minutes=place)))
+        if place:
+            assert not [uri for _, uri in store.calls if uri.endswith("/manifest.json")]
+    assert [len(look.sent) for look in looks] == [0, 2, 0, 0]
+    first, second = sorted(notice.text for notice in looks[1].sent)
+    assert first.startswith(f"[warning] user_features: freshness: {version_id(as_of(DAY))}: its last raw object was written ")
+    assert "row_count: v_20260102T000000: found 3 rows, expected at least 9, since" in second
+    assert "change what the contract's checks ask" in second
+    [health] = looks[0].healths
+    assert (health.state, health.row()["remedy"]) == ("healthy", ASK)
 
 
 def test_judging_by_history_reads_manifests_and_metadata_of_four_weeks_and_no_more(checked: Callable[..., Platform]) -> None:

@@ -1,5 +1,6 @@
 """What state findings mean, and how often people hear of an incident."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import get_args
 
@@ -32,6 +33,7 @@ def after(**passed: float) -> datetime:
         ("never_built", "versions", "late"),
         ("held_back", "versions", "late"),
         ("online_full", "online", "degraded"),
+        ("warned", "freshness", "healthy"),
     ],
 )
 def test_a_finding_means_a_state(code: Code, part: str, state: State) -> None:
@@ -92,6 +94,8 @@ def test_a_notice_says_what_is_wrong_since_when_what_readers_get_and_what_to_do(
     )
     served = Notice("alert", Incident(PENDING, NOON, "v_1"), after(minutes=1))
     assert "Readers get v_1. Load it." in served.text
+    warned = replace(PENDING, state="healthy", told="freshness: v_1: it came late")
+    assert Notice("alert", Incident(warned, NOON, "v_1"), after(minutes=1)).text.startswith("[warning] users: freshness: v_1: ")
     over = Notice("recovery", told(alert), after(minutes=5))
     assert over.text == "[recovered] users: it was online: nothing is online. It lasted from 2026-03-10 12:00 UTC to 12:05 UTC."
     assert over.document()["incident_key"] == alert.document()["incident_key"] == DEAD.key

@@ -15,8 +15,9 @@ State = Literal["healthy", "late", "degraded", "failing"]
 STATES: Final[tuple[State, ...]] = ("healthy", "late", "degraded", "failing")
 """From good to bad.
 
-``late``: readers get a whole, old version, or wait for the first one. ``degraded``: what they get is right as published, and something
-beside it is not as it must be. ``failing``: they get nothing, or what was not published.
+``healthy`` is also what a check that only warns leaves it: worth knowing, and no reason to get up. ``late``: readers get a whole, old
+version, or wait for the first one. ``degraded``: what they get is right as published, and something beside it is not as it must be.
+``failing``: they get nothing, or what was not published.
 """
 
 LATE_AFTER: Final = timedelta(hours=LATE_AFTER_H)
@@ -29,7 +30,7 @@ _LATE: Final[frozenset[Code]] = frozenset({"not_committed", "not_promoted", "hel
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that keeps a subject from being healthy.
+    """One thing that keeps a subject from being healthy, or that is worth knowing (state ``healthy``).
 
     ``subject`` is a feature set, or ``dagster``; ``code`` is a finding's, or one of :data:`OTHER_CODES`; ``part`` tells problems of one
     code apart. ``link`` leads to a page about it.
@@ -112,4 +113,4 @@ def lateness(feature_set: str, as_of: datetime | None, *, now: datetime, late_af
 def _state(finding: Finding) -> State:
     if finding.code in _FAILING or (finding.code == "unreachable" and finding.file == "online"):
         return "failing"
-    return "late" if finding.code in _LATE else "degraded"
+    return "healthy" if finding.code == "warned" else "late" if finding.code in _LATE else "degraded"

@@ -71,7 +71,8 @@ class Notice:
             else ""
         )
         link = f" {problem.link}" if problem.link else ""
-        return f"[{problem.state}] {problem.subject}: {problem.told}, since {since}.{served} {problem.remedy}{link}"
+        level = "warning" if problem.state == "healthy" else problem.state
+        return f"[{level}] {problem.subject}: {problem.told}, since {since}.{served} {problem.remedy}{link}"
 
     def document(self) -> dict[str, Any]:
         """The same for programs; ``incident_key`` is what alerting services group by."""

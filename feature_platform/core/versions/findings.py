@@ -34,6 +34,7 @@ Code = Literal[
     "not_committed",
     "not_promoted",
     "held_back",
+    "warned",
     "latest_differs",
     "contract_differs",
     "not_applied",
@@ -58,6 +59,7 @@ REBUILD: Final = (
 )
 LOOK_AGAIN: Final = "Look again when what it names answers."
 CORRECT: Final = "See its distributions: have upstream correct it, change the contract's checks, or promote it: `feature-platform promote`."
+ASK: Final = "Ask upstream whether that is right, or change what the contract's checks ask; it only warns, so that nothing is kept back."
 MAKE_ROOM: Final = "Raise maxmemory, or decommission what nobody reads; until then loads fail and what is online stays."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
 
@@ -75,6 +77,7 @@ _SENTENCES: Final = {
     "not_committed": "nothing is published; materialize a partition",
     "not_promoted": "nothing was promoted",
     "held_back": "{found}",
+    "warned": "{found}",
     "latest_differs": "latest/ shows {found}, the log's head is {expected}",
     "contract_differs": "built by contract {found}, deployed is {expected}",
     "not_online": "nothing is online",
@@ -91,7 +94,7 @@ class Finding:
     """One thing that is not as it must be.
 
     ``file`` names what: a file of a version or of ``latest/``, one of a version's raw objects, or a part of the platform (``versions``,
-    ``latest``, ``contract``, ``registry``, ``online``).
+    ``latest``, ``contract``, ``registry``, ``online``), or the check that warned.
     """
 
     code: Code
