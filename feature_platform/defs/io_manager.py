@@ -51,8 +51,7 @@ class S3FeatureSetIOManager(dg.IOManager):
             report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
             lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
             for partition, publication in published.items():
-                told = presentation.published(contract, publication, lineage=lineage, preview=self._preview(obj[partition]))
-                told["window_read_from"] = obj[partition].window.told
+                told = presentation.published(contract, publication, lineage=lineage) | self._built(obj[partition])
                 if partition == newest:
                     told["distributions"] = presentation.distributions(contract, publication.metadata, self._before(name, publication))
                 context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=partition)
@@ -74,7 +73,9 @@ class S3FeatureSetIOManager(dg.IOManager):
                 return self._load(name, None, context)
             return tables[partitions[0]] if len(tables) == 1 else tables
 
-    def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild) -> CommittedVersion:
+    def _commit(self, context: dg.OutputContext, *, partition: str, build: FeatureBuild | CommittedVersion) -> CommittedVersion:
+        if isinstance(build, CommittedVersion):
+            return build
         name = _feature_set(context)
         publication = commit(self._platform, name, partition, build, reason=cause_of(context))
         word = "published" if publication.is_new else "unchanged, already published as"
@@ -97,9 +98,13 @@ class S3FeatureSetIOManager(dg.IOManager):
         reference = reference_of(history, history.versions[publication.version])
         return self._platform.feature_sets.metadata(name, reference.version) if reference else None
 
-    def _preview(self, build: FeatureBuild) -> list[dict[str, Any]]:
+    def _built(self, build: FeatureBuild | CommittedVersion) -> dict[str, Any]:
+        """What is known where rows were computed now."""
+        if isinstance(build, CommittedVersion):
+            return {"window_read_from": "nothing: unchanged"}
         first = next(iter(build.table.batches()), None)
-        return [] if first is None else first.slice(0, presentation.PREVIEW_ROWS).to_pylist()
+        rows = [] if first is None else first.slice(0, presentation.PREVIEW_ROWS).to_pylist()
+        return {"window_read_from": build.window.told, "preview": presentation.table(rows)}
 
 
 def _span(versions: Sequence[str]) -> str:

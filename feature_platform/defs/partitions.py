@@ -9,6 +9,8 @@ import dagster as dg
 from feature_platform.errors import NotFoundError
 
 T = TypeVar("T")
+RECOMPUTE = "feature_platform/recompute"
+"""Tag ``true`` of a backfill that computes every day, also one that is finished."""
 
 
 class SourceDays(dg.DailyPartitionsDefinition):
@@ -92,10 +94,7 @@ def newer_days(context: dg.AssetExecutionContext) -> list[str]:
 
     None outside of a backfill that Dagster makes of a run each day, none where it was ended, and no day whose run failed.
     """
-    try:
-        tags = context.run.tags
-    except dg.DagsterError:
-        return []  # an asset called as a function
+    tags = _tags(context)
     of_backfill = {"dagster/backfill": tags.get("dagster/backfill", "")}
     backfill = context.instance.get_backfill(of_backfill["dagster/backfill"]) if of_backfill["dagster/backfill"] else None
     if backfill is None or backfill.status.value in {"CANCELING", "CANCELED", "FAILING", "FAILED"}:
@@ -104,6 +103,19 @@ def newer_days(context: dg.AssetExecutionContext) -> list[str]:
     failed = {run.tags.get("dagster/partition") for run in context.instance.get_runs(ended)}
     own = tags.get("dagster/partition", "")
     return sorted((day for day in backfill.partition_names or () if day > own and day not in failed), reverse=True)
+
+
+def leaves_finished_days(context: dg.AssetExecutionContext) -> bool:
+    """Whether a run belongs to a backfill, which computes no finished day again unless its tag :data:`RECOMPUTE` asks for that."""
+    tags = _tags(context)
+    return "dagster/backfill" in tags and tags.get(RECOMPUTE) != "true"
+
+
+def _tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:
+    try:
+        return context.run.tags
+    except dg.DagsterError:
+        return {}  # an asset called as a function
 
 
 def result_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -137,9 +137,7 @@ def tile(tile: Tile) -> dict[str, Any]:
     }
 
 
-def published(
-    contract: Contract, publication: CommittedVersion, *, lineage: dg.TableColumnLineage, preview: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
+def published(contract: Contract, publication: CommittedVersion, *, lineage: dg.TableColumnLineage) -> dict[str, Any]:
     """Metadata of one materialized partition of a feature set."""
     facts = publication.metadata
     return {
@@ -159,7 +157,6 @@ def published(
         "missing_partitions": ", ".join(facts.missing_partitions) or "none",
         "statistics": table([{"column": name, **_brief(values)} for name, values in facts.statistics.items()]),
         "null_ratio": facts.null_ratio,  # one number that the UI plots over time
-        "preview": table(preview),
     }
 
 

@@ -11,10 +11,11 @@ from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.partitions import SourceDays, each_day, partitions_of, result_metadata
+from feature_platform.defs.partitions import SourceDays, each_day, leaves_finished_days, partitions_of, result_metadata
 from feature_platform.defs.summary import reported
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.validate import discover, validate
+from feature_platform.use_cases.validate import validated as validated_now
 from feature_platform.wiring import Platform
 
 GROUP = "sources"
@@ -100,7 +101,8 @@ def validated_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -
             started = time.monotonic()
 
             def validated_day(partition: str) -> ValidatedDay:
-                day = validate(platform, source, partition)
+                found = validated_now(platform, source, partition, on_validated=lambda _: None) if leaves_finished_days(context) else None
+                day = found or validate(platform, source, partition)
                 context.log.info(f"{source.source} {partition}: kept {day.kept} of {day.rows_in} rows, {dict(day.rejected)}")
                 return day
 

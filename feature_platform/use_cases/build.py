@@ -10,6 +10,7 @@ from feature_platform.core.compute.tiles import Block, Tile, WindowPlan, block_o
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
+from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance, SourceObject
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
@@ -27,8 +28,13 @@ class FeatureBuild:
     window: WindowPlan
 
 
-FeatureBuilds = Mapping[str, FeatureBuild]
-"""Partition key → build; one entry for each partition that a run covers."""
+FeatureBuilds = Mapping[str, FeatureBuild | CommittedVersion]
+"""Partition key → build, or the version that stands and was not built again; one entry for each partition that a run covers."""
+
+
+def code_version() -> str:
+    """The release that builds."""
+    return installed_version("feature-platform")
 
 
 def build(
@@ -148,7 +154,7 @@ def _provenance(
         partitions=[day.partition for day in days],
         missing_partitions=[key for key, day in window.items() if day is None],
         earlier_partitions=earlier,
-        code_version=installed_version("feature-platform"),
+        code_version=code_version(),
         run_id=run_id,
         extra={"source_hash": source.schema_hash, "sql_hash": contract.sql_hash},
     )

@@ -9,11 +9,14 @@ from datetime import date
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
-from feature_platform.core.layout import partition_of
+from feature_platform.core.layout import as_of, partition_of, window_partitions
+from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions import currency
 from feature_platform.core.versions.currency import Outdated, Pins
 from feature_platform.core.versions.log import History, Version
+from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.build import code_version
 from feature_platform.use_cases.validate import first_day, raw_pins
 
 
@@ -78,6 +81,30 @@ def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | 
     first = first_day(platform, source)
     present = _listed(platform, source, [day for day in recorded if day >= first or day == partition_of(found.as_of)])
     return next(iter(currency.outdated_versions(history, [found], recorded={version: recorded}, present=present)), None)
+
+
+def standing(platform: Platform, contract: Contract, partition: str) -> CommittedVersion | None:
+    """The version that building a partition would give again, if there is one; by one read, and a listing of each day of its window.
+
+    It was built by this contract, this source contract and this release, from the raw objects that are there now, and no delivery of its
+    window is incomplete.
+    """
+    store, source, moment = platform.feature_sets, platform.catalog.source_of(contract), as_of(partition)
+    newest = store.history(contract.feature_set).newest_of(moment)
+    if newest is None:
+        return None
+    try:
+        facts = store.metadata(contract.feature_set, newest.version)
+    except NotFoundError:
+        return None  # committing the same rows says what is gone; here it would read as a day without data
+    built_by = (facts.schema_hash, facts.source_hash, facts.sql_hash, facts.code_version)
+    recorded, window = currency.recorded_days(facts), window_partitions(moment, days=contract.window_days)
+    if not recorded or built_by != (contract.schema_hash, source.schema_hash, contract.sql_hash, code_version()):
+        return None
+    first = first_day(platform, source)
+    present = {day: raw_pins(platform, source, day) if day >= first or day == partition else frozenset() for day in window}
+    uri = store.layout(contract.feature_set).version(newest.version)
+    return CommittedVersion(newest.version, False, uri, facts) if {**dict.fromkeys(window, frozenset()), **recorded} == present else None
 
 
 def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[str, Pins]:

@@ -14,10 +14,17 @@ from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.cli import backfill as command
 from feature_platform.cli.app import app
+from feature_platform.core.contract.feature_set import load_contract
+from feature_platform.core.contract.source import load_source_contract
 from feature_platform.core.layout import as_of, version_id
+from feature_platform.defs.partitions import RECOMPUTE
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.use_cases.backfill import BackfillPlan, backfill, plan_backfill
+from feature_platform.use_cases.build import build
+from feature_platform.use_cases.commit import commit
+from feature_platform.use_cases.currency import standing
 from feature_platform.wiring import Platform
+from tests.support.counting_store import CountingObjectStore
 from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events
 
 FIRST = date(2026, 1, 10)
@@ -118,6 +125,62 @@ def test_the_command_plans_builds_and_refuses_a_range_that_has_not_ended(platfor
     assert "found 2026-01-12 to 2026-01-10, expected a first day that is not after the last" in answer(DAYS[2], DAYS[0]).output
     assert "expected days as YYYY-MM-DD" in answer("yesterday").output
     assert command.backfill.__doc__
+
+
+def test_a_backfill_started_anew_computes_no_finished_day_again_unless_asked_and_dagster_has_each_day(tmp_path: Path) -> None:
+    store = CountingObjectStore()
+    platform = memory_platform(tmp_path, start=FIRST, store=store)
+    for day in DAYS[:3]:
+        put_events(platform, day)
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = MainJob(platform, instance=instance, only=UPSTREAM[:3])
+
+        def pass_over(**more: str) -> tuple[set[str], set[str], set[str]]:
+            """Days that were computed, days that are new versions, and below which bases something was written."""
+            store.calls.clear()
+            run = job.run(DAYS[0], until=DAYS[2], tags={"dagster/backfill": "b", **more})
+            assert run.success, run.failure
+            assert set(run.partitions("validated_events")) == set(DAYS[:3])
+            made = run.partitions("user_features")
+            assert set(made) == set(DAYS[:3])
+            computed = {day for day, facts in made.items() if facts["window_read_from"] != "nothing: unchanged"}
+            written = {uri.split("/")[3] for method, uri in store.calls if method == "put"}
+            return computed, {day for day, facts in made.items() if facts["is_new"]}, written
+
+        every = set(DAYS[:3])
+        assert pass_over() == (every, every, {"work_uri", "feature_base"})
+        assert pass_over() == (set(), set(), set())
+        assert pass_over(**{RECOMPUTE: "true"}) == (every, set(), {"work_uri"})
+        put_events(platform, DAYS[1], users=(7,))
+        assert pass_over()[:2] == ({DAYS[1], DAYS[2]}, {DAYS[1], DAYS[2]})
+
+
+@pytest.mark.parametrize(
+    "changed", ["contract", "source contract", "release", "a day of the window came", "its delivery is incomplete", "metadata is gone"]
+)
+def test_a_version_stands_while_nothing_changed_that_it_follows_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str) -> None:
+    platform = memory_platform(tmp_path, start=FIRST)
+    contract, source = platform.catalog.contract("user_features"), platform.catalog.sources["events"]
+    assert standing(platform, contract, DAYS[2]) is None
+    put_events(platform, DAYS[2])
+    committed = commit(platform, "user_features", DAYS[2], build(platform, contract, DAYS[2], run_id="r", on_validated=lambda _: None))
+    found = standing(platform, contract, DAYS[2])
+    assert found is not None
+    assert (found.version, found.uri, found.is_new) == (committed.version, committed.uri, False)
+    if changed == "contract":
+        contract = load_contract(json.dumps({**contract.document, "owner": "others"}), file="user_features.schema.json")
+    elif changed == "source contract":
+        other = load_source_contract(json.dumps({**source.document, "owner": "others"}), file="events.source.json")
+        monkeypatch.setattr(type(platform.catalog), "source_of", lambda *_: other)
+    elif changed == "release":
+        monkeypatch.setattr("feature_platform.use_cases.currency.code_version", lambda: "99.0")
+    elif changed == "a day of the window came":
+        put_events(platform, DAYS[1])
+    elif changed == "metadata is gone":
+        platform.objects.delete(f"{committed.uri}metadata.json")
+    else:
+        monkeypatch.setattr("feature_platform.use_cases.validate.incomplete", lambda *_, **__: "not yet")
+    assert standing(platform, contract, DAYS[2]) is None
 
 
 def test_in_a_backfill_of_dagsters_only_the_run_of_the_newest_delivered_day_moves_latest(platform: Platform) -> None:
