@@ -11,7 +11,9 @@ import dagster as dg
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.deviation import failures
 from feature_platform.core.events.raw import incomplete
+from feature_platform.core.publishing.decisions import newest_promotable
 from feature_platform.core.versions.currency import Outdated, look_back, ranges
 from feature_platform.defs.feature_assets import latest_key
 from feature_platform.defs.jobs import QUEUE, AssetJob
@@ -19,6 +21,7 @@ from feature_platform.defs.serving_assets import online_key
 from feature_platform.defs.summary import CAUSE, summaries
 from feature_platform.settings import Settings
 from feature_platform.use_cases.currency import look
+from feature_platform.use_cases.promote import judge
 from feature_platform.use_cases.refresh import REASON
 from feature_platform.use_cases.validate import first_day
 from feature_platform.wiring import Platform
@@ -45,7 +48,8 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
     What versions record is compared with one listing of each day that a window of the look-back holds, by key and ETag, so that the first
     look already finds what happened before the sensor was switched on. Where neither listings nor logs changed since the last look nothing
     else is read. A delivery that is not complete changes nothing until it is. While a run of the job is queued or under way the sensor
-    waits: that run may be what mends the day.
+    waits: that run may be what mends the day. Where a backfill ended with its newest day, which was to move latest, failed, a run follows
+    that moves it.
     """
 
     @dg.sensor(
@@ -67,7 +71,10 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
         requests = [
             request
             for contract in catalog.contracts.values()
-            for request in _requests(platform, contract, listed=listed[contract.source], today=today)
+            for request in (
+                *_requests(platform, contract, listed=listed[contract.source], today=today),
+                *_left_behind(platform, contract, context.instance),
+            )
         ]
         if requests:
             return dg.SensorResult(run_requests=requests, cursor=state)
@@ -94,6 +101,25 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, st
             asset_selection=[dg.AssetKey(name), latest_key(name), online_key(name)],
             tags={**QUEUE, **covered, CAUSE: _cause(items)},
         )
+
+
+def _left_behind(platform: Platform, contract: Contract, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
+    """Latest and online, where a backfill left them to the run of its newest day and that run moved neither.
+
+    What was committed outside of a backfill, or by one that leaves latest out, stays as it is: that is somebody's intention.
+    """
+    name, history = contract.feature_set, platform.feature_sets.history(contract.feature_set)
+    for version in newest_promotable(history):
+        run = instance.get_run_by_id(platform.feature_sets.metadata(name, version.version).run_id)
+        selected = run.asset_selection if run and "dagster/backfill" in run.tags else ()
+        is_left = selected is None or latest_key(name) in selected
+        if is_left and not failures(judge(platform, contract, history, version)):
+            yield dg.RunRequest(
+                run_key=f"{name}:latest:{history.next_sequence}",
+                asset_selection=[latest_key(name), online_key(name)],
+                tags={**QUEUE, CAUSE: f"a backfill made {version.version} and ended without moving latest"},
+            )
+            return
 
 
 def _cause(items: Sequence[Outdated]) -> str:

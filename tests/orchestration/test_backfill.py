@@ -1,7 +1,7 @@
 """A range of days, by one command and by Dagster: what is planned and built, what a second pass leaves alone, who moves latest."""
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +213,39 @@ def test_where_the_newest_day_does_not_come_any_more_another_run_of_the_backfill
             instance.create_run_for_job(resolved, status=dg.DagsterRunStatus.FAILURE, tags=tags)
         assert job.run(DAYS[0], tags={"dagster/backfill": "b"}).success
         assert job.latest() == version_id(as_of(DAYS[0]))
+
+
+@pytest.mark.parametrize("is_for_latest", [True, False], ids=["of all assets", "of the versions alone"])
+def test_where_the_newest_day_fails_last_a_run_that_the_sensor_asks_for_moves_latest(tmp_path: Path, is_for_latest: bool) -> None:
+    """The newest day's rows are all bad; the sensor asks once for what the log shows, and again only after it changed."""
+    today = datetime.now(UTC).date()
+    days = [(today - timedelta(days=back)).isoformat() for back in (3, 2, 1)]
+    platform = memory_platform(tmp_path, start=today - timedelta(days=3))
+    put_events(platform, days[0])
+    put_events(platform, days[1])
+    put_events(platform, days[2], user_id="nobody")
+    with dg.DagsterInstance.ephemeral() as instance:
+        of_backfill = PartitionBackfill("b", BulkActionStatus.REQUESTED, from_failure=False, tags={}, backfill_timestamp=0.0)
+        instance.add_backfill(of_backfill._replace(partition_names=days))
+        job = MainJob(platform, instance=instance, only=UPSTREAM if is_for_latest else UPSTREAM[:3])
+        assert [job.run(day, tags={"dagster/backfill": "b"}).success for day in days] == [True, True, False]
+        assert job.latest() is None
+
+        def requests(cursor: str | None) -> tuple[dict[str, dg.RunRequest], str | None]:
+            context = dg.build_sensor_context(
+                cursor=cursor, instance=instance, definitions=job.definitions, resources={"platform": platform}
+            )
+            told = job.definitions.get_repository_def().get_sensor_def("raw_data_changed").evaluate_tick(context)
+            return {str(each.run_key).split(":")[1]: each for each in told.run_requests or []}, told.cursor
+
+        asked, cursor = requests(None)
+        assert ("latest" in asked) == is_for_latest
+        assert requests(cursor)[0] == {}
+        if is_for_latest:
+            request = asked["latest"]
+            assert [key.to_user_string() for key in request.asset_selection or []] == ["user_features_latest", "user_features_online"]
+            cause = request.tags["feature_platform/cause"]
+            assert cause == f"a backfill made {version_id(as_of(days[1]))} and ended without moving latest"
+            assert job.run(None, only=["user_features_latest"], tags=request.tags).success
+            assert job.latest() == version_id(as_of(days[1]))
+            assert "latest" not in requests(cursor)[0]

@@ -122,9 +122,14 @@ class MainJob:
         self._job = self.definitions.resolve_job_def(JOB_NAME)
 
     def run(
-        self, day: str, *, until: str | None = None, only: Sequence[str] | None = None, tags: Mapping[str, str] = MappingProxyType({})
+        self,
+        day: str | None,
+        *,
+        until: str | None = None,
+        only: Sequence[str] | None = None,
+        tags: Mapping[str, str] = MappingProxyType({}),
     ) -> Run:
-        """Materialize the assets for one day, or for a range of days in one run."""
+        """Materialize the assets for one day, for a range of days in one run, or outside of days."""
         chosen = only or self._only
         keys = None if chosen is None else [dg.AssetKey(name) for name in chosen]
         of_range = {} if until is None else dict(zip(RANGE, (day, until), strict=True))
