@@ -4,9 +4,11 @@ Commands do not belong here, nor anything that dev or prod reads.
 """
 
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from feature_platform.cli.output import say
 from feature_platform.errors import ConfigurationError, StorageError
 
 START_FILE: Final = "start_date"
@@ -42,9 +44,19 @@ nux:
   enabled: false
 """
 
+WRITTEN: Final = frozenset(
+    {
+        "ce51768a22e48f9094f7dc41ad218b9f48d152fffb78c60175f6edcd872a64fb",
+        "d0290879b3b60b8bfac2067f850dccec6515e36209a3854337cb3dd8e888c00a",
+        "9e5e3779016c1841f3548f8b3f6e08ab2d8f9c386fda93280f199e06a5eafaee",
+        "0cf2d5f76697149add36873bf97f7121f68dd6bc9a6d19a6cfaeaff2e5a39f7e",
+    }
+)
+"""SHA-256 of every :data:`INSTANCE` there ever was, the present one too: a file of these bytes was edited by nobody."""
+
 
 def prepare_instance(home: Path) -> Path:
-    """The directory to set as ``DAGSTER_HOME``: with a ``dagster.yaml`` where there is none, and with its databases.
+    """The directory to set as ``DAGSTER_HOME``: with a ``dagster.yaml`` that is up to date, and with its databases.
 
     Dagster creates its SQLite databases in the first process that opens them, and several first processes break them for good ("more than
     one head"). So they are made here, once, under a lock. The sign that they are whole lies beside them and goes when they go.
@@ -55,19 +67,37 @@ def prepare_instance(home: Path) -> Path:
     """
     from feature_platform.adapters.machine.spool import disk_errors
     from feature_platform.local.locks import held
-    from feature_platform.local.private_files import write_private
 
     directory = (home / "dagster").absolute()
     with disk_errors(home):
         directory.mkdir(parents=True, exist_ok=True)
         with held(directory / "instance.lock"):
-            settings, whole = directory / "dagster.yaml", directory / "history" / ".whole"
-            if not settings.exists():
-                write_private(settings, INSTANCE)
+            whole = directory / "history" / ".whole"
+            _bring_up_to_date(directory / "dagster.yaml")
             if not whole.exists():
                 _create_databases(directory)
                 whole.touch()
     return directory
+
+
+def _bring_up_to_date(settings: Path) -> None:
+    """Write ``dagster.yaml`` where there is none, or one that an earlier release wrote; of one that was edited say what it lacks."""
+    from feature_platform.local.private_files import write_private
+
+    found = settings.read_bytes() if settings.exists() else None
+    if found is None or (found != INSTANCE.encode() and sha256(found).hexdigest() in WRITTEN):
+        write_private(settings, INSTANCE)
+        if found is not None:
+            say(f"{settings} was written by an earlier release and is brought up to date; start Dagster again where it runs.")
+    elif found is not None and (lacking := _keys(INSTANCE) - _keys(found.decode(errors="replace"))):
+        say(
+            f"{settings} was edited and lacks {', '.join(sorted(lacking))}: runs may build or serve side by side and then fail with a "
+            "conflict. Add what docs/changes.md says of several runs at a time, or delete the file to have it written anew."
+        )
+
+
+def _keys(text: str) -> set[str]:
+    return {line.split(":")[0].strip() for line in text.splitlines() if ":" in line and not line.startswith("#")}
 
 
 def _create_databases(directory: Path) -> None:
