@@ -43,10 +43,16 @@ def online(platform: Platform) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"), [("check defs", "All definitions loaded successfully"), ("list defs --json", '"user_features_latest"')]
+    ("command", "arguments", "expected"),
+    [
+        ("dg", "check defs", "All definitions loaded successfully"),
+        ("dagster", "definitions validate -w workspace.yaml", "Validation successful for code location feature_platform.definitions"),
+    ],
 )
-def test_dg_finds_the_definitions_in_the_projects_directory(environment: dict[str, str], arguments: str, expected: str) -> None:
-    assert expected in dagster(environment, *arguments.split(), command="dg")
+def test_the_definitions_are_found_in_the_projects_directory(
+    environment: dict[str, str], command: str, arguments: str, expected: str
+) -> None:
+    assert expected in dagster(environment, *arguments.split(), command=command)
 
 
 def test_one_partition_of_every_asset(environment: dict[str, str], platform: Platform) -> None:
