@@ -30,7 +30,15 @@ class WatchMetrics(Collector):
         yield GaugeMetricFamily("feature_platform_watch_look_age_seconds", "Since the last look", (now - at).total_seconds())
         state = GaugeMetricFamily("feature_platform_state", "1 for the state a feature set is in", labels=["feature_set", "state"])
         age = GaugeMetricFamily("feature_platform_latest_age_seconds", "Since the moment latest is true as of", labels=["feature_set"])
+        figures = GaugeMetricFamily(
+            "feature_platform_check_figure", "What checks of latest and of its raw day judged", labels=["feature_set", "check", "figure"]
+        )
+        failed = GaugeMetricFamily("feature_platform_check_failed", "1 where such a check failed", labels=["feature_set", "check"])
         for health in look.healths:
+            for check in health.checks:
+                failed.add_metric([health.feature_set, check.name], float(bool(check.faults)))
+                for name, value in check.figures.items():
+                    figures.add_metric([health.feature_set, check.name, name], value)
             for each in STATES:
                 state.add_metric([health.feature_set, each], float(health.state == each))
             if health.as_of:
@@ -41,7 +49,7 @@ class WatchMetrics(Collector):
         told = {(each.problem.subject, each.problem.code) for each in list(self._watch.incidents.values()) if each.alerted_at}
         for labels in sorted(told):
             alerts.add_metric(labels, 1.0)
-        yield from (state, age, alerts)
+        yield from (state, age, figures, failed, alerts)
 
     def serve(self, port: int, *, host: str = "127.0.0.1") -> None:
         """Answer ``/metrics`` from a thread of this process."""

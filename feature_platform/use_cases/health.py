@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.deviation import warnings
+from feature_platform.core.deviation import CheckResult, warnings
 from feature_platform.core.layout import partition_of
 from feature_platform.core.operations.health import LATE_AFTER, Health, lateness, problems_of
 from feature_platform.core.versions.checks import missing_days
@@ -20,8 +20,8 @@ from feature_platform.use_cases.serve import glance
 FULL_RATIO: Final = 0.95
 """Of Redis' maxmemory: above it, the next load may not fit."""
 
-Judged = MutableMapping[str, tuple[int, list[Finding]]]
-"""Feature set → where its log ended when latest was judged, and what was found."""
+Judged = MutableMapping[str, tuple[int, list[CheckResult]]]
+"""Feature set → where its log ended when latest was judged, and every check of it and of its raw day."""
 
 
 def health(
@@ -41,7 +41,7 @@ def health(
         now: When.
         late_after: How long after a day's end its version may become latest.
         history: The state of the log, where it was read already.
-        judged: What earlier looks found of checks that warn, for who looks often: that takes up to 58 reads, and changes with the log.
+        judged: Checks as earlier looks found them, for who looks often: that takes up to 58 reads, and changes with the log.
     """
     name = contract.feature_set
     try:
@@ -52,10 +52,12 @@ def health(
     findings = [*seen.findings, *(readable("registry", lambda: registered(platform, contract, seen.latest)) if seen.latest else ())]
     if not any(found.code == "unreachable" and found.file == "online" for found in findings):
         findings += readable("online", lambda: _online(platform, seen))
-    findings += readable("versions", lambda: _warned(platform, seen, {} if judged is None else judged))
+    known = {} if judged is None else judged
+    findings += readable("versions", lambda: _warned(platform, seen, known))
     as_of = seen.latest.as_of if seen.latest else None
     problems = (*problems_of(name, findings), *lateness(name, as_of, now=now, late_after=late_after))
-    return Health(name, problems, served=seen.online.target.version if seen.online else None, as_of=as_of)
+    served = seen.online.target.version if seen.online else None
+    return Health(name, problems, served=served, as_of=as_of, checks=tuple(known.get(name, (0, []))[1]))
 
 
 def _warned(platform: Platform, seen: Status, judged: Judged) -> list[Finding]:
@@ -66,9 +68,9 @@ def _warned(platform: Platform, seen: Status, judged: Judged) -> list[Finding]:
     if judged.get(contract.feature_set, (0, []))[0] != end:
         of_day = judge_day(platform, platform.catalog.source_of(contract), partition_of(seen.latest.as_of))
         results = [*judge(platform, contract, seen.history, seen.latest), *of_day, missing_days(contract, seen.metadata)]
-        found = [Finding("warned", check, "no fault", f"{seen.latest.version}: {told}", ASK) for check, told in warnings(results).items()]
-        judged[contract.feature_set] = end, found
-    return judged[contract.feature_set][1]
+        judged[contract.feature_set] = end, results
+    warned = warnings(judged[contract.feature_set][1])
+    return [Finding("warned", check, "no fault", f"{seen.latest.version}: {told}", ASK) for check, told in warned.items()]
 
 
 def _online(platform: Platform, seen: Status) -> list[Finding]:

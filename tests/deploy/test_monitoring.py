@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from feature_platform.adapters.watch_metrics import WatchMetrics
+from feature_platform.core.deviation import CheckResult
 from feature_platform.core.operations.health import Health, Problem
 from feature_platform.core.operations.incidents import Incident
 from feature_platform.server.metrics import METRICS
@@ -26,7 +27,8 @@ def told_by_the_watch() -> dict[str, set[str]]:
     problem = Problem("users", "not_online", "online", "failing", "nothing is online", "Load it.")
     watch = Watch(None, [], incidents={problem.key: Incident(problem, NOON, alerted_at=NOON)})
     metrics = WatchMetrics(watch)
-    metrics.show(Look((Health("users", (problem,), None, NOON),), (), ()), NOON)
+    drift = CheckResult("drift", ("column 'f' moved",), figures={"f": 0.4})
+    metrics.show(Look((Health("users", (problem,), None, NOON, (drift,)),), (), ()), NOON)
     return {family.name: set(family.samples[0].labels) for family in metrics.collect()}
 
 

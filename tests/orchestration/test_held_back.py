@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
+from feature_platform.adapters.watch_metrics import WatchMetrics
 from feature_platform.cli.app import app
 from feature_platform.core.deviation import DAYS, failures
 from feature_platform.core.layout import as_of, version_id
@@ -138,6 +139,15 @@ def test_checks_that_warned_are_seen_told_once_and_judged_once_while_the_set_sta
     assert "change what the contract's checks ask" in second
     [health] = looks[0].healths
     assert (health.state, health.row()["remedy"]) == ("healthy", ASK)
+    metrics = WatchMetrics(watch)
+    metrics.show(looks[-1], datetime.now(UTC))
+    told = {
+        tuple(sample.labels.values()): sample.value for family in metrics.collect() for sample in family.samples if "check" in sample.labels
+    }
+    assert told["user_features", "row_count", "rows"] == 3
+    assert told["user_features", "rejected_ratio", "rejected_ratio"] == 0
+    failed = {labels[1] for labels, value in told.items() if len(labels) == 2 and value}
+    assert failed == {"freshness", "row_count"}
 
 
 def test_judging_by_history_reads_manifests_and_metadata_of_four_weeks_and_no_more(checked: Callable[..., Platform]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
+from feature_platform.core.deviation import CheckResult
 from feature_platform.core.operations import LATE_AFTER_H
 from feature_platform.core.versions.findings import Code, Finding
 
@@ -65,12 +66,13 @@ OTHER_CODES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """A feature set's state, why, and which version readers get meanwhile; None where that is none, or unknown."""
+    """A feature set's state, why, which version readers get meanwhile (None where that is none, or unknown), and the checks of latest."""
 
     feature_set: str
     problems: tuple[Problem, ...]
     served: str | None
     as_of: datetime | None
+    checks: tuple[CheckResult, ...] = ()
 
     @property
     def state(self) -> State:
