@@ -12,7 +12,7 @@ from feature_platform.defs.contract_changes import changes_at_load
 from feature_platform.defs.failures import RETRY_DELAY_S, Retry
 from feature_platform.defs.io_manager import S3FeatureSetIOManager
 from feature_platform.defs.partitions import days_since
-from feature_platform.use_cases.validate import first_day
+from feature_platform.use_cases.validate import begins, first_day
 from feature_platform.wiring import Platform, open_platform
 
 
@@ -62,11 +62,12 @@ def _assets(platform: Platform, *, retry: Retry, changes: Mapping[str, str]) -> 
             source_assets.validated_asset(source, days=days[name], retry=retry),
         ]
     for name, contract in catalog.contracts.items():
-        source = catalog.source_of(contract)
+        own_days = days_since(begins(platform, contract))
         if has_tiles(contract):
-            assets.append(feature_assets.tiles_asset(contract, source, days=days[contract.source], retry=retry))
+            assets.append(feature_assets.tiles_asset(contract, days=own_days, retry=retry))
+        sources = catalog.sources_of(contract)
         assets += [
-            feature_assets.features_asset(contract, source, days=days[contract.source], retry=retry, change=changes.get(name, "none")),
+            feature_assets.features_asset(contract, sources, days=own_days, retry=retry, change=changes.get(name, "none")),
             feature_assets.latest_asset(contract, retry=retry),
             serving_assets.online_asset(contract, retry=retry),
         ]

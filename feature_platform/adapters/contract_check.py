@@ -29,9 +29,9 @@ def check_catalog(directory: Path) -> Catalog:
     catalog, faults = read_catalog(directory)
     faults += _template_faults(catalog)
     transforms = [
-        (contract, catalog.sources[contract.source])
+        (contract, catalog.sources_of(contract))
         for contract in catalog.contracts.values()
-        if contract.sql is not None and contract.source in catalog.sources
+        if contract.sql is not None and set(contract.source_names) <= set(catalog.sources)
     ]
     if transforms:
         from feature_platform.adapters.compute.duckdb.transform_process import transform_faults

@@ -48,12 +48,11 @@ def read_catalog(directory: Path) -> tuple[Catalog, list[str]]:
     sources = _read_all(directory, ".source.json", _source, faults)
     unread = {path.name.removesuffix(".source.json") for path in directory.glob("*.source.json")} - set(sources)
     for name, contract in contracts.items():
-        if contract.source in sources:
-            faults += [f"{name}.schema.json: {fault}" for fault in cross_faults(contract, sources[contract.source])]
-        elif contract.source not in unread:
-            faults.append(
-                f"{name}.schema.json: source {contract.source!r} has no contract; expected {contract.source}.source.json beside it"
-            )
+        for part in contract.parts:
+            if part.source in sources:
+                faults += [f"{name}.schema.json: {fault}" for fault in cross_faults(part, sources[part.source])]
+            elif part.source not in unread:
+                faults.append(f"{name}.schema.json: source {part.source!r} has no contract; expected {part.source}.source.json beside it")
     templates: dict[str, str] = {}
     for name in contracts:
         try:

@@ -123,12 +123,15 @@ def try_build(
     contract = platform.catalog.contract(feature_set)
     found = preview(platform, contract, day_of(day))
     first = found.table.slice(0, rows).to_pylist()
-    days = [{"day": one.partition, "rows": one.rows_in, "kept": one.kept, "rejected": dict(one.rejected)} for one in found.days]
+    days = [
+        {"source": one.source, "day": one.partition, "rows": one.rows_in, "kept": one.kept, "rejected": dict(one.rejected)}
+        for one in found.days
+    ]
     if as_json:
         nulls, missing = dict(found.nulls), list(found.missing)
         show_one({"rows": found.table.num_rows, "nulls": nulls, "days": days, "missing": missing, "first": first}, as_json=True)
         return
-    show(days, as_json=False, title=f"Events of {contract.source}")
+    show(days, as_json=False, title=f"Events of {', '.join(contract.source_names)}")
     show(first, as_json=False, title=f"{feature_set} {day}: {found.table.num_rows} rows", empty="No rows.")
     empty = [f"{name} in {count} of {found.table.num_rows} rows" for name, count in found.nulls.items() if count]
     say(f"Nothing was published. Days without data: {', '.join(found.missing) or 'none'}. Nulls: {', '.join(empty) or 'none'}.")

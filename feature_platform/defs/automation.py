@@ -23,7 +23,7 @@ from feature_platform.settings import Settings
 from feature_platform.use_cases.currency import look
 from feature_platform.use_cases.promote import judge
 from feature_platform.use_cases.refresh import REASON
-from feature_platform.use_cases.validate import first_day
+from feature_platform.use_cases.validate import begins
 from feature_platform.wiring import Platform
 
 _UNDER_WAY: Final = [
@@ -72,7 +72,7 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
             request
             for contract in catalog.contracts.values()
             for request in (
-                *_requests(platform, contract, listed=listed[contract.source], today=today),
+                *_requests(platform, contract, listed=listed, today=today),
                 *_left_behind(platform, contract, context.instance),
             )
         ]
@@ -83,16 +83,17 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
     return changed
 
 
-def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, str], today: date) -> Iterator[dg.RunRequest]:
+def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, Mapping[str, str]], today: date) -> Iterator[dg.RunRequest]:
     """One run for each unbroken range of partitions to build; it covers the set, its latest and its online asset.
 
     The source's assets are left out: a build validates the days of its window that changed, and no others.
     """
-    name, begins = contract.feature_set, first_day(platform, platform.catalog.source_of(contract))
+    name, first_of_all = contract.feature_set, begins(platform, contract)
+    recognised = {part.day_name(day): told for part in contract.parts for day, told in listed[part.source].items()}
     to_build = {item.partition: item for item in look(platform, contract, today=today, days=platform.look_back_days).to_build}
-    for first, last in ranges(day for day, item in to_build.items() if item.is_buildable and day >= begins):
+    for first, last in ranges(day for day, item in to_build.items() if item.is_buildable and day >= first_of_all):
         items = [item for day, item in to_build.items() if first <= day <= last]
-        changes = sorted({str(change) + listed.get(change.partition, "") for item in items for change in item.changes})
+        changes = sorted({str(change) + recognised.get(change.partition, "") for item in items for change in item.changes})
         covered = {} if first == last else {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         yield dg.RunRequest(
             partition_key=first if first == last else None,
@@ -129,7 +130,9 @@ def _cause(items: Sequence[Outdated]) -> str:
 
 def _listings(platform: Platform, source: SourceContract, *, today: date) -> dict[str, str]:
     """Day → what it is recognised by, of all days that a version of the look-back rests on; so many whatever the history's length."""
-    longest = max((each.window_days for each in platform.catalog.contracts.values() if each.source == source.source), default=1)
+    longest = max(
+        (part.window_days for each in platform.catalog.contracts.values() for part in each.parts if part.source == source.source), default=1
+    )
     days = look_back(today, days=platform.look_back_days + longest - 1, first=platform.first_day)
     return {day: _listing(platform, source, day) for day in days}
 

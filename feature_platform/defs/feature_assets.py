@@ -1,7 +1,7 @@
 """Assets of a feature set: tiles of its days, its versions, and the latest pointer. Serving is ``defs.serving_assets``."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -42,12 +42,12 @@ def tiles_key(feature_set: str) -> dg.AssetKey:
     return dg.AssetKey(f"{feature_set}_tiles")
 
 
-def tiles_asset(contract: Contract, source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
+def tiles_asset(contract: Contract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
     """A day's aggregates: each window that holds the day reads them instead of the day's events."""
 
     @dg.asset(
         key=tiles_key(contract.feature_set),
-        deps=[validated_key(contract.source)],
+        deps=[validated_key(name) for name in contract.source_names],
         group_name=contract.feature_set,
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -58,37 +58,37 @@ def tiles_asset(contract: Contract, source: SourceContract, *, days: SourceDays,
     def tiles(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False) as report:
             started = time.monotonic()
-            told = _told(context, source)
+            told = _told(context, platform)
             kept = each_day(context, days, lambda day: keep(platform, contract, day, on_validated=told))
-            report.add(uri=platform.settings.work_uri, rows=sum(tile.rows for tile in kept.values()))
-            metadata = result_metadata(context, {partition: presentation.tile(tile) for partition, tile in kept.items()})
+            report.add(uri=platform.settings.work_uri, rows=sum(tile.rows for tiles in kept.values() for tile in tiles))
+            metadata = result_metadata(context, {partition: presentation.tiles(found) for partition, found in kept.items()})
             return dg.MaterializeResult(
                 metadata={**metadata, "seconds": round(time.monotonic() - started, 3)},
-                data_version=dg.DataVersion("+".join(tile.events[:16] for tile in kept.values())[:200]),
+                data_version=dg.DataVersion("+".join(tile.events[:16] for tiles in kept.values() for tile in tiles)[:200]),
             )
 
     return tiles
 
 
 def features_asset(
-    contract: Contract, source: SourceContract, *, days: SourceDays, retry: Retry, change: str = "none"
+    contract: Contract, sources: Sequence[SourceContract], *, days: SourceDays, retry: Retry, change: str = "none"
 ) -> dg.AssetsDefinition:
     """A feature set's versions: one for each day of its source, computed from the validated days of its window.
 
     Args:
         contract: The feature set.
-        source: Its source's contract.
+        sources: The contract of each of its sources.
         days: Its partitions.
         retry: The pause before a second attempt.
         change: How the contract differs from the one that latest was built by, for people.
     """
-    upstream = validated_key(contract.source)
-    window = dg.TimeWindowPartitionMapping(start_offset=1 - contract.window_days, end_offset=0, allow_nonexistent_upstream_partitions=True)
-    upstreams = [upstream, tiles_key(contract.feature_set)] if has_tiles(contract) else [upstream]
+    windows = {validated_key(part.source): part.window_days for part in contract.parts}
+    if has_tiles(contract):
+        windows[tiles_key(contract.feature_set)] = contract.window_days
 
     @dg.asset(
         key=contract.feature_set,
-        deps=[dg.AssetDep(key, partition_mapping=window) for key in upstreams],
+        deps=[dg.AssetDep(key, partition_mapping=_window(days_read)) for key, days_read in windows.items()],
         group_name=contract.feature_set,
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
@@ -100,7 +100,7 @@ def features_asset(
         description=contract.description or f"Versions of feature set `{contract.feature_set}`, one for each day.",
         metadata={
             presentation.COLUMN_SCHEMA: presentation.contract_schema(contract),
-            presentation.COLUMN_LINEAGE: presentation.lineage(contract, upstream=upstream, source=source),
+            presentation.COLUMN_LINEAGE: presentation.lineage(contract, {validated_key(source.source): source for source in sources}),
             "schema_hash": contract.schema_hash,
             "change_against_latest": change,
         },
@@ -109,7 +109,7 @@ def features_asset(
         with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False):
             started = time.monotonic()
             require_announced(platform, contract)
-            told = _told(context, source)
+            told = _told(context, platform)
             run_id, versions, leaves = run_id_of(context), len(partitions_of(context)), leaves_finished_days(context)
 
             def made(day: str) -> FeatureBuild | CommittedVersion:
@@ -126,10 +126,15 @@ def features_asset(
     return features
 
 
-def _told(context: dg.AssetExecutionContext, source: SourceContract) -> Callable[[ValidatedDay], None]:
+def _window(days: int) -> dg.TimeWindowPartitionMapping:
+    return dg.TimeWindowPartitionMapping(start_offset=1 - days, end_offset=0, allow_nonexistent_upstream_partitions=True)
+
+
+def _told(context: dg.AssetExecutionContext, platform: Platform) -> Callable[[ValidatedDay], None]:
     """Record a day of the window that had to be validated now as what it is: a materialization of the validated asset."""
 
     def tell(day: ValidatedDay) -> None:
+        source = platform.catalog.sources[day.source]
         context.log.info(f"{source.source} {day.partition} lies in the window and was not validated under this contract yet; done now.")
         context.log_event(
             dg.AssetMaterialization(validated_key(source.source), partition=day.partition, metadata=presentation.validated_day(source, day))
@@ -158,8 +163,8 @@ def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         with reported(context, feature_set=contract.feature_set, retry=retry) as report:
             started = time.monotonic()
-            source = platform.catalog.source_of(contract)
-            newest = next((day for day in newer_days(context) if raw_pins(platform, source, day)), None)
+            sources = platform.catalog.sources_of(contract)
+            newest = next((day for day in newer_days(context) if all(raw_pins(platform, source, day) for source in sources)), None)
             if newest is not None:
                 why = f"Latest and online follow once, with the run of {newest}: the newest day of the same backfill that was delivered."
                 report.skip()

@@ -49,7 +49,7 @@ class S3FeatureSetIOManager(dg.IOManager):
             if lacking:
                 report.add(missing_days=",".join(lacking))
             report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
-            lineage = presentation.lineage(contract, upstream=validated_key(contract.source), source=catalog.source_of(contract))
+            lineage = presentation.lineage(contract, {validated_key(one.source): one for one in catalog.sources_of(contract)})
             for partition, publication in published.items():
                 told = presentation.published(contract, publication, lineage=lineage) | self._built(obj[partition])
                 if partition == newest:

@@ -8,7 +8,7 @@ import dagster as dg
 
 from feature_platform.core.compute.tiles import Tile
 from feature_platform.core.contract.expressions import names_of
-from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.contract.feature_set import Column, Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay
@@ -67,23 +67,26 @@ def source_schema(source: SourceContract) -> dg.TableSchema:
     )
 
 
-def lineage(contract: Contract, *, upstream: dg.AssetKey, source: SourceContract) -> dg.TableColumnLineage:
-    """Which event columns each feature column is computed from."""
-    known = {column.name for column in source.columns}
+def lineage(contract: Contract, sources: Mapping[dg.AssetKey, SourceContract]) -> dg.TableColumnLineage:
+    """Which event columns each feature column is computed from; ``sources`` are those of validated assets."""
+    columns = {column.name: column for column in contract.all_columns}
 
-    def read_by(name: str) -> list[str]:
-        column = next(c for c in contract.all_columns if c.name == name)
+    def read_by(column: Column, source: SourceContract) -> set[str]:
         if column.expression is not None:
-            return sorted({read for other in names_of(column.expression) for read in read_by(other)})
+            return {read for other in names_of(column.expression) for read in read_by(columns[other], source)}
         if column.aggregation is None:
-            return [name] if name in known else [source.event_time]
-        taken = [column.aggregation.column] if column.aggregation.column else []
-        return sorted({*taken, *column.aggregation.where, source.event_time})
+            return {column.name} if any(item.name == column.name for item in source.columns) else {source.event_time}
+        if column.aggregation.source not in {"", source.source}:
+            return set()
+        taken = {column.aggregation.column} if column.aggregation.column else set()
+        return {*taken, *column.aggregation.where, source.event_time}
 
     return dg.TableColumnLineage(
         {
-            column.name: [dg.TableColumnDep(asset_key=upstream, column_name=name) for name in read_by(column.name)]
-            for column in contract.all_columns
+            name: [
+                dg.TableColumnDep(asset_key=key, column_name=read) for key, of in sources.items() for read in sorted(read_by(column, of))
+            ]
+            for name, column in columns.items()
         }
         if contract.sql is None
         else {}
@@ -127,13 +130,14 @@ def validated_day(source: SourceContract, day: ValidatedDay) -> dict[str, Any]:
     }
 
 
-def tile(tile: Tile) -> dict[str, Any]:
-    """What the UI shows of a day's tile."""
+def tiles(kept: Sequence[Tile]) -> dict[str, Any]:
+    """What the UI shows of a day's tiles, one for each source."""
+    files = [file for tile in kept for file in tile.files]
     return {
-        ROW_COUNT: tile.rows,
-        URI: tile.files[0].uri.rsplit("/", 1)[0] if tile.files else "",
-        "bytes": tile.size_bytes,
-        "files": table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in tile.files]),
+        ROW_COUNT: sum(tile.rows for tile in kept),
+        URI: files[0].uri.rsplit("/", 1)[0] if files else "",
+        "bytes": sum(tile.size_bytes for tile in kept),
+        "files": table([{"uri": file.uri, "rows": file.rows, "sha256": file.sha256} for file in files]),
     }
 
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from feature_platform.core.compute.tiles import Block, Tile
+from feature_platform.core.compute.tiles import Block, Tile, Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
@@ -39,7 +39,7 @@ class ComputeEngine(Protocol):
         """What was kept of a block as its days are validated now, or None where nothing was; by one read."""
 
     def make_tile(self, contract: Contract, source: SourceContract, block: Block, *, parts: Sequence[Tile] = ()) -> Tile:
-        """Aggregate validated days as a contract needs them, whatever its windows, and keep that below ``tiles/<source>/``.
+        """Aggregate validated days as a part of a contract needs them, whatever its windows, and keep that below ``tiles/<source>/``.
 
         Args:
             parts: The tiles of ``block.parts()``, to be merged; none for a block of one day, whose events are read.
@@ -49,22 +49,18 @@ class ComputeEngine(Protocol):
             ConflictError: A file is not the one that its day or tile names any more.
         """
 
-    def build(
-        self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay], tiles: Sequence[Tile] = ()
-    ) -> FeatureTable:
-        """Compute a feature set as of a moment from the validated days of its window.
+    def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime) -> FeatureTable:
+        """Compute a feature set as of a moment from the validated days of its windows, or from their tiles: the rows are equal.
 
         Args:
-            days: Validated days within the window, each once, in any order; a day that is left out counts as one without events.
-            tiles: Of the blocks of :func:`core.compute.tiles.blocks_of`, to be read instead of the events of ``days``: the rows are equal.
-                None to read the events.
+            windows: Of each of ``contract.parts``.
 
         Returns:
             Rows sorted by primary key, each key once, computed now and kept on local disk until the table is dropped.
 
         Raises:
-            InvalidDataError: A value does not fit the contract, there is no row though ``checks.min_rows`` asks for some, or ``days`` do
-                not belong to the window.
+            InvalidDataError: A value does not fit the contract, there is no row though ``checks.min_rows`` asks for some, or days do not
+                belong to their window.
             ContractError: The contract's SQL transform cannot be run.
             ConflictError: A validated file, or a tile's, is not the one that its day names any more.
         """

@@ -18,7 +18,7 @@ from feature_platform.use_cases.contracts import require_announced
 from feature_platform.use_cases.currency import look
 from feature_platform.use_cases.promote import Log
 from feature_platform.use_cases.refresh import Built, follow, rebuild
-from feature_platform.use_cases.validate import first_day
+from feature_platform.use_cases.validate import begins, first_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,28 +56,27 @@ def plan_backfill(platform: Platform, contract: Contract, *, first: date, last: 
         NotFoundError: The range has no day that the source can have.
         StorageError: The store could not be read.
     """
-    name, source = contract.feature_set, platform.catalog.source_of(contract)
-    begins = date.fromisoformat(first_day(platform, source))
+    name, first_of_all = contract.feature_set, begins(platform, contract)
     partitions = [(first + timedelta(days=place)).isoformat() for place in range((last - first).days + 1)]
-    partitions = [partition for partition in partitions if partition >= begins.isoformat()]
+    partitions = [partition for partition in partitions if partition >= first_of_all]
     if not partitions:
-        raise NotFoundError(f"Source {source.source!r} begins on {begins}; no day from {first} to {last} can be built.")
+        raise NotFoundError(f"{name} begins on {first_of_all}, as its sources do; no day from {first} to {last} can be built.")
     history = platform.feature_sets.history(name)
     found = look(platform, contract, today=last + timedelta(days=1), days=len(partitions), history=history)
     changed = {item.partition: f"raw data changed: {item.why}" for item in found.outdated if item.is_current}
-    listed = cache(lambda key: platform.raw.listed(source.source, key))
+    listed = cache(platform.raw.listed)
     days = []
     for partition in partitions:
         version = history.newest_of(layout.as_of(partition))
         why = "never built" if version is None else changed.get(partition, "")
         if version is not None and not why and _is_of_another_contract(platform, contract, version):
             why = "built by another contract"
-        is_delivered = bool(why) and bool(listed(partition))
+        is_delivered = bool(why) and all(listed(source, partition) for source in contract.source_names)
         days.append(PlannedDay(partition, version.version if version else None, why, is_delivered or not why))
     building = [day.partition for day in days if day.is_to_build]
     return BackfillPlan(
         days=tuple(days),
-        raw_bytes=sum(info.size_bytes for key in _windows(contract, building) if key >= begins.isoformat() for info in listed(key)),
+        raw_bytes=sum(info.size_bytes for source, key in _windows(platform, contract, building) for info in listed(source, key)),
         reads=_reads(contract, len(building)),
         latest=_latest(building, head=history.head_version.version if history.head_version else None),
     )
@@ -107,8 +106,16 @@ def _is_of_another_contract(platform: Platform, contract: Contract, version: Ver
     return built_by is not None and built_by != contract.sql_hash
 
 
-def _windows(contract: Contract, partitions: Iterable[str]) -> set[str]:
-    return {key for partition in partitions for key in layout.window_partitions(layout.as_of(partition), days=contract.window_days)}
+def _windows(platform: Platform, contract: Contract, partitions: Iterable[str]) -> set[tuple[str, str]]:
+    """Source and day of everything that versions of these partitions read."""
+    moments = [layout.as_of(partition) for partition in partitions]
+    return {
+        (part.source, key)
+        for part in contract.parts
+        for moment in moments
+        for key in layout.window_partitions(moment, days=part.window_days)
+        if key >= first_day(platform, platform.catalog.source_of(part))
+    }
 
 
 def _reads(contract: Contract, versions: int) -> str:

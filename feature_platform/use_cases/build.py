@@ -1,12 +1,12 @@
 """Build one partition of a feature set: which days its window reads, and where its rows came from. Computing belongs to the engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from importlib.metadata import version as installed_version
 
 from feature_platform.core import layout
-from feature_platform.core.compute.tiles import Block, Tile, WindowPlan, block_of, blocks_of, has_tiles, plan_window
+from feature_platform.core.compute.tiles import Block, Tile, Window, WindowPlan, block_of, blocks_of, has_tiles, plan_window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
@@ -57,62 +57,90 @@ def build(
         versions: How many versions the run builds.
 
     Raises:
-        NotFoundError: Upstream delivered nothing for the partition itself.
-        InvalidDataError: The window lacks a day and the contract refuses that, or the rows break the contract.
+        NotFoundError: Upstream delivered nothing for the partition itself, of one of the sources.
+        InvalidDataError: A window lacks a day and the contract refuses that, or the rows break the contract.
     """
-    source, moment = platform.catalog.source_of(contract), layout.as_of(partition)
-    window = layout.window_partitions(moment, days=contract.window_days)
+    moment = layout.as_of(partition)
+    found = [_found(platform, part, partition, on_validated=on_validated) for part in contract.parts]
+    provenance = _provenance(contract, found, run_id=run_id)
+    windows = [Window(one.source, [day for day in one.days.values() if day is not None]) for one in found]
+    table, plan = _computed(platform, contract, windows, as_of=moment, versions=versions)
+    return FeatureBuild(table, moment, provenance, plan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A part's source; the days of its window that it can have, None where it has nothing; and those before its first day."""
+
+    part: Contract
+    source: SourceContract
+    days: Mapping[str, ValidatedDay | None]
+    earlier: Sequence[str]
+
+    @property
+    def missing(self) -> list[str]:
+        return [self.part.day_name(key) for key, day in self.days.items() if day is None]
+
+
+def _found(platform: Platform, part: Contract, partition: str, *, on_validated: Callable[[ValidatedDay], object]) -> _Found:
+    source = platform.catalog.source_of(part)
+    window = layout.window_partitions(layout.as_of(partition), days=part.window_days)
     first = first_day(platform, source)
     possible = [key for key in window if key >= first or key == partition]
     own = validated(platform, source, partition, on_validated=on_validated)
     if own is None:
-        raise _undelivered(contract, partition)
-    found = {key: own if key == partition else validated(platform, source, key, on_validated=on_validated) for key in possible}
-    missing = [key for key, day in found.items() if day is None]
-    if missing and contract.missing_days == "refuse":
+        raise _undelivered(part, partition)
+    days = {key: own if key == partition else validated(platform, source, key, on_validated=on_validated) for key in possible}
+    found = _Found(part, source, days, [key for key in window if key not in days])
+    if found.missing and part.missing_days == "refuse":
         raise InvalidDataError(
-            f"{contract.feature_set} {partition}: the window lacks {', '.join(missing)} of source {source.source!r}; expected every day "
+            f"{part.feature_set} {partition}: the window lacks {', '.join(found.missing)} of source {source.source!r}; expected every day "
             f"since {max(first, window[0])} (missing_days: refuse). Have upstream deliver them, or let the contract warn."
         )
-    earlier = [key for key in window if key not in found]
-    provenance = _provenance(contract, source, found, earlier=earlier, run_id=run_id)
-    days = [day for day in found.values() if day is not None]
-    table, plan = _computed(platform, contract, source, days, as_of=moment, versions=versions)
-    return FeatureBuild(table, moment, provenance, plan)
+    return found
 
 
 def _computed(
-    platform: Platform, contract: Contract, source: SourceContract, days: Sequence[ValidatedDay], *, as_of: datetime, versions: int
+    platform: Platform, contract: Contract, windows: Sequence[Window], *, as_of: datetime, versions: int
 ) -> tuple[FeatureTable, WindowPlan]:
-    plan, blocks, found = plan_build(platform, contract, source, days, as_of=as_of, versions=versions)
+    planned = [plan_build(platform, part, one, as_of=as_of, versions=versions) for part, one in zip(contract.parts, windows, strict=True)]
+    plan = planned[0][0]
+    if contract.sources:
+        told = "; ".join(f"{name} by {each.told}" for name, (each, _, _) in zip(contract.sources, planned, strict=True))
+        plan = WindowPlan(any(each.from_tiles for each, _, _ in planned), told)
     if plan.from_tiles:
         try:
-            tiles = [_tile(platform, contract, source, block, found) for block in blocks]
-            return platform.engine.build(contract, source, as_of=as_of, days=days, tiles=tiles), plan
+            kept = [
+                replace(window, tiles=[_tile(platform, part, window.source, block, found) for block in blocks])
+                if each.from_tiles
+                else window
+                for part, window, (each, blocks, found) in zip(contract.parts, windows, planned, strict=True)
+            ]
+            return platform.engine.build(contract, kept, as_of=as_of), plan
         except (ConflictError, InvalidDataError, NotFoundError) as error:
             # What was kept can be lost or damaged; the events are the truth, and what is wrong with them they say themselves.
             plan = WindowPlan(from_tiles=False, why=f"its tiles cannot be used: {error}")
-    return platform.engine.build(contract, source, as_of=as_of, days=days), plan
+    return platform.engine.build(contract, windows, as_of=as_of), plan
 
 
 def plan_build(
-    platform: Platform, contract: Contract, source: SourceContract, days: Sequence[ValidatedDay], *, as_of: datetime, versions: int
+    platform: Platform, contract: Contract, window: Window, *, as_of: datetime, versions: int
 ) -> tuple[WindowPlan, Sequence[Block], Mapping[Block, Tile]]:
-    """How a window of these days is read, the blocks that it is made of, and the tiles there are of them or of their parts."""
+    """How the window of a part is read, the blocks that it is made of, and the tiles there are of them or of their parts."""
     if not has_tiles(contract):
         why = "a SQL transform reads events" if contract.sql else "no window is longer than a day, so each is read once"
         return WindowPlan(from_tiles=False, why=why), (), {}
-    blocks = blocks_of(contract, days, end=as_of.date())
+    blocks = blocks_of(contract, window.days, end=as_of.date())
     found: dict[Block, Tile] = {}
     waiting = list(blocks)
     while waiting:
         block = waiting.pop()
-        tile = platform.engine.find_tile(contract, source, block)
+        tile = platform.engine.find_tile(contract, window.source, block)
         if tile is None:
             waiting += block.parts()
         else:
             found[block] = tile
-    return plan_window(days, found, versions=versions), blocks, found
+    return plan_window(window.days, found, versions=versions), blocks, found
 
 
 def _tile(platform: Platform, contract: Contract, source: SourceContract, block: Block, found: Mapping[Block, Tile]) -> Tile:
@@ -123,19 +151,23 @@ def _tile(platform: Platform, contract: Contract, source: SourceContract, block:
     return platform.engine.make_tile(contract, source, block, parts=parts)
 
 
-def keep(platform: Platform, contract: Contract, partition: str, *, on_validated: Callable[[ValidatedDay], object]) -> Tile:
-    """The tile of one day as upstream has it now: the one there is, or one made now.
+def keep(platform: Platform, contract: Contract, partition: str, *, on_validated: Callable[[ValidatedDay], object]) -> list[Tile]:
+    """The tile of one day as upstream has it now, of each source: the one there is, or one made now.
 
     Raises:
         NotFoundError: Upstream delivered nothing for the day.
         InvalidDataError: The day cannot be read or aggregated.
     """
-    source = platform.catalog.source_of(contract)
-    day = validated(platform, source, partition, on_validated=on_validated)
-    if day is None:
-        raise _undelivered(contract, partition)
-    block = block_of(date.fromisoformat(partition), 1, [day])
-    return platform.engine.find_tile(contract, source, block) or platform.engine.make_tile(contract, source, block)
+    kept = []
+    for part in contract.parts:
+        source = platform.catalog.source_of(part)
+        day = validated(platform, source, partition, on_validated=on_validated)
+        if day is None:
+            raise _undelivered(part, partition)
+        if has_tiles(part):
+            block = block_of(date.fromisoformat(partition), 1, [day])
+            kept.append(platform.engine.find_tile(part, source, block) or platform.engine.make_tile(part, source, block))
+    return kept
 
 
 def _undelivered(contract: Contract, partition: str) -> NotFoundError:
@@ -145,16 +177,16 @@ def _undelivered(contract: Contract, partition: str) -> NotFoundError:
     )
 
 
-def _provenance(
-    contract: Contract, source: SourceContract, window: Mapping[str, ValidatedDay | None], *, earlier: Sequence[str], run_id: str
-) -> Provenance:
-    days = [day for day in window.values() if day is not None]
+def _provenance(contract: Contract, found: Sequence[_Found], *, run_id: str) -> Provenance:
+    days = [(one.part.day_name(key), day) for one in found for key, day in one.days.items() if day is not None]
+    hashes = {one.source.source: one.source.schema_hash for one in found}
+    recorded = {"source_hashes": hashes} if contract.sources else {"source_hash": found[0].source.schema_hash}
     return Provenance(
-        sources=[SourceObject(o.uri, o.etag, o.size_bytes, day.partition) for day in days for o in day.raw.objects],
-        partitions=[day.partition for day in days],
-        missing_partitions=[key for key, day in window.items() if day is None],
-        earlier_partitions=earlier,
+        sources=[SourceObject(o.uri, o.etag, o.size_bytes, name) for name, day in days for o in day.raw.objects],
+        partitions=[name for name, _ in days],
+        missing_partitions=[name for one in found for name in one.missing],
+        earlier_partitions=[one.part.day_name(key) for one in found for key in one.earlier],
         code_version=code_version(),
         run_id=run_id,
-        extra={"source_hash": source.schema_hash, "sql_hash": contract.sql_hash},
+        extra={**recorded, "sql_hash": contract.sql_hash},
     )

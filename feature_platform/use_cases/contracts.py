@@ -58,12 +58,15 @@ def changes_since(platform: Platform, contract: Contract) -> ContractDiff:
     """
     found, name = _compared(platform, contract)[1], contract.feature_set
     head = platform.feature_sets.history(name).head_version
-    recorded = platform.feature_sets.metadata(name, head.version).source_hash if head else None
-    source = platform.catalog.source_of(contract)
-    if recorded in (None, source.schema_hash):
-        return found
-    why = f"contract of source {source.source!r} is another one; what its rows are may have changed under every feature"
-    return ContractDiff((*found.changes, Change("source", "none", why)))
+    described = platform.feature_sets.metadata(name, head.version) if head else None
+    differing = [
+        Change(
+            "source", "none", f"contract of source {one.source!r} is another one; what its rows are may have changed under every feature"
+        )
+        for one in platform.catalog.sources_of(contract)
+        if described and described.source_hash_of(one.source) not in (None, one.schema_hash)
+    ]
+    return ContractDiff((*found.changes, *differing))
 
 
 def require_announced(platform: Platform, contract: Contract) -> None:

@@ -3,12 +3,12 @@
 Nothing is built or written here (``use_cases.refresh``).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.layout import as_of, partition_of, window_partitions
 from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions import currency
@@ -17,7 +17,7 @@ from feature_platform.core.versions.log import History, Version
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.build import code_version
-from feature_platform.use_cases.validate import first_day, raw_pins
+from feature_platform.use_cases.validate import begins, first_day, raw_pins
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,11 @@ def look(
     Raises:
         StorageError: The store could not be read, or a version's metadata is damaged.
     """
-    source, history = platform.catalog.source_of(contract), history or platform.feature_sets.history(contract.feature_set)
-    recent = currency.look_back(today, days=days, first=date.fromisoformat(first_day(platform, source)))
+    history = history or platform.feature_sets.history(contract.feature_set)
+    recent = currency.look_back(today, days=days, first=date.fromisoformat(begins(platform, contract)))
     judged = currency.judged_versions(history, since=recent[0] if recent else today.isoformat(), also=also)
     recorded = {version.version: _recorded(platform, contract, version) for version in judged}
-    first = first_day(platform, source)
-    windows = {day for version in judged for day in recorded[version.version] if day >= first or day == partition_of(version.as_of)}
-    present = _listed(platform, source, {*recent, *windows})
+    present = _listed(platform, contract, judged, recorded, also=recent)
     return Currency(
         outdated=tuple(currency.outdated_versions(history, judged, recorded=recorded, present=present)),
         never_built=tuple(currency.never_built(history, present=present, days=recent)),
@@ -77,10 +75,9 @@ def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | 
     found = history.versions.get(version)
     if found is None:
         return None
-    recorded, source = _recorded(platform, contract, found), platform.catalog.source_of(contract)
-    first = first_day(platform, source)
-    present = _listed(platform, source, [day for day in recorded if day >= first or day == partition_of(found.as_of)])
-    return next(iter(currency.outdated_versions(history, [found], recorded={version: recorded}, present=present)), None)
+    recorded = {version: _recorded(platform, contract, found)}
+    present = _listed(platform, contract, [found], recorded)
+    return next(iter(currency.outdated_versions(history, [found], recorded=recorded, present=present)), None)
 
 
 def standing(platform: Platform, contract: Contract, partition: str) -> CommittedVersion | None:
@@ -89,7 +86,7 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
     It was built by this contract, this source contract and this release, from the raw objects that are there now, and no delivery of its
     window is incomplete.
     """
-    store, source, moment = platform.feature_sets, platform.catalog.source_of(contract), as_of(partition)
+    store, moment = platform.feature_sets, as_of(partition)
     newest = store.history(contract.feature_set).newest_of(moment)
     if newest is None:
         return None
@@ -97,21 +94,56 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
         facts = store.metadata(contract.feature_set, newest.version)
     except NotFoundError:
         return None  # committing the same rows says what is gone; here it would read as a day without data
-    built_by = (facts.schema_hash, facts.source_hash, facts.sql_hash, facts.code_version)
-    recorded, window = currency.recorded_days(facts), window_partitions(moment, days=contract.window_days)
-    if not recorded or built_by != (contract.schema_hash, source.schema_hash, contract.sql_hash, code_version()):
+    sources = platform.catalog.sources_of(contract)
+    is_by_these = all(facts.source_hash_of(source.source) == source.schema_hash for source in sources)
+    built_by = (facts.schema_hash, facts.sql_hash, facts.code_version)
+    recorded = currency.recorded_days(facts)
+    if not recorded or not is_by_these or built_by != (contract.schema_hash, contract.sql_hash, code_version()):
         return None
-    first = first_day(platform, source)
-    present = {day: raw_pins(platform, source, day) if day >= first or day == partition else frozenset() for day in window}
+    present: dict[str, Pins | None] = {}
+    for part, source in zip(contract.parts, sources, strict=True):
+        first, window = first_day(platform, source), window_partitions(moment, days=part.window_days)
+        pins = {day: raw_pins(platform, source, day) if day >= first or day == partition else frozenset() for day in window}
+        present |= {part.day_name(day): found for day, found in pins.items()}
     uri = store.layout(contract.feature_set).version(newest.version)
-    return CommittedVersion(newest.version, False, uri, facts) if {**dict.fromkeys(window, frozenset()), **recorded} == present else None
+    return CommittedVersion(newest.version, False, uri, facts) if {**dict.fromkeys(present, frozenset()), **recorded} == present else None
 
 
 def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[str, Pins]:
-    return currency.recorded_days(platform.feature_sets.metadata(contract.feature_set, version.version))
+    found = currency.recorded_days(platform.feature_sets.metadata(contract.feature_set, version.version))
+    if contract.sources and not any("/" in day for day in found):
+        # It was built when the set had one source, and says its days alone: their objects tell which source that was.
+        uris = [uri for pins in found.values() for uri, _ in pins]
+        own = next((part for part in contract.parts if any(f"/{part.source}/dt=" in uri for uri in uris)), contract.parts[0])
+        return {own.day_name(day): pins for day, pins in found.items()}
+    return found
 
 
-def _listed(platform: Platform, source: SourceContract, days: Iterable[str]) -> dict[str, Pins]:
-    """Days whose delivery is not complete are left out: they are compared when it is."""
-    found = {day: raw_pins(platform, source, day) for day in sorted(days)}
-    return {day: pins for day, pins in found.items() if pins is not None}
+def _listed(
+    platform: Platform,
+    contract: Contract,
+    judged: Sequence[Version],
+    recorded: Mapping[str, Mapping[str, Pins]],
+    *,
+    also: Collection[str] = (),
+) -> dict[str, Pins]:
+    """What is there now, by the names of recorded days; and by each day of a version or of ``also`` itself, what all sources have of it.
+
+    Days whose delivery is not complete are left out: they are compared when it is. Of several sources a day has nothing where one of them
+    has nothing.
+    """
+    present: dict[str, Pins] = {}
+    for part in contract.parts:
+        source = platform.catalog.source_of(part)
+        first, days = first_day(platform, source), set(also)
+        for version in judged:
+            names = recorded[version.version]
+            of_part = {day for name in names if part.day_name(day := name.rpartition("/")[2]) == name}
+            days |= {day for day in of_part if day >= first or day == partition_of(version.as_of)}
+        found = {part.day_name(day): raw_pins(platform, source, day) for day in sorted(days)}
+        present |= {name: pins for name, pins in found.items() if pins is not None}
+    for day in {*also, *(partition_of(version.as_of) for version in judged)} if contract.sources else ():
+        known = [present[name] for part in contract.parts if (name := part.day_name(day)) in present]
+        if len(known) == len(contract.sources):
+            present[day] = frozenset(chain(*known)) if all(known) else frozenset()
+    return present

@@ -66,7 +66,8 @@ def _warned(platform: Platform, seen: Status, judged: Judged) -> list[Finding]:
     if seen.latest is None or seen.metadata is None:
         return []
     if judged.get(contract.feature_set, (0, []))[0] != end:
-        of_day = judge_day(platform, platform.catalog.source_of(contract), partition_of(seen.latest.as_of))
+        day, sources = partition_of(seen.latest.as_of), platform.catalog.sources_of(contract)
+        of_day = [result for source in sources for result in judge_day(platform, source, day)]
         results = [*judge(platform, contract, seen.history, seen.latest), *of_day, missing_days(contract, seen.metadata)]
         judged[contract.feature_set] = end, results
     warned = warnings(judged[contract.feature_set][1])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from feature_platform.core import layout
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.errors import NotFoundError
@@ -34,17 +35,19 @@ def preview(platform: Platform, contract: Contract, partition: str) -> Preview:
         InvalidDataError: A day cannot be read, too many of its rows are bad, or the rows break the contract.
         ContractError: The SQL transform cannot be run.
     """
-    source, moment = platform.catalog.source_of(contract), layout.as_of(partition)
-    window = layout.window_partitions(moment, days=contract.window_days)
-    recorded = {info.uri for key in window for info in platform.raw.listed(source.source, key)}
+    moment = layout.as_of(partition)
+    read = [(part, key) for part in contract.parts for key in layout.window_partitions(moment, days=part.window_days)]
+    recorded = {info.uri for part, key in read for info in platform.raw.listed(part.source, key)}
     bench = platform.bench(platform.raw.uri, recorded)
     days, missing = [], []
-    for key in window:
+    for part, key in read:
+        source = platform.catalog.source_of(part)
         try:
             days.append(bench.engine.validate(source, bench.raw.discover(source, key)))
         except NotFoundError:
             if key == partition:
                 raise
-            missing.append(key)
-    table = bench.engine.build(contract, source, as_of=moment, days=days)
+            missing.append(part.day_name(key))
+    windows = [Window(source, [day for day in days if day.source == source.source]) for source in platform.catalog.sources_of(contract)]
+    table = bench.engine.build(contract, windows, as_of=moment)
     return Preview(table.to_arrow(), days, missing)

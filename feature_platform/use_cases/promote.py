@@ -46,7 +46,11 @@ def judge(platform: Platform, contract: Contract, history: History, version: Ver
         if has_drift
         else None,
         before=[read(each.version) for each in checks.last_days(history, version)] if has_history else (),
-        source_faults=failures(judge_day(platform, platform.catalog.source_of(contract), partition_of(version.as_of))),
+        source_faults=[
+            f"{part.source}: {fault}" if part.sources else fault
+            for part in contract.parts
+            for fault in failures(judge_day(platform, platform.catalog.source_of(part), partition_of(version.as_of)))
+        ],
     )
 
 

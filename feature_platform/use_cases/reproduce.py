@@ -3,9 +3,11 @@
 Nothing is written to the store. Proving the files that were published does not belong here (``use_cases.verify``).
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.versions.content_hash import ContentHasher
@@ -51,19 +53,21 @@ def reproduce(platform: Platform, contract: Contract, version: str) -> Reproduct
     findings = _missing(store.objects, described.sources, remedy=_restore_or_rebuild(feature_set))
     if findings:
         return Reproduction(feature_set, version, known.content_hash, found=None, row_count=None, findings=tuple(findings))
-    source = platform.catalog.source_of(contract)
-    found, rows = _computed_again(platform, contract, source, described)
+    found, rows = _computed_again(platform, contract, described)
     if found != known.content_hash:
-        findings = _differences(known, found, rows, described=described, contract=contract, source=source)
+        findings = _differences(known, found, rows, described=described, contract=contract, sources=platform.catalog.sources_of(contract))
     return Reproduction(feature_set, version, known.content_hash, found=found, row_count=rows, findings=tuple(findings))
 
 
-def _computed_again(platform: Platform, contract: Contract, source: SourceContract, described: VersionMetadata) -> tuple[str, int]:
+def _computed_again(platform: Platform, contract: Contract, described: VersionMetadata) -> tuple[str, int]:
     """Content hash and number of rows that follow from the recorded raw objects."""
-    bench = platform.bench(_raw_uri(described.sources, source), {item.uri for item in described.sources})
-    partitions = sorted({item.partition for item in described.sources})
-    days = [bench.engine.validate(source, bench.raw.discover(source, partition)) for partition in partitions]
-    table = bench.engine.build(contract, source, as_of=described.as_of, days=days)
+    bench = platform.bench(_raw_uri(described.sources, contract), {item.uri for item in described.sources})
+    windows = []
+    for part in contract.parts:
+        source = platform.catalog.source_of(part)
+        days = sorted({_day(item) for item in described.sources if part.day_name(_day(item)) == item.partition})
+        windows.append(Window(source, [bench.engine.validate(source, bench.raw.discover(source, day)) for day in days]))
+    table = bench.engine.build(contract, windows, as_of=described.as_of)
     hasher, rows = ContentHasher(table.schema), 0
     for batch in table.batches():
         hasher.update(batch)
@@ -71,14 +75,20 @@ def _computed_again(platform: Platform, contract: Contract, source: SourceContra
     return hasher.hexdigest(), rows
 
 
+def _day(item: SourceObject) -> str:
+    return item.partition.rpartition("/")[2]
+
+
 def _differences(
-    known: Version, found: str, rows: int, *, described: VersionMetadata, contract: Contract, source: SourceContract
+    known: Version, found: str, rows: int, *, described: VersionMetadata, contract: Contract, sources: Sequence[SourceContract]
 ) -> list[Finding]:
     expected = f"content_hash {known.content_hash} ({described.row_count} rows, by {described.code_version or 'unknown'})"
     findings = [Finding("not_reproduced", known.version, expected, f"content_hash {found} ({rows} rows)", COMPARE_CODE)]
-    then, transform = described.source_hash, described.sql_hash
-    if then is not None and then != source.schema_hash:
-        findings.append(Finding("source_contract_differs", source.source, f"source_hash {then}", source.schema_hash, COMPARE_CODE))
+    for source in sources:
+        then = described.source_hash_of(source.source)
+        if then is not None and then != source.schema_hash:
+            findings.append(Finding("source_contract_differs", source.source, f"source_hash {then}", source.schema_hash, COMPARE_CODE))
+    transform = described.sql_hash
     if transform is not None and transform != contract.sql_hash:
         findings.append(Finding("transform_differs", known.version, f"sql_hash {transform}", str(contract.sql_hash), COMPARE_CODE))
     return findings
@@ -103,10 +113,12 @@ def _missing(objects: ObjectStore, recorded: Sequence[SourceObject], *, remedy: 
     return findings
 
 
-def _raw_uri(recorded: Sequence[SourceObject], source: SourceContract) -> str:
+def _raw_uri(recorded: Sequence[SourceObject], contract: Contract) -> str:
     """The base above ``<source>/dt=…`` that every object was recorded below."""
-    places = [(item.uri, *item.uri.partition(f"/{source.source}/dt={item.partition}/")) for item in recorded]
-    found = {base for _, base, separator, _ in places if separator}
-    if len(found) != 1 or not all(separator for _, _, separator, _ in places):
-        raise InvalidDataError(f"Raw objects are not below one <raw>/{source.source}/dt=YYYY-MM-DD/; found {sorted(found)}.")
+    names = "|".join(map(re.escape, contract.source_names))
+    places = [re.fullmatch(rf"(.+?)/(?:{names})/dt={re.escape(_day(item))}/.+", item.uri) for item in recorded]
+    found = {place[1] for place in places if place}
+    if len(found) != 1 or None in places:
+        known = " or ".join(f"<raw>/{name}/dt=YYYY-MM-DD/" for name in contract.source_names)
+        raise InvalidDataError(f"Raw objects are not below one {known}; found {sorted(found)}.")
     return found.pop()

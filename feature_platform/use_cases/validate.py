@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, format_of, incomplete
 from feature_platform.core.events.validated import ValidatedDay
@@ -69,6 +70,11 @@ def validated(
 def first_day(platform: Platform, source: SourceContract) -> str:
     """The first day that a source can have data of, ``YYYY-MM-DD``: its own, or the environment's where that is later."""
     return max(platform.first_day.isoformat(), source.first_day or "")
+
+
+def begins(platform: Platform, contract: Contract) -> str:
+    """The first day that a feature set can have a version of: that on which the last of its sources begins."""
+    return max(first_day(platform, source) for source in platform.catalog.sources_of(contract))
 
 
 def raw_pins(platform: Platform, source: SourceContract, partition: str) -> frozenset[tuple[str, str]] | None:

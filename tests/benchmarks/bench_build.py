@@ -26,6 +26,7 @@ from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.events.partition_files import write_parts
 from feature_platform.adapters.feature_set_store.csv_cells import TIMESTAMP_FORMAT
 from feature_platform.adapters.feature_set_store.feature_files import encode_features
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
@@ -91,7 +92,7 @@ def make_days(directory: Path, *, rows: int, users: int | None = None, count: in
 def build(directory: Path, days: Sequence[ValidatedDay], *, contract: Contract = CONTRACT, source: SourceContract = SOURCE) -> FeatureTable:
     """Our build, as a Dagster step calls it."""
     engine = DuckDBEngine(DirectoryStore(directory), work_uri=WORK_URI, workdir=directory)
-    return engine.build(contract, source, as_of=as_of(PARTITION), days=days)
+    return engine.build(contract, [Window(source, days)], as_of=as_of(PARTITION))
 
 
 def bare_build(directory: Path, days: Sequence[ValidatedDay], *, moment: datetime) -> pa.Table:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
-from feature_platform.core.compute.tiles import Block, Tile, blocks_of
+from feature_platform.core.compute.tiles import Block, Tile, Window, blocks_of
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.events.validated import ValidatedDay, day_from
 from feature_platform.core.layout import as_of
@@ -107,11 +107,11 @@ def _engine(directory: Path) -> DuckDBEngine:
 def _merge(engine: DuckDBEngine, contract: Contract, tiles: Tiles, window: Sequence[ValidatedDay]) -> None:
     end = as_of(window[-1].partition)
     kept = [tiles.of(block) for block in blocks_of(contract, window, end=end.date())]
-    engine.build(contract, SOURCE, as_of=end, days=window, tiles=kept)
+    engine.build(contract, [Window(SOURCE, window, kept)], as_of=end)
 
 
 def _read(engine: DuckDBEngine, contract: Contract, window: Sequence[ValidatedDay]) -> None:
-    engine.build(contract, SOURCE, as_of=as_of(window[-1].partition), days=window)
+    engine.build(contract, [Window(SOURCE, window)], as_of=as_of(window[-1].partition))
 
 
 def _elapsed_s(run: Callable[[], object]) -> float:

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_platform.adapters.events.raw_files import discover_raw
-from feature_platform.core.compute.tiles import block_of, blocks_of
+from feature_platform.core.compute.tiles import Window, block_of, blocks_of
 from feature_platform.core.contract.feature_set import Contract, load_contract
+from feature_platform.core.contract.source import load_source_contract
 from feature_platform.core.events.raw import ReadLimits
 from feature_platform.core.events.validated import MANIFEST
 from feature_platform.core.layout import as_of
@@ -185,7 +186,7 @@ class ComputeEngineContract:
         second = day.validate(SOURCE)
         assert day.engine.read_day(SOURCE, DAY) == second
         assert {file.uri for file in first.files}.isdisjoint(file.uri for file in second.files)
-        table = day.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=[second]).to_arrow()
+        table = day.engine.build(contract(), [Window(SOURCE, [second])], as_of=as_of(DAY)).to_arrow()
         assert table.select(["user_id", "f_mean"]).to_pylist() == [{"user_id": 1, "f_mean": 9.0}]
 
     def test_a_day_never_validated_is_none(self, day: RawDay) -> None:
@@ -218,7 +219,7 @@ class ComputeEngineContract:
         validated = day.validate(SOURCE)
         day.store.put(validated.files[0].uri, b"other", write_id="intruder", sha256=None, condition=None)
         with pytest.raises(ConflictError):
-            day.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=[validated])
+            day.engine.build(contract(), [Window(SOURCE, [validated])], as_of=as_of(DAY))
 
     @given(files=st.lists(st.tuples(good_rows, lines), min_size=1, max_size=3))
     @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -250,13 +251,33 @@ class ComputeEngineContract:
         )
         days = [fresh.validate(SOURCE, day=DAY), fresh.validate(SOURCE, day="2026-01-13")]
         events = [row for validated in days for row in fresh.rows(validated.files)]
-        table = fresh.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=days)
+        table = fresh.engine.build(contract(), [Window(SOURCE, days)], as_of=as_of(DAY))
         assert table.to_arrow().to_pylist() == features_of(contract(), SOURCE, as_of=as_of(DAY), events=events)
         blocks = blocks_of(contract(), days, end=as_of(DAY).date())
         tiles = [fresh.engine.make_tile(contract(), SOURCE, block) for block in blocks]
-        by_tiles = fresh.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=days, tiles=tiles)
+        by_tiles = fresh.engine.build(contract(), [Window(SOURCE, days, tiles)], as_of=as_of(DAY))
         assert by_tiles.to_arrow().equals(table.to_arrow())
         assert [fresh.engine.find_tile(contract(), SOURCE, block) for block in blocks] == tiles
+
+    def test_a_set_of_two_sources_has_a_row_for_each_key_that_either_has(self, day: RawDay) -> None:
+        day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1", "e2,2,2026-01-14T10:00:00Z,view,1")
+        paid = load_source_contract(json.dumps({**SOURCE.document, "source": "payments"}), file="payments.source.json")
+        lines = [HEADER, "e1,2,2026-01-14T11:00:00Z,paid,2.5", "e2,3,2026-01-14T11:00:00Z,paid,4"]
+        day.store.put(f"{RAW_URI}/payments/dt={DAY}/a.csv", "\n".join(lines).encode(), write_id="upstream", sha256=None, condition=None)
+        summed = {"source": "payments", "function": "sum", "column": "session_sec", "window": "1d"}
+        columns = [
+            {"name": "user_id", "type": "int64"},
+            {"name": "f_events", "type": "int64", "aggregation": {"source": "events", "function": "count", "window": "2d"}},
+            {"name": "f_paid", "type": "float64", "aggregation": summed},
+        ]
+        both = contract(sources=["events", "payments"], columns=columns)
+        seen = Window(SOURCE, [day.validate(SOURCE)])
+        days = [day.validate(paid)]
+        found = day.engine.build(both, [seen, Window(paid, days)], as_of=as_of(DAY)).to_arrow()
+        rows = [tuple(row[name] for name in ("user_id", "f_events", "f_paid")) for row in found.to_pylist()]
+        assert rows == [(1, 1, None), (2, 1, 2.5), (3, 0, 4.0)]
+        tiles = [day.engine.make_tile(both.parts[1], paid, block) for block in blocks_of(both.parts[1], days, end=as_of(DAY).date())]
+        assert day.engine.build(both, [seen, Window(paid, days, tiles)], as_of=as_of(DAY)).to_arrow().equals(found)
 
     def test_a_corrected_day_has_another_tile(self, day: RawDay) -> None:
         day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")
@@ -280,7 +301,7 @@ class ComputeEngineContract:
 
     def test_a_table_can_be_read_twice_and_leaves_nothing_behind(self, day: RawDay) -> None:
         day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")
-        table = day.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=[day.validate(SOURCE)])
+        table = day.engine.build(contract(), [Window(SOURCE, [day.validate(SOURCE)])], as_of=as_of(DAY))
         assert table.to_arrow().equals(table.to_arrow())
         assert table.schema == contract().arrow_schema
         del table
@@ -290,16 +311,16 @@ class ComputeEngineContract:
         day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")
         validated = day.validate(SOURCE)
         with pytest.raises(InvalidDataError) as caught:
-            day.engine.build(contract(), SOURCE, as_of=as_of("2026-01-20"), days=[validated, validated])
+            day.engine.build(contract(), [Window(SOURCE, [validated, validated])], as_of=as_of("2026-01-20"))
         assert caught.value.faults == ("day 2026-01-14 stands more than once", "day 2026-01-14 is outside the window")
 
     def test_no_rows_are_refused_with_what_was_read(self, day: RawDay) -> None:
         with pytest.raises(InvalidDataError) as caught:
-            day.engine.build(contract(), SOURCE, as_of=as_of(DAY), days=[])
+            day.engine.build(contract(), [Window(SOURCE, [])], as_of=as_of(DAY))
         assert "has 0 rows; expected at least 1 (checks.min_rows). The window has 0 validated events in no day." in str(caught.value)
 
     def test_no_rows_are_a_table_where_the_contract_allows_it(self, day: RawDay) -> None:
-        table = day.engine.build(contract(checks={"min_rows": 0}), SOURCE, as_of=as_of(DAY), days=[])
+        table = day.engine.build(contract(checks={"min_rows": 0}), [Window(SOURCE, [])], as_of=as_of(DAY))
         assert table.to_arrow().num_rows == 0
 
     def test_days_validated_under_other_column_types_are_refused(self, day: RawDay) -> None:
@@ -307,7 +328,7 @@ class ComputeEngineContract:
         validated = day.validate(SOURCE)
         other = source_contract(types={"event_type": "string", "session_sec": "int64"})
         with pytest.raises(InvalidDataError, match="validate the days again"):
-            day.engine.build(contract(), other, as_of=as_of(DAY), days=[validated])
+            day.engine.build(contract(), [Window(other, [validated])], as_of=as_of(DAY))
 
     @pytest.mark.parametrize(
         ("kind", "good", "bad", "value"),

@@ -10,6 +10,7 @@ import pytest
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.feature_set import load_contract
 from feature_platform.core.layout import as_of
 from feature_platform.errors import ContractError, FeaturePlatformError, InvalidDataError
@@ -35,7 +36,7 @@ def transform(day: RawDay, sql: str, *, engine: DuckDBEngine | None = None, **co
         "columns": [{"name": name, "type": kind} for name, kind in named.items()],
     }
     contract = load_contract(json.dumps(document), file="f.schema.json", sql=sql)
-    return (engine or day.engine).build(contract, SOURCE, as_of=as_of(DAY), days=[day.validate(SOURCE)]).to_arrow()
+    return (engine or day.engine).build(contract, [Window(SOURCE, [day.validate(SOURCE)])], as_of=as_of(DAY)).to_arrow()
 
 
 def test_a_query_over_events_fills_the_contracts_columns_sorted_by_key(day: RawDay) -> None:

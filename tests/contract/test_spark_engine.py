@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.events.partition_files import write_parts
-from feature_platform.core.compute.tiles import block_of, blocks_of
+from feature_platform.core.compute.tiles import Window, block_of, blocks_of
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay, validated_schema
@@ -36,6 +36,7 @@ from tests.support.compute_cases import (
     expressions,
     rows,
     source_contract,
+    two_source_columns,
 )
 from tests.support.directory_store import DirectoryStore
 from tests.support.feature_oracle import in_order
@@ -97,14 +98,39 @@ def test_a_cluster_gives_the_bits_that_this_process_gives_by_events_and_by_tiles
     computed = [{"name": f"x{place}", "type": "float64", "expression": text} for place, text in enumerate(derived)]
     wanted = contract([*columns_of(chosen), *(AGGREGATED if derived else ()), *computed], keys=keys, checks={"min_rows": 0})
     days = world.days(events)[-wanted.window_days :]
-    expected = world.duckdb.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow()
-    assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow().equals(expected)
+    expected = world.duckdb.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow()
+    assert world.spark.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow().equals(expected)
     blocks = blocks_of(wanted, days, end=AS_OF.date())
     ours = [world.duckdb.make_tile(wanted, SOURCE, block) for block in blocks]
     theirs = [world.spark.make_tile(wanted, SOURCE, block) for block in blocks]
     for tiles in (ours, theirs):
         for engine in (world.duckdb, world.spark):
-            assert engine.build(wanted, SOURCE, as_of=AS_OF, days=days, tiles=tiles).to_arrow().equals(expected)
+            assert engine.build(wanted, [Window(SOURCE, days, tiles)], as_of=AS_OF).to_arrow().equals(expected)
+
+
+PAYMENTS = source_contract(source="payments", decimals=1)
+
+
+@given(
+    events=st.tuples(st.lists(rows, min_size=1, max_size=9), st.lists(rows, min_size=1, max_size=9)),
+    chosen=st.tuples(choices, choices),
+    keys=st.sampled_from([("k",), ("g", "k")]),
+)
+@settings(max_examples=max(1, EXAMPLES // 3), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_two_sources_give_the_same_bits_too(
+    world: World, events: tuple[list[Any], ...], chosen: tuple[Any, Any], keys: tuple[str, ...]
+) -> None:
+    columns = two_source_columns(*chosen, derived=["a / coalesce(c, d)"])
+    wanted = contract(columns, keys=keys, sources=["events", "payments"], checks={"min_rows": 0})
+    read = [
+        Window(source, world.days(own, source=source)[-part.window_days :])
+        for part, source, own in zip(wanted.parts, (SOURCE, PAYMENTS), events, strict=True)
+    ]
+    expected = world.duckdb.build(wanted, read, as_of=AS_OF).to_arrow()
+    assert world.spark.build(wanted, read, as_of=AS_OF).to_arrow().equals(expected)
+    blocks = blocks_of(wanted.parts[1], read[1].days, end=AS_OF.date())
+    tiles = [world.duckdb.make_tile(wanted.parts[1], PAYMENTS, block) for block in blocks]
+    assert world.spark.build(wanted, [read[0], Window(PAYMENTS, read[1].days, tiles)], as_of=AS_OF).to_arrow().equals(expected)
 
 
 def event(**cells: Any) -> dict[str, Any]:
@@ -121,17 +147,17 @@ def test_every_function_over_wide_and_negative_values_is_equal_and_so_is_a_tile_
     ]
     wanted = contract([column(f"f{place}", kind, function, taken) for place, (function, taken, kind) in enumerate(FUNCTIONS)])
     days = world.days(events)
-    expected = world.duckdb.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow()
-    assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days).to_arrow().equals(expected)
+    expected = world.duckdb.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow()
+    assert world.spark.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow().equals(expected)
     parts = [world.spark.make_tile(wanted, SOURCE, block_of((AS_OF - timedelta(days=back)).date(), 1, days)) for back in (3, 2, 1)]
     longer = world.spark.make_tile(wanted, SOURCE, block_of((AS_OF - timedelta(days=3)).date(), 8, days), parts=parts)
-    assert world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days, tiles=[longer]).to_arrow().equals(expected)
+    assert world.spark.build(wanted, [Window(SOURCE, days, [longer])], as_of=AS_OF).to_arrow().equals(expected)
 
 
 def test_a_value_that_the_type_cannot_hold_is_a_fault_of_the_data(world: World) -> None:
     wanted = contract([column("f", "int32", "sum", "i")])
     with pytest.raises(InvalidDataError, match="column 'f': 2147483648 does not fit int32"):
-        world.spark.build(wanted, SOURCE, as_of=AS_OF, days=world.days([event(i=2**30), event(i=2**30)]))
+        world.spark.build(wanted, [Window(SOURCE, world.days([event(i=2**30), event(i=2**30)]))], as_of=AS_OF)
 
 
 def test_a_file_that_is_not_the_one_of_its_day_is_refused_before_the_cluster_reads_it(world: World) -> None:
@@ -139,7 +165,7 @@ def test_a_file_that_is_not_the_one_of_its_day_is_refused_before_the_cluster_rea
     days = world.days([event()])
     world.store.path(days[-1].files[0].uri).write_bytes(b"other")
     with pytest.raises(ConflictError, match="Validate the day again"):
-        world.spark.build(wanted, SOURCE, as_of=AS_OF, days=days)
+        world.spark.build(wanted, [Window(SOURCE, days)], as_of=AS_OF)
     assert list(world.directory.iterdir()) == [world.directory / "objects"]
 
 
@@ -147,7 +173,7 @@ def test_a_file_that_is_not_the_one_of_its_day_is_refused_before_the_cluster_rea
 def test_a_cluster_that_does_not_answer_is_an_error_to_retry_and_names_no_token(world: World) -> None:
     away = spark_engine(world.store, remote="sc://127.0.0.1:1/;token=secret", work_uri=WORK_URI, workdir=world.directory)
     with pytest.raises(StorageError, match=r"Spark at sc://127\.0\.0\.1:1 did not answer") as caught:
-        away.build(contract([column("f", "int64", "count")]), SOURCE, as_of=AS_OF, days=world.days([event()]))
+        away.build(contract([column("f", "int64", "count")]), [Window(SOURCE, world.days([event()]))], as_of=AS_OF)
     assert "secret" not in str(caught.value)
     assert list(world.directory.iterdir()) == [world.directory / "objects"]
 
@@ -165,4 +191,4 @@ def test_a_query_that_takes_too_long_is_ended(world: World, remote: str) -> None
     slow = spark_engine(world.store, remote=remote, work_uri=WORK_URI, workdir=world.directory, limits=limits)
     wanted = contract([column(f"f{place}", kind, function, taken) for place, (function, taken, kind) in enumerate(FUNCTIONS)])
     with pytest.raises(StorageError, match="Spark took longer than 0 s"):
-        slow.build(wanted, SOURCE, as_of=AS_OF, days=world.days([event()]))
+        slow.build(wanted, [Window(SOURCE, world.days([event()]))], as_of=AS_OF)

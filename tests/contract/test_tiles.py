@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_platform.core.compute.tiles import Block, Tile, WindowPlan, blocks_of, plan_window
+from feature_platform.core.compute.tiles import Block, Tile, Window, WindowPlan, blocks_of, plan_window
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import DataFile, ValidatedDay
@@ -89,7 +89,7 @@ def from_events(platform: Platform, wanted: Contract) -> pa.Table:
     source = platform.catalog.source_of(wanted)
     moment = datetime.fromisoformat(LAST).replace(tzinfo=UTC) + timedelta(days=1)
     days = [day for key in window_partitions(moment, days=LONG) if (day := platform.engine.read_day(source, key))]
-    return platform.engine.build(wanted, source, as_of=moment, days=days).to_arrow()
+    return platform.engine.build(wanted, [Window(source, days)], as_of=moment).to_arrow()
 
 
 def tile_files(platform: Platform) -> dict[str, str]:

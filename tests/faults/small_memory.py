@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.events.raw import ReadLimits
 from feature_platform.core.layout import as_of
@@ -65,7 +66,7 @@ def validate_and_build(request: dict[str, Any]) -> dict[str, float]:
     day = engine.validate(source, discover_raw(store, RAW_URI, source, partition=DAY, limits=ReadLimits()))
     counted: dict[str, float] = {}
     for name, sql in (("aggregated", None), ("transformed", SQL)):
-        table = engine.build(feature_contract(sql=sql), source, as_of=as_of(DAY), days=[day])
+        table = engine.build(feature_contract(sql=sql), [Window(source, [day])], as_of=as_of(DAY))
         counted[name] = sum(batch.num_rows for batch in table.batches())
     started = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10
     return {**counted, "peak_mib": own_peak_mib(), "peak_of_transform_mib": started}

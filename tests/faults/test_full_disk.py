@@ -15,6 +15,7 @@ from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.events.raw_files import discover_raw
 from feature_platform.cli.environment import INSTANCE, prepare_instance, start_date
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.layout import as_of
 from feature_platform.core.versions.feature_table import FeatureTable
@@ -101,7 +102,7 @@ def test_every_step_that_spools_says_that_the_disk_is_full_and_succeeds_once_it_
     assert isinstance(day.result, ValidatedDay)
     assert day.result.kept == USERS
     days = [day.result]
-    built = sweep(disk, lambda: platform.engine.build(contract, source, as_of=as_of(DAY), days=days))
+    built = sweep(disk, lambda: platform.engine.build(contract, [Window(source, days)], as_of=as_of(DAY)))
     table = built.result
     assert isinstance(table, FeatureTable)
 

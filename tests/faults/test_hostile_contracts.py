@@ -50,7 +50,7 @@ def compute_nothing(catalog: Catalog, directory: Path) -> None:
         limits = EngineLimits(memory_bytes=64 << 20, threads=1)
         with open_local_session(files=[], directory=directory, limits=limits) as connection:
             create_events(connection, [], source, positioned=True)
-            query = compile_features(contract, source=source, as_of=datetime(2026, 1, 15, tzinfo=UTC))
+            query = compile_features(contract, sources=[source], as_of=datetime(2026, 1, 15, tzinfo=UTC))
             assert connection.execute(query).fetchall() == []
 
 

@@ -9,6 +9,7 @@ from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
 from feature_platform.adapters.events.raw_files import discover_raw
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import load_contract
 from feature_platform.core.contract.source import load_source_contract
@@ -68,7 +69,7 @@ def store(catalog):
         days.append(engine.validate(source, discover_raw(objects, RAW, source, partition=day)))
     sources = [SourceObject(item.uri, item.etag, item.size_bytes, day.partition) for day in days for item in day.raw.objects]
     store.commit(
-        engine.build(contract, source, as_of=as_of, days=days),
+        engine.build(contract, [Window(source, days)], as_of=as_of),
         contract=contract,
         template=catalog.templates["user_features"],
         as_of=as_of,

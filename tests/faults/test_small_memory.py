@@ -8,6 +8,7 @@ import pytest
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.machine.bounded_work import WorkLimits, run_bounded
+from feature_platform.core.compute.tiles import Window
 from feature_platform.core.layout import as_of
 from feature_platform.errors import InvalidDataError
 from tests.faults.figures import record_figure
@@ -37,4 +38,4 @@ def test_a_build_that_finds_neither_memory_nor_disk_says_how_to_give_it_more(tmp
     limits = EngineLimits(memory_bytes=16 << 20, spill_bytes=1 << 20)
     engine = DuckDBEngine(day.store, work_uri=WORK_URI, workdir=tmp_path, limits=limits)
     with pytest.raises(InvalidDataError, match=r"read less, or give it more \(FEATURE_PLATFORM_ENGINE_MEMORY_MIB, or"):
-        engine.build(feature_contract(sql=None), source_contract(), as_of=as_of(DAY), days=[validated])
+        engine.build(feature_contract(sql=None), [Window(source_contract(), [validated])], as_of=as_of(DAY))

@@ -171,7 +171,7 @@ def test_a_version_stands_while_nothing_changed_that_it_follows_from(tmp_path: P
         contract = load_contract(json.dumps({**contract.document, "owner": "others"}), file="user_features.schema.json")
     elif changed == "source contract":
         other = load_source_contract(json.dumps({**source.document, "owner": "others"}), file="events.source.json")
-        monkeypatch.setattr(type(platform.catalog), "source_of", lambda *_: other)
+        monkeypatch.setitem(platform.catalog.sources, "events", other)
     elif changed == "release":
         monkeypatch.setattr("feature_platform.use_cases.currency.code_version", lambda: "99.0")
     elif changed == "a day of the window came":

@@ -49,9 +49,9 @@ def test_a_day_goes_from_raw_objects_to_online_values_by_direct_calls(platform: 
     assert raw.data_version.value
     validated = call(source_assets.validated_asset(source, days=days, retry=NO_RETRY), platform, partition=DAY)
     assert validated.data_version.value
-    tiles = call(feature_assets.tiles_asset(contract, source, days=days, retry=NO_RETRY), platform, partition=DAY)
+    tiles = call(feature_assets.tiles_asset(contract, days=days, retry=NO_RETRY), platform, partition=DAY)
     assert (tiles.metadata["dagster/row_count"], len(tiles.data_version.value)) == (2, 16)
-    asset = feature_assets.features_asset(contract, source, days=days, retry=NO_RETRY)
+    asset = feature_assets.features_asset(contract, [source], days=days, retry=NO_RETRY)
     builds = call(asset, platform, partition=DAY)
     assert builds[DAY].provenance.partitions == ["2026-01-10", DAY]
     assert builds[DAY].table.to_arrow().column("user_id").to_pylist() == [1, 2, 3]
@@ -74,7 +74,7 @@ def test_health_is_a_row_and_a_check_of_each_set_and_fails_where_readers_get_not
     assert "Materialize the online asset" in empty.metadata["states"].md_str
 
     days = days_since(platform.first_day.isoformat())
-    built = call(feature_assets.features_asset(contract, source, days=days, retry=NO_RETRY), platform, partition=DAY)
+    built = call(feature_assets.features_asset(contract, [source], days=days, retry=NO_RETRY), platform, partition=DAY)
     version = commit(platform, "user_features", DAY, built[DAY]).version
     list(call(feature_assets.latest_asset(contract, retry=NO_RETRY), platform))
     call(serving_assets.online_asset(contract, retry=NO_RETRY), platform)

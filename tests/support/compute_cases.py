@@ -32,7 +32,8 @@ def source_contract(**overrides: Any) -> SourceContract:
     for column in columns:
         if column["type"] in {"float32", "float64"}:
             column["decimals"] = overrides.get("decimals", 3)
-    return load_source_contract(json.dumps({"source": "events", "event_time": "t", "columns": columns}), file="events.source.json")
+    name = overrides.get("source", "events")
+    return load_source_contract(json.dumps({"source": name, "event_time": "t", "columns": columns}), file=f"{name}.source.json")
 
 
 def contract(columns: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("k",), **overrides: Any) -> Contract:
@@ -44,7 +45,7 @@ def contract(columns: Sequence[dict[str, Any]], *, keys: Sequence[str] = ("k",),
         **overrides,
     }
     loaded = load_contract(json.dumps(document), file="f.schema.json")
-    assert cross_faults(loaded, source_contract()) == []
+    assert [fault for part in loaded.parts for fault in cross_faults(part, source_contract(source=part.source))] == []
     return loaded
 
 
@@ -122,3 +123,14 @@ expressions = st.recursive(
 )
 windows = st.sampled_from(["1d", "2d", "3d"])
 choices = st.lists(st.tuples(st.sampled_from(FUNCTIONS), windows, st.sampled_from(RULES)), min_size=1, max_size=6)
+
+
+def two_source_columns(of_events: Sequence[Any], of_payments: Sequence[Any], *, derived: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Chosen columns of two sources, those that derived ones read, and these: ``x0``, ``x1`` …"""
+    taken = [
+        *((item, "events") for item in (*columns_of(of_events), *AGGREGATED[:2])),
+        *(({**item, "name": f"p{item['name']}"}, "payments") for item in columns_of(of_payments)),
+        *((item, "payments") for item in AGGREGATED[2:]),
+    ]
+    computed = [{"name": f"x{place}", "type": "float64", "expression": text} for place, text in enumerate(derived)]
+    return [*({**item, "aggregation": {**item["aggregation"], "source": source}} for item, source in taken), *computed]

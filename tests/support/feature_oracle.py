@@ -18,19 +18,32 @@ MICROSECOND = timedelta(microseconds=1)
 
 def features_of(contract: Contract, source: SourceContract, *, as_of: datetime, events: Sequence[Event]) -> list[dict[str, Any]]:
     """One row per key, sorted by key."""
-    window = _within(events, source, as_of, contract.window_days)
-    keys = sorted({tuple(event[name] for name in contract.primary_keys) for event in window})
-    return [_row(contract, source, as_of, key, window) for key in keys]
+    return features_of_several(contract, [(source, events)], as_of=as_of)
 
 
-def _row(contract: Contract, source: SourceContract, as_of: datetime, key: tuple[Any, ...], window: Sequence[Event]) -> dict[str, Any]:
+def features_of_several(
+    contract: Contract, read: Sequence[tuple[SourceContract, Sequence[Event]]], *, as_of: datetime
+) -> list[dict[str, Any]]:
+    """The same of several sources, each with its events: a row for each key that one of them has in its longest window."""
+    sources, keys = {source.source: source for source, _ in read}, set()
+    events = {source.source: own for source, own in read}
+    for name, source in sources.items():
+        windows = [c.aggregation.window_days for c in contract.columns if c.aggregation and c.aggregation.source in {"", name}]
+        keys |= {tuple(event[key] for key in contract.primary_keys) for event in _within(events[name], source, as_of, max(windows))}
+    return [_row(contract, sources, as_of, key, events) for key in sorted(keys)]
+
+
+def _row(
+    contract: Contract, sources: Mapping[str, SourceContract], as_of: datetime, key: tuple[Any, ...], events: Mapping[str, Sequence[Event]]
+) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(contract.primary_keys, key, strict=True))
-    own = [event for event in window if tuple(event[name] for name in contract.primary_keys) == key]
     for column in contract.all_columns:
         if column.name == contract.timestamp_field:
             row[column.name] = as_of
         elif column.aggregation is not None:
-            row[column.name] = _feature(column, column.aggregation, source, as_of, own)
+            name = column.aggregation.source or contract.source
+            own = [event for event in events[name] if tuple(event[name] for name in contract.primary_keys) == key]
+            row[column.name] = _feature(column, column.aggregation, sources[name], as_of, own)
     for column in contract.columns:
         if column.expression is not None:
             row[column.name] = _derived(column, row)

@@ -44,9 +44,9 @@ def compute(wanted: Contract, events: Sequence[dict[str, Any]], *, source: Sourc
         table = pa.Table.from_pylist(list(events), schema=validated_schema(source))
         table = table.append_column(POSITION, pa.array(places, type=pa.int64()))
         connection.register("events", table)
-        found = connection.sql(compile_features(wanted, source=source, as_of=AS_OF)).to_arrow_table().cast(wanted.arrow_schema)
+        found = connection.sql(compile_features(wanted, sources=[source], as_of=AS_OF)).to_arrow_table().cast(wanted.arrow_schema)
         connection.register("tiles", tiles_of(connection, wanted, table, source))
-        merged = connection.sql(compile_features(wanted, source=source, as_of=AS_OF, from_tiles=True))
+        merged = connection.sql(compile_features(wanted, sources=[source], as_of=AS_OF, from_tiles=["events"]))
         assert merged.to_arrow_table().cast(wanted.arrow_schema).equals(found)  # a window is the same by its days as by its events
         longer = connection.sql(compile_tile(wanted, source=source, from_tiles=True)).to_arrow_table()
         connection.register("events", table)
@@ -195,5 +195,5 @@ def test_a_key_called_like_a_name_of_the_compiled_query_is_just_a_key(key: str) 
     with duckdb.connect() as connection:
         rows = f"(77, TIMESTAMPTZ '{AS_OF - timedelta(hours=1)}', 'x'), (77, TIMESTAMPTZ '{AS_OF - timedelta(hours=2)}', 'y')"
         connection.execute(f'CREATE TABLE events AS SELECT *, 1 AS "#position" FROM (VALUES {rows}) AS given ("{key}", t, s)')
-        found = connection.execute(compile_features(wanted, source=source, as_of=AS_OF)).fetchall()
+        found = connection.execute(compile_features(wanted, sources=[source], as_of=AS_OF)).fetchall()
     assert [row[:3] for row in found] == [(77, 2, 2)]

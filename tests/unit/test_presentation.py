@@ -60,7 +60,7 @@ def test_columns_show_type_nullability_and_key() -> None:
 
 
 def test_lineage_names_every_event_column_that_a_feature_reads() -> None:
-    lineage = presentation.lineage(CONTRACT, upstream=raw_key("orders"), source=SOURCE)
+    lineage = presentation.lineage(CONTRACT, {raw_key("orders"): SOURCE})
     assert {name: [dep.column_name for dep in deps] for name, deps in lineage.deps_by_column.items()} == {
         "shop": ["shop"],
         "f_paid": ["amount", "at", "status"],
@@ -71,4 +71,4 @@ def test_lineage_names_every_event_column_that_a_feature_reads() -> None:
 def test_of_a_sql_transform_no_lineage_is_claimed() -> None:
     plain = {**DOCUMENT, "columns": [{"name": column["name"], "type": column["type"]} for column in COLUMNS]}
     written = load_contract(json.dumps(plain), file="shops.schema.json", sql="SELECT 1")
-    assert presentation.lineage(written, upstream=raw_key("orders"), source=SOURCE).deps_by_column == {}
+    assert presentation.lineage(written, {raw_key("orders"): SOURCE}).deps_by_column == {}

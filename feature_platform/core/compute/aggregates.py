@@ -94,9 +94,9 @@ class Sketch:
     rule: str
     days: int
 
-    def of_events(self, window: str = "") -> str:
+    def of_events(self, window: str = "", *, events: str = EVENTS) -> str:
         """The registers that the events fill, one row per key and register."""
-        return registers_of_events(self.column, keys=self.keys, events=EVENTS, condition=_all_of(window, self.rule))
+        return registers_of_events(self.column, keys=self.keys, events=events, condition=_all_of(window, self.rule))
 
     def kept(self) -> str:
         """The query for a day's registers, one list per key."""
@@ -106,9 +106,9 @@ class Sketch:
         """As :meth:`kept`, over tiles."""
         return packed(self.of_tiles(name, "true"), keys=self.keys)
 
-    def of_tiles(self, name: str, window: str) -> str:
+    def of_tiles(self, name: str, window: str, *, tiles: str = TILES) -> str:
         """As :meth:`of_events`, merged over tiles."""
-        return registers_of_tiles(name, keys=self.keys, tiles=TILES, condition=window)
+        return registers_of_tiles(name, keys=self.keys, tiles=tiles, condition=window)
 
 
 class Rows(Protocol):
@@ -127,12 +127,10 @@ class Rows(Protocol):
 
 
 class EventRows:
-    """A window as its events."""
+    """A window as the events that a relation holds."""
 
-    relation = EVENTS
-
-    def __init__(self, event_time: str, as_of: datetime) -> None:
-        self._time, self._as_of = identifier(event_time), as_of
+    def __init__(self, event_time: str, as_of: datetime, *, relation: str = EVENTS) -> None:
+        self._time, self._as_of, self.relation = identifier(event_time), as_of, relation
 
     def window(self, days: int) -> str:
         return _within(self._time, self._as_of, days)
@@ -141,16 +139,14 @@ class EventRows:
         return item.of_events("" if item.days == longest else self.window(item.days))
 
     def registers(self, item: Sketch) -> str:
-        return item.of_events(self.window(item.days))
+        return item.of_events(self.window(item.days), events=self.relation)
 
 
 class TileRows:
-    """A window as the tiles of its days; ``names`` are those of :func:`tile_names`."""
+    """A window as the tiles of its days in a relation; ``names`` are those of :func:`tile_names`."""
 
-    relation = TILES
-
-    def __init__(self, names: Mapping[str, str], as_of: datetime) -> None:
-        self._names, self._as_of = names, as_of
+    def __init__(self, names: Mapping[str, str], as_of: datetime, *, relation: str = TILES) -> None:
+        self._names, self._as_of, self.relation = names, as_of, relation
 
     def window(self, days: int) -> str:
         return _within(identifier(DAY), self._as_of, days)
@@ -159,7 +155,7 @@ class TileRows:
         return item.of_tiles(self._names[item.kept()], "" if item.days == longest else self.window(item.days))
 
     def registers(self, item: Sketch) -> str:
-        return item.of_tiles(self._names[item.kept()], self.window(item.days))
+        return item.of_tiles(self._names[item.kept()], self.window(item.days), tiles=self.relation)
 
 
 def tile_names(items: Iterable[Aggregate | Sketch]) -> dict[str, str]:

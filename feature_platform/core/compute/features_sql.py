@@ -6,7 +6,7 @@ summed as whole multiples of 10^-decimals and divided once; the variance follows
 
 Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``where``; nulls in the aggregated column do not count:
 
-- One row for each key with any event in the longest window, sorted by key. Of no events, counts are 0 and all else is null.
+- One row for each key with any event in the longest window of any source, sorted by key. Of no events, counts are 0 and all else is null.
 - ``sum``, ``mean``: exact in units of 10^-decimals (halves go up); ``stddev`` is the sample's (n - 1), null below two values.
 - ``first``, ``last``: the value of the first, last event that has one, in the order of validated events: event time, then all columns in
   the order of the source contract. Of events at one moment all ``last`` features therefore look at the same one first.
@@ -14,10 +14,10 @@ Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``
 - ``approx_distinct``: see ``core.compute.distinct_sql``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
-from feature_platform.core.compute.aggregates import Aggregate, EventRows, Kind, Rows, Sketch, TileRows, tile_names
+from feature_platform.core.compute.aggregates import EVENTS, TILES, Aggregate, EventRows, Kind, Rows, Sketch, TileRows, tile_names
 from feature_platform.core.compute.dialect import (
     INTEGER_RANGES,
     identifier,
@@ -36,91 +36,120 @@ from feature_platform.core.contract.source import SourceColumn, SourceContract
 _COMPARISONS: Mapping[str, str] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "ne": "<>"}
 
 
-def compile_features(contract: Contract, *, source: SourceContract, as_of: datetime, from_tiles: bool = False) -> str:
+def compile_features(contract: Contract, *, sources: Sequence[SourceContract], as_of: datetime, from_tiles: Collection[str] = ()) -> str:
     """The query whose rows are the feature set as of a moment.
 
-    Shape: one row per primary key, sorted by it; columns and types of ``contract.all_columns``; the event timestamp is ``as_of``.
+    Shape: one row per primary key that any source has an event of, sorted by it; columns and types of ``contract.all_columns``; the event
+    timestamp is ``as_of``.
 
     Args:
-        contract: Without a SQL transform; its faults against ``source`` are assumed to have been refused.
-        source: Types and decimals of the events' columns.
+        contract: Without a SQL transform; its faults against ``sources`` are assumed to have been refused.
+        sources: Of each of ``contract.parts``, types and decimals of the events' columns.
         as_of: End of every window, exclusive; the end of a day where tiles are read.
-        from_tiles: Whether the window is read from ``tiles`` of its days instead of its ``events``; the rows are equal.
+        from_tiles: Sources whose windows are read from tiles of their days instead of their events; the rows are equal.
     """
-    compiler = _Compiler(contract, source, as_of)
-    rows: Rows = TileRows(compiler.tile_names(), as_of) if from_tiles else EventRows(source.event_time, as_of)
-    return compiler.features(rows)
+    keys = identifiers(contract.primary_keys)
+    parts = [_Part(part, source, as_of) for part, source in zip(contract.parts, sources, strict=True)]
+    columns = {name: value for part in parts for name, value in part.columns().items()}
+    selected = [f"{_output(column, contract, columns, as_of)} AS {identifier(column.name)}" for column in contract.all_columns]
+    grouped: list[str] = []
+    sketches: dict[str, str] = {}
+    for part, source in zip(parts, sources, strict=True):
+        aggregates, registers = part.queries(from_tiles=source.source in from_tiles)
+        grouped.append(aggregates)
+        sketches |= registers
+    return _joined(",\n  ".join(selected), grouped, sketches, keys=keys)
+
+
+def relation_of(part: Contract, *, from_tiles: bool) -> str:
+    """The relation that the query of a feature set reads a part's window from."""
+    kind = TILES if from_tiles else EVENTS
+    return f"{kind}_{part.sources.index(part.source)}" if part.sources else kind
 
 
 def compile_tile(contract: Contract, *, source: SourceContract, from_tiles: bool = False) -> str:
-    """The query whose rows are what a contract needs of one day, from ``events`` that hold that day alone; or of several, from ``tiles``.
+    """The query whose rows are what a part needs of one day, from ``events`` that hold that day alone; or of several, from ``tiles``.
 
     Shape: one row per primary key that has an event, sorted by it; the keys, then one column for each aggregate whatever its window. Equal
     queries make equal tiles, so that windows and feature sets that need the same of a day share them.
     """
-    compiler = _Compiler(contract, source, datetime.max.replace(tzinfo=UTC))  # of any moment: nothing that is kept depends on it
-    return compiler.tile(merges=from_tiles)
+    part = _Part(contract, source, datetime.max.replace(tzinfo=UTC))  # of any moment: nothing that is kept depends on it
+    part.columns()
+    return part.tile(merges=from_tiles)
 
 
-class _Compiler:
-    """Collects the aggregates that a contract needs, each once, and the expressions over them."""
+def _joined(selected: str, grouped: Sequence[str], sketches: Mapping[str, str], *, keys: str) -> str:
+    """The rows of each key that any of the groupings has, and what the sketches say of it."""
+    rows = [f"(\n  {query}\n  GROUP BY {keys}\n) AS aggregates{place or ''}" for place, query in enumerate(grouped)]
+    joins = "".join(f"\nFULL JOIN {query} USING ({keys})" for query in rows[1:])
+    joins += "".join(f"\nLEFT JOIN (\n{query}\n) AS {alias} USING ({keys})" for alias, query in sketches.items())
+    return f"SELECT\n  {selected}\nFROM {rows[0]}{joins}\nORDER BY {keys}"
+
+
+def _output(column: Column, contract: Contract, computed: Mapping[str, str], as_of: datetime) -> str:
+    if column.name == contract.timestamp_field:
+        return moment_literal(as_of)
+    if column.expression is not None:
+        return _derived(column, column.expression, computed)
+    return computed.get(column.name, identifier(column.name))
+
+
+def _derived(column: Column, expression: str, computed: Mapping[str, str]) -> str:
+    value = expression_sql(expression, computed)
+    if column.type not in INTEGER_RANGES:
+        return _real(value, column)
+    low, high = INTEGER_RANGES[column.type]
+    return _whole(f"floor({value})", column, limits=(max(low, -(2**53)), min(high, 2**53)))  # beyond, doubles miss whole numbers
+
+
+class _Part:
+    """Collects the aggregates that the columns of one source need, each once, and the expressions over them."""
 
     def __init__(self, contract: Contract, source: SourceContract, as_of: datetime) -> None:
-        self._contract, self._as_of = contract, as_of
+        self._contract, self._source, self._as_of = contract, source, as_of
         self._columns = {column.name: column for column in source.columns}
         self._time = identifier(source.event_time)
         self._keys = identifiers(contract.primary_keys)
+        self._mark = f"{place}_" if contract.sources and (place := contract.sources.index(contract.source)) else ""
         self._aggregates: dict[Aggregate, str] = {}
         self._sketches: dict[Sketch, str] = {}
-        self._outputs = [f"{self._output(column)} AS {identifier(column.name)}" for column in contract.all_columns]
 
-    def features(self, rows: Rows) -> str:
+    def columns(self) -> dict[str, str]:
+        """Column → its value."""
+        return {column.name: self._feature(column, column.aggregation) for column in self._contract.columns if column.aggregation}
+
+    def queries(self, *, from_tiles: bool) -> tuple[str, dict[str, str]]:
+        """The aggregates that the columns collected, without their grouping by key; and the sketches."""
+        relation = relation_of(self._contract, from_tiles=from_tiles)
+        names = tile_names([*self._aggregates, *self._sketches])
+        rows: Rows = (
+            TileRows(names, self._as_of, relation=relation)
+            if from_tiles
+            else EventRows(self._source.event_time, self._as_of, relation=relation)
+        )
         # One scan with a FILTER for each aggregate, not one scan for each window: each event is read once (docs/performance.md).
         # A sketch needs a grouping of its own (by key and register), so it is a subquery and joined.
         longest = self._contract.window_days
         aggregates = [f"{rows.aggregate(item, longest=longest)} AS {alias}" for item, alias in self._aggregates.items()]
         grouped = f"SELECT {', '.join([self._keys, *aggregates])}\n  FROM {rows.relation}\n  WHERE {rows.window(longest)}"
-        sketches = {alias: estimated(rows.registers(item), keys=item.keys) for item, alias in self._sketches.items()}
-        return self._joined(",\n  ".join(self._outputs), grouped, sketches)
-
-    def tile_names(self) -> dict[str, str]:
-        """What of a day is kept for each aggregate and sketch, and under which name."""
-        return tile_names([*self._aggregates, *self._sketches])
+        return grouped, {alias: estimated(rows.registers(item), keys=item.keys) for item, alias in self._sketches.items()}
 
     def tile(self, *, merges: bool) -> str:
-        names = self.tile_names()
+        """The query for what of a day is kept for each aggregate and sketch."""
+        names = tile_names([*self._aggregates, *self._sketches])
         items: list[Aggregate | Sketch] = [*self._aggregates, *self._sketches]
         queries = {names[item.kept()]: item.merged(names[item.kept()]) if merges else item.kept() for item in items}
         sketches = {name: queries.pop(name) for name in sorted({names[item.kept()] for item in self._sketches})}
         kept = [f"{query} AS {name}" for name, query in sorted(queries.items())]
-        grouped = f"SELECT {', '.join([self._keys, *kept])}\n  FROM {(TileRows if merges else EventRows).relation}"
+        grouped = f"SELECT {', '.join([self._keys, *kept])}\n  FROM {TILES if merges else EVENTS}"
         # Each column by its name: what `*` gives of a join by USING differs between engines.
         selected = [self._keys, *sorted(queries), *(f"{name}.{PACKED} AS {name}" for name in sketches)]
-        return self._joined(", ".join(selected), grouped, sketches)
-
-    def _joined(self, selected: str, grouped: str, sketches: Mapping[str, str]) -> str:
-        joins = "".join(f"\nLEFT JOIN (\n{query}\n) AS {alias} USING ({self._keys})" for alias, query in sketches.items())
-        return f"SELECT\n  {selected}\nFROM (\n  {grouped}\n  GROUP BY {self._keys}\n) AS aggregates{joins}\nORDER BY {self._keys}"
-
-    def _output(self, column: Column) -> str:
-        if column.name == self._contract.timestamp_field:
-            return moment_literal(self._as_of)
-        if column.expression is not None:
-            return self._derived(column, column.expression)
-        if column.aggregation is None:
-            return identifier(column.name)
-        return self._feature(column, column.aggregation)
-
-    def _derived(self, column: Column, expression: str) -> str:
-        value = expression_sql(expression, {item.name: self._output(item) for item in self._contract.columns if item.aggregation})
-        if column.type not in INTEGER_RANGES:
-            return _real(value, column)
-        low, high = INTEGER_RANGES[column.type]
-        return _whole(f"floor({value})", column, limits=(max(low, -(2**53)), min(high, 2**53)))  # beyond, doubles miss whole numbers
+        return _joined(", ".join(selected), [grouped], sketches, keys=self._keys)
 
     def _feature(self, column: Column, aggregation: Aggregation) -> str:
         if aggregation.function == "count":
-            return _counted(self._aggregate("count", "*", aggregation), column)
+            # Of a key that only another source has, there is no row to count.
+            return _counted(f"coalesce({self._aggregate('count', '*', aggregation)}, 0)", column)
         if aggregation.function in {"age_of_first", "age_of_last"}:
             return self._age(column, self._aggregate("min" if aggregation.function == "age_of_first" else "max", self._time, aggregation))
         taken = self._columns[str(aggregation.column)]
@@ -151,13 +180,13 @@ class _Compiler:
 
     def _sketch(self, taken: SourceColumn, aggregation: Aggregation) -> str:
         sketch = Sketch(taken, tuple(self._contract.primary_keys), self._rule(aggregation), aggregation.window_days)
-        alias = self._sketches.setdefault(sketch, f'"#d{len(self._sketches)}"')
+        alias = self._sketches.setdefault(sketch, f'"#d{self._mark}{len(self._sketches)}"')
         return f"coalesce({alias}.{ESTIMATE}, 0)"
 
     def _aggregate(self, kind: Kind, taken: str, aggregation: Aggregation) -> str:
         """The name of an aggregate over the aggregation's window and rules, computed once however often it is used."""
         wanted = Aggregate(kind, taken, self._rule(aggregation), aggregation.window_days)
-        return self._aggregates.setdefault(wanted, f'"#a{len(self._aggregates)}"')
+        return self._aggregates.setdefault(wanted, f'"#a{self._mark}{len(self._aggregates)}"')
 
     def _rule(self, aggregation: Aggregation) -> str:
         return " AND ".join(_rule(identifier(name), rule, self._columns[name].type) for name, rule in aggregation.where.items())

@@ -120,6 +120,29 @@ def has_tiles(contract: Contract) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """What is read of one source: the validated days of its window, each once, in any order; one that is left out counts as one without
+    events. ``tiles`` of the blocks of :func:`blocks_of` are read instead of the days' events where there are any.
+    """
+
+    source: SourceContract
+    days: Sequence[ValidatedDay]
+    tiles: Sequence[Tile] = ()
+
+    @property
+    def is_of_tiles(self) -> bool:
+        """Whether tiles are read; not where the days have no event, of which tiles have no file."""
+        return any(tile.files for tile in self.tiles)
+
+    @property
+    def files(self) -> list[DataFile]:
+        """What is read: of tiles, or of the days in their order."""
+        if self.is_of_tiles:
+            return [file for tile in self.tiles for file in tile.files]
+        return [file for day in sorted(self.days, key=lambda day: day.partition) for file in day.files]
+
+
+@dataclass(frozen=True, slots=True)
 class WindowPlan:
     """How a window is read: from tiles or from its events; and why, in a sentence."""
 

@@ -27,7 +27,7 @@ def transform_faults(tree: Tree, *, inconstant: Collection[str], columns: Collec
     Args:
         tree: The engine's syntax tree of one SELECT.
         inconstant: Functions that the engine declares to give another answer in another query.
-        columns: Columns of ``events``.
+        columns: Columns of the events.
     """
     refused = (frozenset(inconstant) | _INCONSTANT) - _INNOCENT
     known = {column.casefold() for column in columns}

@@ -28,5 +28,9 @@ class Catalog:
         return self.contracts[feature_set]
 
     def source_of(self, contract: Contract) -> SourceContract:
-        """The source contract that a feature set reads."""
+        """The source contract that a feature set of one source, or a part, reads."""
         return self.sources[contract.source]
+
+    def sources_of(self, contract: Contract) -> list[SourceContract]:
+        """The source contract of each of a contract's parts."""
+        return [self.sources[name] for name in contract.source_names]

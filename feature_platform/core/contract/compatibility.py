@@ -77,9 +77,14 @@ def compare(old: Contract, new: Contract, *, old_sql_hash: str | None = None, ne
 
 
 def _of_the_set(old: Contract, new: Contract) -> Iterator[Change]:
-    fixed = ("feature_set", "primary_keys", "entity", "timestamp_field", "source")
+    fixed = ("feature_set", "primary_keys", "entity", "timestamp_field")
     for name in (name for name in fixed if getattr(old, name) != getattr(new, name)):
         yield Change(name, "breaking", f"{_spelled(getattr(old, name))} became {_spelled(getattr(new, name))}")
+    added = [name for name in new.source_names if name not in old.source_names]
+    if set(old.source_names) - set(new.source_names):
+        yield Change("source", "breaking", f"{', '.join(old.source_names)} became {', '.join(new.source_names)}")
+    elif added:
+        yield Change("source", "additive", f"{', '.join(added)} added: its keys become rows too")
     is_declarative = any(column.aggregation for column in new.columns)
     if old.window != new.window and not is_declarative:
         yield Change("window", "breaking", f"the SQL transform reads {new.window} instead of {old.window}")
@@ -94,7 +99,8 @@ def _of_the_set(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _of_columns(old: Contract, new: Contract) -> Iterator[Change]:
-    before, after = ({column.name: column for column in contract.all_columns} for contract in (old, new))
+    is_said = bool(old.sources or new.sources)  # otherwise it is said of the set, whose source may have changed
+    before, after = ({column.name: column for column in (_columns(each) if is_said else each.all_columns)} for each in (old, new))
     for name, column in before.items():
         if name not in after:
             yield Change(f"column {name}", "breaking", f"removed (was {column.type})")
@@ -105,6 +111,13 @@ def _of_columns(old: Contract, new: Contract) -> Iterator[Change]:
     kept = [name for name in before if name in after]
     if kept != [name for name in after if name in before]:
         yield Change("columns", "none", "their order in the files changed; readers go by name")
+
+
+def _columns(contract: Contract) -> Iterator[Column]:
+    """The columns of a contract, each aggregation with the source that it is taken of."""
+    for column in contract.all_columns:
+        taken = column.aggregation and column.aggregation.model_copy(update={"source": column.aggregation.source or contract.source})
+        yield column.model_copy(update={"aggregation": taken})
 
 
 def _of_a_column(old: Column, new: Column) -> Iterator[Change]:
@@ -129,7 +142,8 @@ def _formula(column: Column) -> str:
     if aggregation is None:
         return column.expression or "an SQL transform"
     rules = {name: rule.model_dump(exclude_none=True) if hasattr(rule, "model_dump") else rule for name, rule in aggregation.where.items()}
-    return f"{aggregation.function}({aggregation.column or ''}) over {aggregation.window}" + (f" where {rules}" if rules else "")
+    of = f" of {aggregation.source}" if aggregation.source else ""
+    return f"{aggregation.function}({aggregation.column or ''}){of} over {aggregation.window}" + (f" where {rules}" if rules else "")
 
 
 def _spelled(value: Any) -> str:

@@ -83,6 +83,8 @@ class Aggregation(Document):
     function: Function
     window: Window
     column: ColumnName | None = None
+    source: SafeName = ""
+    """Whose events, where the contract has several ``sources``."""
     where: dict[ColumnName, Scalar | list[Scalar] | Comparison] = Field(default_factory=dict)
     """Event column → the value it must equal, the values it must be among, or bounds. All must hold."""
 
@@ -153,6 +155,8 @@ class Contract(Document):
     timestamp_field: ColumnName = "event_timestamp"
     ttl: Duration = "7d"
     source: SafeName = "events"
+    sources: list[SafeName] = Field(default_factory=list)
+    """In place of ``source``: the sources of a set that reads several."""
     window: Window = "1d"
     """How many days of events a SQL transform reads; aggregations carry their own windows."""
     checks: Checks = Checks()
@@ -190,6 +194,27 @@ class Contract(Document):
         """Days of events that one version reads: the longest window."""
         windows = [column.aggregation.window_days for column in self.columns if column.aggregation]
         return max(windows, default=documents.days(self.window))
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Every source that it reads, in the contract's order."""
+        return tuple(self.sources) or (self.source,)
+
+    @property
+    def parts(self) -> "tuple[Contract, ...]":
+        """The contract as each of its sources sees it: that source's name, the keys, and what is taken of its events; itself for one."""
+        if not self.sources:
+            return (self,)
+        fixed = {*self.primary_keys, self.timestamp_field}
+
+        def of(name: str) -> list[Column]:
+            return [c for c in self.columns if c.name in fixed or self.sql or (c.aggregation and c.aggregation.source == name)]
+
+        return tuple(self.model_copy(update={"source": name, "columns": of(name)}) for name in self.sources)
+
+    def day_name(self, partition: str) -> str:
+        """What metadata and messages call a day of a part's source: ``payments/2026-01-14`` where the set reads several."""
+        return f"{self.source}/{partition}" if self.sources else partition
 
     @property
     def all_columns(self) -> tuple[Column, ...]:
@@ -289,7 +314,28 @@ def _semantic_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]
         if name not in kinds
     ]
     computed = [column for column in columns if column["name"] not in {*keys, timestamp}]
+    faults += _source_faults(document, computed, has_sql=has_sql)
     return faults + _computation_faults(computed, has_sql=has_sql) + _key_faults(columns, {*keys, timestamp})
+
+
+def _source_faults(document: Mapping[str, Any], columns: list[dict[str, Any]], *, has_sql: bool) -> list[str]:
+    """Faults of ``sources``, and of what columns say of them."""
+    listed = document.get("sources", [])
+    sources = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    taken = {column["name"]: column["aggregation"].get("source") for column in columns if isinstance(column.get("aggregation"), dict)}
+    if "sources" not in document:
+        expected = "expected none, because the contract has one 'source'"
+        return [f"columns ({name}).aggregation.source: found {found!r}, {expected}" for name, found in taken.items() if found is not None]
+    faults = [f"sources: {name!r} stands {count} times; expected once" for name, count in Counter(sources).items() if count > 1]
+    faults += ["sources: found beside 'source'; expected one of them"] if "source" in document else []
+    faults += ["sources: expected two or more; a set of one source names it by 'source'"] if len(sources) < 2 else []
+    faults += [
+        f"columns ({name}).aggregation.source: found {found!r}, expected one of {', '.join(sources)}"
+        for name, found in taken.items()
+        if found not in sources
+    ]
+    unread = [name for name in dict.fromkeys(sources) if name not in taken.values()]
+    return faults + [f"sources: no column is taken of {name!r}; expected one, or the source left out" for name in unread if not has_sql]
 
 
 def _key_faults(columns: list[dict[str, Any]], fixed: set[str]) -> list[str]:

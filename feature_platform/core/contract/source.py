@@ -185,7 +185,7 @@ def _semantic_faults(document: Mapping[str, Any]) -> list[str]:
 
 
 def cross_faults(contract: Contract, source: SourceContract) -> list[str]:
-    """Faults between a feature set and its source: columns that are read but not there, functions and rules that do not fit a type."""
+    """Faults between a part of a feature set and its source: columns that are read but not there, what does not fit a column's type."""
     if contract.sql is not None:
         return []
     columns = {column.name: column for column in source.columns}

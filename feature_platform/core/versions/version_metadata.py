@@ -40,7 +40,8 @@ class VersionMetadata:
 
     ``partitions`` are the days of the window that were read, ``missing_partitions`` those that upstream had no raw objects of,
     ``earlier_partitions`` those before the source's first day (older releases counted them as missing); ``sources`` the raw objects behind
-    them. ``source_hash`` and ``sql_hash`` sign the source contract and the SQL transform, None where not recorded.
+    them. Of a set that reads several sources each day is called ``<source>/<day>``. ``source_hash`` and ``sql_hash`` sign the source
+    contract of a set of one source and the SQL transform, None where not recorded.
     ``document`` is the whole JSON object, with what the template added.
     """
 
@@ -66,6 +67,11 @@ class VersionMetadata:
     files: Mapping[str, FileDigest]
     statistics: Mapping[str, ColumnSummary]
     document: Mapping[str, Any]
+
+    def source_hash_of(self, source: str) -> str | None:
+        """Hash of one source's contract; None where not recorded."""
+        recorded: Mapping[str, str] = self.document.get("source_hashes", {})
+        return recorded.get(source, self.source_hash)
 
     @property
     def null_ratio(self) -> float:

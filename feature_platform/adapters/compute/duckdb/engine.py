@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +25,14 @@ from feature_platform.adapters.compute.duckdb.session import (
     pinned,
     pinned_path,
 )
-from feature_platform.adapters.compute.duckdb.tile_files import Query, TileFiles, create_tiles, tile_query
+from feature_platform.adapters.compute.duckdb.tile_files import Query, Relation, TileFiles, create_tiles, tile_query
 from feature_platform.adapters.compute.duckdb.transform_process import run_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
 from feature_platform.adapters.machine.container_memory import engine_memory_bytes
 from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
-from feature_platform.core.compute.features_sql import compile_features
-from feature_platform.core.compute.tiles import Block, Tile
+from feature_platform.core.compute.features_sql import compile_features, relation_of
+from feature_platform.core.compute.tiles import Block, Tile, Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
@@ -102,23 +102,23 @@ class DuckDBEngine:
         """See :meth:`ComputeEngine.make_tile`."""
         with spool("tile-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
             try:
-                with self._run(tile_query(contract, source, block, parts), source, directory) as rows:
+                with self._run(tile_query(contract, source, block, parts), directory) as rows:
                     return self._tiles.write(contract, source, block, rows, directory=directory)
             except duckdb.Error as error:
                 subject = f"The tile of {block.length} day(s) from {block.first} of feature set {contract.feature_set!r}"
                 raise InvalidDataError(f"{subject} cannot be computed: {failure(error, self._limits)}") from error
 
-    def build(
-        self, contract: Contract, source: SourceContract, *, as_of: datetime, days: Sequence[ValidatedDay], tiles: Sequence[Tile] = ()
-    ) -> FeatureTable:
+    def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
-        _require_days(contract, as_of, days)
+        for part, window in zip(contract.parts, windows, strict=True):
+            _require_days(part, as_of, window.days)
         with disk_errors(self._workdir), ExitStack() as undo:
             rows_spool = RowSpool(self._workdir)
             undo.callback(rows_spool.discard)
             with _spill_errors(rows_spool.directory, self._limits):
-                rows = self._compute(contract, source, as_of, days, tiles, rows_spool)
+                rows = self._compute(contract, windows, as_of, rows_spool)
             if not rows and contract.checks.min_rows:
+                days = [day for window in windows for day in window.days]
                 found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
                 raise InvalidDataError(
                     f"{_subject(contract, as_of)} has 0 rows; expected at least {contract.checks.min_rows} (checks.min_rows). "
@@ -127,36 +127,33 @@ class DuckDBEngine:
             undo.pop_all()
         return FeatureTable(schema=contract.arrow_schema, batches=rows_spool.batches)
 
-    def _compute(
-        self,
-        contract: Contract,
-        source: SourceContract,
-        as_of: datetime,
-        days: Sequence[ValidatedDay],
-        tiles: Sequence[Tile],
-        spool: RowSpool,
-    ) -> int:
-        files = [file for day in sorted(days, key=lambda day: day.partition) for file in day.files]
+    def _compute(self, contract: Contract, windows: Sequence[Window], as_of: datetime, spool: RowSpool) -> int:
         if contract.sql is not None:
-            return run_transform(self._store, contract, source, as_of=as_of, files=files, spool=spool, limits=self._limits)
-        kept = [file for tile in tiles for file in tile.files]  # none also where the days have no event
-        text = compile_features(contract, source=source, as_of=as_of, from_tiles=bool(kept))
+            return run_transform(self._store, contract, windows, as_of=as_of, spool=spool, limits=self._limits)
+        from_tiles = [window.source.source for window in windows if window.is_of_tiles]
+        text = compile_features(contract, sources=[window.source for window in windows], as_of=as_of, from_tiles=from_tiles)
+        relations = [
+            Relation(relation_of(part, from_tiles=window.is_of_tiles), window.source, window.files, window.is_of_tiles)
+            for part, window in zip(contract.parts, windows, strict=True)
+        ]
         try:
-            query = Query(text, kept or files, from_tiles=bool(kept), keys=contract.primary_keys)
-            with self._run(query, source, spool.directory) as rows:
+            with self._run(Query(text, relations, contract.primary_keys), spool.directory) as rows:
                 return write_rows(spool.file, rows, contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
 
     @contextmanager
-    def _run(self, query: Query, source: SourceContract, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:
-        """The rows of a query over the events or tiles of its files, while the context lasts."""
+    def _run(self, query: Query, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:
+        """The rows of a query over the events or tiles of its relations, while the context lasts."""
         objects = pinned(query.files)
+        names = iter(objects)
         with open_session(store=self._store, objects=objects, directory=directory, limits=self._limits) as connection:
-            if query.from_tiles:
-                create_tiles(connection, list(objects))
-            else:
-                create_events(connection, [pinned_path(name) for name in objects], source, positioned=True)
+            for relation in query.relations:
+                paths = [pinned_path(name) for name in islice(names, len(relation.files))]
+                if relation.from_tiles:
+                    create_tiles(connection, paths, relation=relation.name)
+                else:
+                    create_events(connection, paths, relation.source, positioned=True, relation=relation.name)
             yield fetch_batches(connection.sql(query.text))
 
     @contextmanager

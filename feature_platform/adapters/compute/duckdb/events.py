@@ -10,12 +10,15 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.errors import InvalidDataError
 
 
-def create_events(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], source: SourceContract, *, positioned: bool) -> None:
-    """The view of the window's events: the columns of the source contract, and the position where it is asked for.
+def create_events(
+    connection: duckdb.DuckDBPyConnection, paths: Sequence[str], source: SourceContract, *, positioned: bool, relation: str = EVENTS
+) -> None:
+    """The view of a window's events: the columns of the source contract, and the position where it is asked for.
 
     Args:
         paths: Parquet files that the connection may read, in the order of their days; none for a view without rows.
         source: Whose events they are.
+        relation: What the view is called.
         positioned: Whether :data:`POSITION` is a column; rows lie in a file in the order of validated events.
 
     Raises:
@@ -30,8 +33,8 @@ def create_events(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], s
         columns = ", ".join(f"CAST(NULL AS {sql_type(column.type)}) AS {identifier(column.name)}" for column in source.columns)
         position = f", CAST(NULL AS BIGINT) AS {identifier(POSITION)}" if positioned else ""
         query = f"SELECT {columns}{position} WHERE false"
-    connection.execute(f"CREATE VIEW {EVENTS} AS {query}")
-    found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {EVENTS}").fetchall()}
+    connection.execute(f"CREATE VIEW {identifier(relation)} AS {query}")
+    found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {identifier(relation)}").fetchall()}
     faults = [
         f"column {column.name!r} has type {found[column.name]}; expected {sql_type(column.type)}"
         for column in source.columns

@@ -14,9 +14,8 @@ from uuid import uuid4
 import duckdb
 import pyarrow as pa
 
-from feature_platform.adapters.compute.duckdb.session import pinned_path
 from feature_platform.adapters.events.partition_files import write_parts
-from feature_platform.core.compute.aggregates import DAY, TILES
+from feature_platform.core.compute.aggregates import DAY, EVENTS, TILES
 from feature_platform.core.compute.dialect import identifier, moment_literal, text_literal
 from feature_platform.core.compute.features_sql import compile_tile
 from feature_platform.core.compute.tiles import Block, Tile, tile_from, tile_spec
@@ -28,13 +27,27 @@ from feature_platform.ports.object_store import ObjectStore
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What an engine is asked: SQL over the view of some files, which are events or tiles; ``keys`` is what it groups by."""
+class Relation:
+    """A view of files, which are tiles, or events of a source."""
 
-    text: str
+    name: str
+    source: SourceContract
     files: Sequence[DataFile]
     from_tiles: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What an engine is asked: SQL over some relations; ``keys`` is what it groups by."""
+
+    text: str
+    relations: Sequence[Relation]
     keys: Sequence[str]
+
+    @property
+    def files(self) -> list[DataFile]:
+        """Every file that is read, relation by relation."""
+        return [file for relation in self.relations for file in relation.files]
 
 
 def tile_query(contract: Contract, source: SourceContract, block: Block, parts: Sequence[Tile]) -> Query:
@@ -42,7 +55,8 @@ def tile_query(contract: Contract, source: SourceContract, block: Block, parts: 
     start = f"{moment_literal(datetime.combine(block.first, time(), UTC))} AS {identifier(DAY)}"
     kept = [file for tile in parts for file in tile.files]  # none also where the days have no event
     text = f"SELECT {start}, * FROM ({compile_tile(contract, source=source, from_tiles=bool(kept))})"
-    return Query(text, kept or [file for day in block.days for file in day.files], from_tiles=bool(kept), keys=contract.primary_keys)
+    files = kept or [file for day in block.days for file in day.files]
+    return Query(text, [Relation(TILES if kept else EVENTS, source, files, from_tiles=bool(kept))], contract.primary_keys)
 
 
 class TileFiles:
@@ -72,7 +86,7 @@ class TileFiles:
         return tile_block(self._work_uri, source.source, spec, first=block.first.isoformat(), days=block.length)
 
 
-def create_tiles(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> None:
-    """The view of tiles that are objects of the connection's session, at least one."""
-    listed = ", ".join(text_literal(pinned_path(name)) for name in names)
-    connection.execute(f"CREATE VIEW {TILES} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")
+def create_tiles(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], *, relation: str) -> None:
+    """The view of tiles that the connection may read, at least one."""
+    listed = ", ".join(text_literal(path) for path in paths)
+    connection.execute(f"CREATE VIEW {relation} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")

@@ -5,9 +5,10 @@ What a transform may say and how its rows are judged does not belong here (``ada
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
@@ -19,13 +20,14 @@ from feature_platform.adapters.compute.duckdb.session import EngineLimits, failu
 from feature_platform.adapters.compute.duckdb.transform import bound_faults, prepare_transform, select_transform
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
 from feature_platform.adapters.machine.bounded_work import WorkEndedError, WorkLimits, run_bounded
+from feature_platform.core.compute.aggregates import EVENTS
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract, load_source_contract
-from feature_platform.core.events.validated import DataFile
 from feature_platform.errors import InvalidDataError
 
 if TYPE_CHECKING:  # a third of what this process takes to start
+    from feature_platform.core.compute.tiles import Window
     from feature_platform.ports.object_store import ObjectStore
 
 FETCHED_ROWS: Final = 65_536
@@ -38,10 +40,9 @@ _ANY_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
 def run_transform(
     store: "ObjectStore",
     contract: Contract,
-    source: SourceContract,
+    windows: "Sequence[Window]",
     *,
     as_of: datetime,
-    files: Sequence[DataFile],
     spool: RowSpool,
     limits: EngineLimits,
 ) -> int:
@@ -49,7 +50,7 @@ def run_transform(
 
     Args:
         store: Where the files are.
-        files: Validated events of the window's days, in order.
+        windows: Of each of the contract's sources, the validated days.
 
     Raises:
         ContractError: The transform is wrong.
@@ -57,13 +58,14 @@ def run_transform(
         ConflictError: A file changed since it was validated.
     """
     copies = spool.directory / "events"
-    copies.mkdir()
     try:
-        for place, file in enumerate(files):
-            store.download(file.uri, copies / f"{place:05}.parquet", etag=file.etag)
+        for window in windows:
+            (copies / window.source.source).mkdir(parents=True)
+            for place, file in enumerate(window.files):
+                store.download(file.uri, copies / window.source.source / f"{place:05}.parquet", etag=file.etag)
         # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
         request = {
-            **_described(contract, source),
+            **_described(contract, [window.source for window in windows]),
             "as_of": as_of.isoformat(),
             "directory": str(spool.directory),
             "limits": asdict(replace(limits, threads=1)),
@@ -79,27 +81,27 @@ def run_transform(
 
 def fill_spool(request: dict[str, Any]) -> int:
     """The other side of :func:`run_transform`."""
-    contract, source = _loaded(request)
+    contract, sources = _loaded(request)
     as_of, limits, directory = datetime.fromisoformat(request["as_of"]), EngineLimits(**request["limits"]), Path(request["directory"])
-    files = sorted((directory / "events").iterdir())
+    files = {source.source: sorted((directory / "events" / source.source).iterdir()) for source in sources}
     try:
-        with open_local_session(files=files, directory=directory, limits=limits) as connection:
-            create_events(connection, [str(file) for file in files], source, positioned=False)
-            statement = prepare_transform(connection, contract, source, as_of=as_of)
+        with open_local_session(files=list(chain(*files.values())), directory=directory, limits=limits) as connection:
+            _create_views(connection, contract, sources, files)
+            statement = prepare_transform(connection, contract, sources, as_of=as_of)
             query = connection.sql(select_transform(connection, contract, statement, as_of=as_of))
             return write_rows(directory / "rows.arrow", fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
     except duckdb.Error as error:
         raise InvalidDataError(f"SQL transform of {contract.feature_set!r} cannot be computed: {failure(error, limits)}") from error
 
 
-def transform_faults(transforms: Sequence[tuple[Contract, SourceContract]]) -> list[str]:
+def transform_faults(transforms: Sequence[tuple[Contract, Sequence[SourceContract]]]) -> list[str]:
     """Every fault of transforms that shows without data: wrong SQL, unknown columns, a missing column, a wrong type.
 
     All are bound in one process; only when that is ended does each get one of its own, which tells the honest from the other.
     """
     if not transforms:
         return []
-    request = {"transforms": [_described(contract, source) for contract, source in transforms]}
+    request = {"transforms": [_described(contract, sources) for contract, sources in transforms]}
     try:
         return list(run_bounded(bind_all, request, limits=_work_limits(BINDING)))
     except WorkEndedError as error:
@@ -112,24 +114,33 @@ def bind_all(request: dict[str, Any]) -> list[str]:
     """The other side of :func:`transform_faults`."""
     return [
         f"{contract.feature_set}.sql: {fault}"
-        for contract, source in map(_loaded, request["transforms"])
-        for fault in _bind(contract, source)
+        for contract, sources in map(_loaded, request["transforms"])
+        for fault in _bind(contract, sources)
     ]
 
 
-def _bind(contract: Contract, source: SourceContract) -> list[str]:
+def _create_views(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, sources: Sequence[SourceContract], files: Mapping[str, Sequence[Path]]
+) -> None:
+    """The views that a transform reads: ``events``, or one of each source's name where it reads several."""
+    for source in sources:
+        paths = [str(file) for file in files.get(source.source, ())]
+        create_events(connection, paths, source, positioned=False, relation=source.source if contract.sources else EVENTS)
+
+
+def _bind(contract: Contract, sources: Sequence[SourceContract]) -> list[str]:
     with TemporaryDirectory() as directory, open_local_session(files=[], directory=Path(directory), limits=BINDING) as connection:
-        create_events(connection, [], source, positioned=False)
-        return bound_faults(connection, contract, source, as_of=_ANY_MOMENT)
+        _create_views(connection, contract, sources, {})
+        return bound_faults(connection, contract, sources, as_of=_ANY_MOMENT)
 
 
-def _described(contract: Contract, source: SourceContract) -> dict[str, Any]:
-    return {"contract": dict(contract.document), "sql": contract.sql, "source": dict(source.document)}
+def _described(contract: Contract, sources: Sequence[SourceContract]) -> dict[str, Any]:
+    return {"contract": dict(contract.document), "sql": contract.sql, "sources": [dict(source.document) for source in sources]}
 
 
-def _loaded(request: dict[str, Any]) -> tuple[Contract, SourceContract]:
+def _loaded(request: dict[str, Any]) -> tuple[Contract, list[SourceContract]]:
     contract = load_contract(documents.canonical_json(request["contract"]), file="contract", sql=request["sql"])
-    return contract, load_source_contract(documents.canonical_json(request["source"]), file="source")
+    return contract, [load_source_contract(documents.canonical_json(source), file="source") for source in request["sources"]]
 
 
 def _work_limits(limits: EngineLimits) -> WorkLimits:

@@ -20,11 +20,10 @@ from pyspark.sql.types import StructType
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
-from feature_platform.adapters.compute.duckdb.tile_files import Query
+from feature_platform.adapters.compute.duckdb.tile_files import Query, Relation
 from feature_platform.adapters.compute.spark.dialect import to_spark
-from feature_platform.core.compute.aggregates import EVENTS, POSITION, TILES
+from feature_platform.core.compute.aggregates import POSITION
 from feature_platform.core.compute.dialect import identifier, identifiers, sql_type
-from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import DataFile
 from feature_platform.errors import ConflictError, InvalidDataError, StorageError
 from feature_platform.ports.object_store import ObjectStore
@@ -65,18 +64,19 @@ class SparkEngine(DuckDBEngine):
         self._remote, self._locate = remote, locate
 
     @contextmanager
-    def _run(self, query: Query, source: SourceContract, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:  # noqa: ARG002  nothing is spilled here
+    def _run(self, query: Query, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:  # noqa: ARG002  nothing is spilled here
         self._require_unchanged(query.files)
         try:
             session = SparkSession.builder.remote(self._remote).create()
             session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
             try:
                 session.conf.set("spark.sql.session.timeZone", "UTC")
-                locations = [self._locate(file.uri) for file in query.files]
-                if query.from_tiles:
-                    session.read.parquet(*locations).createOrReplaceTempView(TILES)
-                else:
-                    _create_events(session, locations, source, query)
+                for relation in query.relations:
+                    locations = [self._locate(file.uri) for file in relation.files]
+                    if relation.from_tiles:
+                        session.read.parquet(*locations).createOrReplaceTempView(relation.name)
+                    else:
+                        _create_events(session, locations, relation, query)
                 with _ended(session, after_s=self._limits.transform_timeout_s):
                     yield _batches(session, to_spark(query.text))
             finally:
@@ -93,12 +93,13 @@ class SparkEngine(DuckDBEngine):
                 raise ConflictError(f"{file.uri} {is_there}; expected {file.etag}. Validate the day again.")
 
 
-def _create_events(session: SparkSession, locations: Sequence[str], source: SourceContract, query: Query) -> None:
+def _create_events(session: SparkSession, locations: Sequence[str], relation: Relation, query: Query) -> None:
+    source, files = relation.source, f"files_of_{relation.name}"
     columns = ", ".join(f"CAST(NULL AS {sql_type(column.type)}) AS {identifier(column.name)}" for column in source.columns)
     if locations:
-        session.read.parquet(*locations).createOrReplaceTempView("validated_files")
+        session.read.parquet(*locations).createOrReplaceTempView(files)
     else:
-        session.sql(to_spark(f"SELECT {columns} WHERE false")).createOrReplaceTempView("validated_files")
+        session.sql(to_spark(f"SELECT {columns} WHERE false")).createOrReplaceTempView(files)
     named = identifiers(column.name for column in source.columns)
     position = ""
     if identifier(POSITION) in query.text:
@@ -106,7 +107,7 @@ def _create_events(session: SparkSession, locations: Sequence[str], source: Sour
         names = [source.event_time, *(column.name for column in source.columns if column.name != source.event_time)]
         order = ", ".join(f"{identifier(name)} ASC NULLS LAST" for name in names)
         position = f", row_number() OVER (PARTITION BY {identifiers(query.keys)} ORDER BY {order}) AS {identifier(POSITION)}"
-    session.sql(to_spark(f"SELECT {named}{position} FROM validated_files")).createOrReplaceTempView(EVENTS)
+    session.sql(to_spark(f"SELECT {named}{position} FROM {files}")).createOrReplaceTempView(relation.name)
 
 
 def _batches(session: SparkSession, query: str) -> Iterator[pa.RecordBatch]:
