@@ -10,6 +10,7 @@ from typing import Final
 
 from feature_platform.adapters.contract_files import read_catalog, require_no_faults
 from feature_platform.adapters.feature_set_store.template_rendering import render_template
+from feature_platform.core.compute.tiles import InputFile
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import FILES, METADATA, partition_of, version_id
@@ -29,9 +30,11 @@ def check_catalog(directory: Path) -> Catalog:
     catalog, faults = read_catalog(directory)
     faults += _template_faults(catalog)
     transforms = [
-        (contract, catalog.sources_of(contract))
+        (contract, catalog.sources_of(contract), [_without_rows(catalog.contracts[name]) for name in contract.feature_sets])
         for contract in catalog.contracts.values()
-        if contract.sql is not None and set(contract.source_names) <= set(catalog.sources)
+        if contract.sql is not None
+        and set(contract.source_names) <= set(catalog.sources)
+        and set(contract.feature_sets) <= set(catalog.contracts)
     ]
     if transforms:
         from feature_platform.adapters.compute.duckdb.transform_process import transform_faults
@@ -39,6 +42,10 @@ def check_catalog(directory: Path) -> Catalog:
         faults += transform_faults(transforms)
     require_no_faults(directory, faults)
     return catalog
+
+
+def _without_rows(contract: Contract) -> InputFile:
+    return InputFile(contract.feature_set, {column.name: column.type for column in contract.all_columns})
 
 
 def _template_faults(catalog: Catalog) -> list[str]:

@@ -61,7 +61,8 @@ def read_catalog(directory: Path) -> tuple[Catalog, list[str]]:
             faults += [fault for fault in error.faults if fault not in faults]
     if not contracts and not faults:
         faults.append("expected at least one <feature_set>.schema.json, found none")
-    return Catalog(contracts=contracts, sources=sources, templates=templates), faults
+    catalog = Catalog(contracts=contracts, sources=sources, templates=templates)
+    return catalog, faults + catalog.input_faults()
 
 
 def _read_all(directory: Path, suffix: str, load: Callable[[Path, str], T], faults: list[str]) -> dict[str, T]:

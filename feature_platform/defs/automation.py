@@ -90,10 +90,12 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, Ma
     """
     name, first_of_all = contract.feature_set, begins(platform, contract)
     recognised = {part.day_name(day): told for part in contract.parts for day, told in listed[part.source].items()}
+    recognised |= {read: str(platform.feature_sets.history(read).next_sequence) for read in contract.feature_sets}
     to_build = {item.partition: item for item in look(platform, contract, today=today, days=platform.look_back_days).to_build}
     for first, last in ranges(day for day, item in to_build.items() if item.is_buildable and day >= first_of_all):
         items = [item for day, item in to_build.items() if first <= day <= last]
-        changes = sorted({str(change) + recognised.get(change.partition, "") for item in items for change in item.changes})
+        changed = {change for item in items for change in item.changes}
+        changes = sorted(str(change) + recognised.get(change.partition.partition("@")[0], "") for change in changed)
         covered = {} if first == last else {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         yield dg.RunRequest(
             partition_key=first if first == last else None,

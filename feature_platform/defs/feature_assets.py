@@ -85,6 +85,7 @@ def features_asset(
     windows = {validated_key(part.source): part.window_days for part in contract.parts}
     if has_tiles(contract):
         windows[tiles_key(contract.feature_set)] = contract.window_days
+    windows |= {dg.AssetKey(name): 1 for name in contract.feature_sets}
 
     @dg.asset(
         key=contract.feature_set,

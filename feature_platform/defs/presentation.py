@@ -158,6 +158,7 @@ def published(contract: Contract, publication: CommittedVersion, *, lineage: dg.
         "bytes": facts.size_bytes,
         "files": table([{"file": name, "sha256": file.sha256, "bytes": file.size_bytes} for name, file in facts.files.items()]),
         "sources": table([{"uri": s.uri, "etag": s.etag, "bytes": s.bytes} for s in facts.sources]),
+        "inputs": ", ".join(f"{item.feature_set} {item.version}" for item in facts.inputs) or "none",
         "missing_partitions": ", ".join(facts.missing_partitions) or "none",
         "statistics": table([{"column": name, **_brief(values)} for name, values in facts.statistics.items()]),
         "null_ratio": facts.null_ratio,  # one number that the UI plots over time

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from feature_platform.core.compute.tiles import Block, Tile, Window
+from feature_platform.core.compute.tiles import Block, InputFile, Tile, Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest
@@ -49,11 +49,12 @@ class ComputeEngine(Protocol):
             ConflictError: A file is not the one that its day or tile names any more.
         """
 
-    def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime) -> FeatureTable:
+    def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime, inputs: Sequence[InputFile] = ()) -> FeatureTable:
         """Compute a feature set as of a moment from the validated days of its windows, or from their tiles: the rows are equal.
 
         Args:
             windows: Of each of ``contract.parts``.
+            inputs: Of each of ``contract.feature_sets``, the version that the SQL transform reads.
 
         Returns:
             Rows sorted by primary key, each key once, computed now and kept on local disk until the table is dropped.

@@ -12,9 +12,10 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions.feature_table import FeatureTable
-from feature_platform.core.versions.metadata import Provenance, SourceObject
+from feature_platform.core.versions.metadata import InputVersion, Provenance, SourceObject
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.inputs import choose, opened
 from feature_platform.use_cases.validate import first_day, validated
 
 
@@ -57,13 +58,17 @@ def build(
         versions: How many versions the run builds.
 
     Raises:
-        NotFoundError: Upstream delivered nothing for the partition itself, of one of the sources.
+        NotFoundError: Upstream delivered nothing for the partition itself, of one of the sources; or a set that is read has no version yet.
         InvalidDataError: A window lacks a day and the contract refuses that, or the rows break the contract.
     """
     moment = layout.as_of(partition)
     found = [_found(platform, part, partition, on_validated=on_validated) for part in contract.parts]
-    provenance = _provenance(contract, found, run_id=run_id)
+    inputs = choose(platform, contract, moment)
+    provenance = _provenance(contract, found, inputs, run_id=run_id)
     windows = [Window(one.source, [day for day in one.days.values() if day is not None]) for one in found]
+    if contract.sql is not None:
+        table = platform.engine.build(contract, windows, as_of=moment, inputs=opened(platform, inputs))
+        return FeatureBuild(table, moment, provenance, WindowPlan(from_tiles=False, why="a SQL transform reads events"))
     table, plan = _computed(platform, contract, windows, as_of=moment, versions=versions)
     return FeatureBuild(table, moment, provenance, plan)
 
@@ -128,8 +133,7 @@ def plan_build(
 ) -> tuple[WindowPlan, Sequence[Block], Mapping[Block, Tile]]:
     """How the window of a part is read, the blocks that it is made of, and the tiles there are of them or of their parts."""
     if not has_tiles(contract):
-        why = "a SQL transform reads events" if contract.sql else "no window is longer than a day, so each is read once"
-        return WindowPlan(from_tiles=False, why=why), (), {}
+        return WindowPlan(from_tiles=False, why="no window is longer than a day, so each is read once"), (), {}
     blocks = blocks_of(contract, window.days, end=as_of.date())
     found: dict[Block, Tile] = {}
     waiting = list(blocks)
@@ -177,13 +181,14 @@ def _undelivered(contract: Contract, partition: str) -> NotFoundError:
     )
 
 
-def _provenance(contract: Contract, found: Sequence[_Found], *, run_id: str) -> Provenance:
+def _provenance(contract: Contract, found: Sequence[_Found], inputs: Sequence[InputVersion], *, run_id: str) -> Provenance:
     days = [(one.part.day_name(key), day) for one in found for key, day in one.days.items() if day is not None]
     hashes = {one.source.source: one.source.schema_hash for one in found}
-    recorded = {"source_hashes": hashes} if contract.sources else {"source_hash": found[0].source.schema_hash}
+    recorded = {"source_hash": None, "source_hashes": hashes} if contract.sources else {"source_hash": found[0].source.schema_hash}
     return Provenance(
         sources=[SourceObject(o.uri, o.etag, o.size_bytes, name) for name, day in days for o in day.raw.objects],
         partitions=[name for name, _ in days],
+        inputs=inputs,
         missing_partitions=[name for one in found for name in one.missing],
         earlier_partitions=[one.part.day_name(key) for one in found for key in one.earlier],
         code_version=code_version(),

@@ -3,7 +3,8 @@
 Nothing is built or written here (``use_cases.refresh``).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain
@@ -14,9 +15,12 @@ from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.core.versions import currency
 from feature_platform.core.versions.currency import Outdated, Pins
 from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.metadata import InputVersion, pins_of
+from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.build import code_version
+from feature_platform.use_cases.inputs import choose
 from feature_platform.use_cases.validate import begins, first_day, raw_pins
 
 
@@ -83,8 +87,8 @@ def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | 
 def standing(platform: Platform, contract: Contract, partition: str) -> CommittedVersion | None:
     """The version that building a partition would give again, if there is one; by one read, and a listing of each day of its window.
 
-    It was built by this contract, this source contract and this release, from the raw objects that are there now, and no delivery of its
-    window is incomplete.
+    It was built by this contract, these source contracts and this release, from the raw objects that are there now and from the versions
+    of other sets that would be read now, and no delivery of its window is incomplete.
     """
     store, moment = platform.feature_sets, as_of(partition)
     newest = store.history(contract.feature_set).newest_of(moment)
@@ -97,10 +101,10 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
     sources = platform.catalog.sources_of(contract)
     is_by_these = all(facts.source_hash_of(source.source) == source.schema_hash for source in sources)
     built_by = (facts.schema_hash, facts.sql_hash, facts.code_version)
-    recorded = currency.recorded_days(facts)
+    recorded = currency.recorded_days(facts) | _inputs(facts.inputs, newest)
     if not recorded or not is_by_these or built_by != (contract.schema_hash, contract.sql_hash, code_version()):
         return None
-    present: dict[str, Pins | None] = {}
+    present: dict[str, Pins | None] = {**_inputs(choose(platform, contract, moment), newest)}
     for part, source in zip(contract.parts, sources, strict=True):
         first, window = first_day(platform, source), window_partitions(moment, days=part.window_days)
         pins = {day: raw_pins(platform, source, day) if day >= first or day == partition else frozenset() for day in window}
@@ -110,7 +114,17 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
 
 
 def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[str, Pins]:
-    found = currency.recorded_days(platform.feature_sets.metadata(contract.feature_set, version.version))
+    described = platform.feature_sets.metadata(contract.feature_set, version.version)
+    return _recorded_days(contract, described) | _inputs(described.inputs, version)
+
+
+def _inputs(inputs: Iterable[InputVersion], version: Version) -> dict[str, Pins]:
+    """What a version was computed from of other sets, as if it were a day: ``user_features@2026-01-14``."""
+    return {f"{item.feature_set}@{partition_of(version.as_of)}": pins_of((), [item]) for item in inputs}
+
+
+def _recorded_days(contract: Contract, described: VersionMetadata) -> dict[str, Pins]:
+    found = currency.recorded_days(described)
     if contract.sources and not any("/" in day for day in found):
         # It was built when the set had one source, and says its days alone: their objects tell which source that was.
         uris = [uri for pins in found.values() for uri, _ in pins]
@@ -127,7 +141,7 @@ def _listed(
     *,
     also: Collection[str] = (),
 ) -> dict[str, Pins]:
-    """What is there now, by the names of recorded days; and by each day of a version or of ``also`` itself, what all sources have of it.
+    """What is there now, by the names of recorded days and inputs; and what all sources have of each day of ``judged`` and ``also``.
 
     Days whose delivery is not complete are left out: they are compared when it is. Of several sources a day has nothing where one of them
     has nothing.
@@ -137,7 +151,7 @@ def _listed(
         source = platform.catalog.source_of(part)
         first, days = first_day(platform, source), set(also)
         for version in judged:
-            names = recorded[version.version]
+            names = [name for name in recorded[version.version] if "@" not in name]
             of_part = {day for name in names if part.day_name(day := name.rpartition("/")[2]) == name}
             days |= {day for day in of_part if day >= first or day == partition_of(version.as_of)}
         found = {part.day_name(day): raw_pins(platform, source, day) for day in sorted(days)}
@@ -146,4 +160,7 @@ def _listed(
         known = [present[name] for part in contract.parts if (name := part.day_name(day)) in present]
         if len(known) == len(contract.sources):
             present[day] = frozenset(chain(*known)) if all(known) else frozenset()
+    for version in judged if contract.feature_sets else ():
+        with suppress(NotFoundError):
+            present |= _inputs(choose(platform, contract, version.as_of), version)
     return present

@@ -11,6 +11,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.inputs import choose, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,9 @@ def preview(platform: Platform, contract: Contract, partition: str) -> Preview:
     """
     moment = layout.as_of(partition)
     read = [(part, key) for part in contract.parts for key in layout.window_partitions(moment, days=part.window_days)]
+    inputs = opened(platform, choose(platform, contract, moment))
     recorded = {info.uri for part, key in read for info in platform.raw.listed(part.source, key)}
+    recorded |= {item.file.uri for item in inputs if item.file}
     bench = platform.bench(platform.raw.uri, recorded)
     days, missing = [], []
     for part, key in read:
@@ -49,5 +52,5 @@ def preview(platform: Platform, contract: Contract, partition: str) -> Preview:
                 raise
             missing.append(part.day_name(key))
     windows = [Window(source, [day for day in days if day.source == source.source]) for source in platform.catalog.sources_of(contract)]
-    table = bench.engine.build(contract, windows, as_of=moment)
+    table = bench.engine.build(contract, windows, as_of=moment, inputs=inputs)
     return Preview(table.to_arrow(), days, missing)

@@ -19,6 +19,7 @@ from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import ContractError, InvalidDataError, StorageError
 from feature_platform.ports.object_store import ObjectStore
 from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.inputs import opened
 
 COMPARE_CODE: Final = (
     "Reproduce with the release and the contracts that metadata.json names; if it still differs, the computation is not deterministic."
@@ -35,7 +36,7 @@ def reproduce(platform: Platform, contract: Contract, version: str) -> Reproduct
         version: A version id.
 
     Raises:
-        NotFoundError: The version was never committed, or has expired.
+        NotFoundError: The version, or one of another set that it was computed from, was never committed, or has expired.
         ContractError: The contract is not the one that the version was built by.
         InvalidDataError: The raw objects do not pass validation any more.
         StorageError: The store could not be read, or the metadata records no sources.
@@ -61,13 +62,15 @@ def reproduce(platform: Platform, contract: Contract, version: str) -> Reproduct
 
 def _computed_again(platform: Platform, contract: Contract, described: VersionMetadata) -> tuple[str, int]:
     """Content hash and number of rows that follow from the recorded raw objects."""
-    bench = platform.bench(_raw_uri(described.sources, contract), {item.uri for item in described.sources})
+    inputs = opened(platform, described.inputs)
+    recorded = {item.uri for item in described.sources} | {item.file.uri for item in inputs if item.file}
+    bench = platform.bench(_raw_uri(described.sources, contract), recorded)
     windows = []
     for part in contract.parts:
         source = platform.catalog.source_of(part)
         days = sorted({_day(item) for item in described.sources if part.day_name(_day(item)) == item.partition})
         windows.append(Window(source, [bench.engine.validate(source, bench.raw.discover(source, day)) for day in days]))
-    table = bench.engine.build(contract, windows, as_of=described.as_of)
+    table = bench.engine.build(contract, windows, as_of=described.as_of, inputs=inputs)
     hasher, rows = ContentHasher(table.schema), 0
     for batch in table.batches():
         hasher.update(batch)

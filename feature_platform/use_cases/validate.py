@@ -73,8 +73,9 @@ def first_day(platform: Platform, source: SourceContract) -> str:
 
 
 def begins(platform: Platform, contract: Contract) -> str:
-    """The first day that a feature set can have a version of: that on which the last of its sources begins."""
-    return max(first_day(platform, source) for source in platform.catalog.sources_of(contract))
+    """The first day that a feature set can have a version of: that on which the last of its sources, and of the sets it reads, begins."""
+    read = [begins(platform, platform.catalog.contract(name)) for name in contract.feature_sets]
+    return max(*(first_day(platform, source) for source in platform.catalog.sources_of(contract)), *read, "")
 
 
 def raw_pins(platform: Platform, source: SourceContract, partition: str) -> frozenset[tuple[str, str]] | None:

@@ -67,6 +67,7 @@ def test_every_fact_is_there():
         "run_id": "run",
         "source": [{"uri": "s3://raw/x", "etag": "etag", "bytes": 12, "partition": "2026-01-14"}],
         "source_hash": "s" * 64,
+        "input_versions": [],
         "window": {"partitions": ["2026-01-14"], "missing": ["2026-01-13"], "before_first_day": []},
         "files": {"features.csv": {"sha256": "d" * 64, "bytes": 9}},
         "csv": "string cells that begin with = + - @ tab or carriage return carry a leading apostrophe; remove it to read the value",

@@ -131,7 +131,7 @@ class ObjectFeatureSetStore:
                 "write_id": write_id,
             }
             encoded = encode_features(table, contract=contract, directory=directory, identity=identity)
-            sources = frozenset((item.uri, item.etag) for item in provenance.sources)
+            sources = metadata.pins_of(provenance.sources, provenance.inputs)
             build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash, sources)
 
             def prepare(request: Prepare) -> Mapping[str, PreparedFile]:

@@ -143,6 +143,15 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class InputFile:
+    """A version of another feature set as a transform reads it: a view of the set's name; columns and their types; its file, if any."""
+
+    feature_set: str
+    columns: Mapping[str, str]
+    file: DataFile | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class WindowPlan:
     """How a window is read: from tiles or from its events; and why, in a sentence."""
 

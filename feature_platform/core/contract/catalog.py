@@ -1,6 +1,7 @@
 """The catalog: every contract and source contract of one directory, by name. Reading files does not belong here."""
 
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
@@ -30,6 +31,24 @@ class Catalog:
     def source_of(self, contract: Contract) -> SourceContract:
         """The source contract that a feature set of one source, or a part, reads."""
         return self.sources[contract.source]
+
+    def input_faults(self) -> list[str]:
+        """Sets that read a set which is not there, or themselves by way of others: neither could ever be built."""
+        read_by = {name: contract.feature_sets for name, contract in self.contracts.items()}
+        faults = [
+            f"{name}.schema.json: feature_sets: {read!r} has no contract; expected {read}.schema.json beside it"
+            for name, reads in read_by.items()
+            for read in reads
+            if read not in self.contracts
+        ]
+        try:
+            TopologicalSorter(read_by).prepare()
+        except CycleError as error:
+            cycle: list[str] = error.args[1][:0:-1]  # each reads the next
+            first = cycle.index(min(cycle))
+            told = " reads ".join([*cycle[first:], *cycle[:first], cycle[first]])
+            faults.append(f"{cycle[first]}.schema.json: feature_sets: {told}; expected no set that reads itself")
+        return faults
 
     def sources_of(self, contract: Contract) -> list[SourceContract]:
         """The source contract of each of a contract's parts."""

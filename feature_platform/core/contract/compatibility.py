@@ -77,7 +77,7 @@ def compare(old: Contract, new: Contract, *, old_sql_hash: str | None = None, ne
 
 
 def _of_the_set(old: Contract, new: Contract) -> Iterator[Change]:
-    fixed = ("feature_set", "primary_keys", "entity", "timestamp_field")
+    fixed = ("feature_set", "primary_keys", "entity", "timestamp_field", "feature_sets")
     for name in (name for name in fixed if getattr(old, name) != getattr(new, name)):
         yield Change(name, "breaking", f"{_spelled(getattr(old, name))} became {_spelled(getattr(new, name))}")
     added = [name for name in new.source_names if name not in old.source_names]
@@ -147,4 +147,4 @@ def _formula(column: Column) -> str:
 
 
 def _spelled(value: Any) -> str:
-    return ", ".join(value) if isinstance(value, list) else str(value)
+    return (", ".join(value) or "none") if isinstance(value, list) else str(value)

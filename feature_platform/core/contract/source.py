@@ -24,9 +24,8 @@ from feature_platform.core.contract.feature_set import (
     SafeName,
     Severity,
     TypeName,
-    name_faults,
-    named,
 )
+from feature_platform.core.contract.set_faults import name_faults, named
 from feature_platform.errors import ContractError
 
 REASONS: Final = (

@@ -61,7 +61,7 @@ class PreparedFile:
 class Build:
     """What a build is, before it has a version id. ``write_id`` is unique to this attempt and stands in the files it writes.
 
-    ``sources`` are URI and ETag of the raw objects that it was computed from; None where nobody recorded them.
+    ``sources`` are the pins of what it was computed from (``VersionMetadata.rests_on``); None where nobody recorded them.
     """
 
     as_of: datetime
@@ -144,7 +144,7 @@ def _rests_on(layout: FeatureSetLayout, version: Version, sources: frozenset[tup
         return True
     uri = layout.version_file(version.version, METADATA)
     stored = cast("StoredObject | None", (yield GetObject(uri)))
-    return stored is not None and {(item.uri, item.etag) for item in parse_metadata(stored.body, uri=uri).sources} == sources
+    return stored is not None and parse_metadata(stored.body, uri=uri).rests_on == sources
 
 
 def _existing(history: History, build: Build, *, broken: Collection[str]) -> Version | None:

@@ -185,7 +185,7 @@ def collect(
         if candidate.version in pins:
             spared[candidate.version] = f"pinned meanwhile ({', '.join(pins[candidate.version])})"
         elif candidate.version in named:
-            spared[candidate.version] = "named by the online marker meanwhile"
+            spared[candidate.version] = "named meanwhile by what is online, or by a version that was computed from it"
         else:
             for name in DELETE_ORDER:
                 yield Delete(layout.version_file(candidate.version, name))

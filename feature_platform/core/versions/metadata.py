@@ -5,7 +5,7 @@ The facts always win: a template may add and arrange, it cannot claim. Rendering
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
@@ -44,6 +44,20 @@ class SourceObject:
 
 
 @dataclass(frozen=True, slots=True)
+class InputVersion:
+    """One version of another feature set that a version was computed from."""
+
+    feature_set: str
+    version: str
+    content_hash: str
+
+
+def pins_of(sources: Iterable[SourceObject], inputs: Iterable[InputVersion]) -> frozenset[tuple[str, str]]:
+    """What identifies everything that a version rests on: URI and ETag of objects, name and content hash of other sets."""
+    return frozenset({*((item.uri, item.etag) for item in sources), *((item.feature_set, item.content_hash) for item in inputs)})
+
+
+@dataclass(frozen=True, slots=True)
 class Provenance:
     """Where a build came from: raw objects, code and run.
 
@@ -54,6 +68,7 @@ class Provenance:
 
     sources: Sequence[SourceObject]
     partitions: Sequence[str]
+    inputs: Sequence[InputVersion] = ()
     missing_partitions: Sequence[str] = ()
     earlier_partitions: Sequence[str] = ()
     pipeline: str = "feature_platform"
@@ -102,6 +117,7 @@ def render_metadata(
         "code_version": provenance.code_version,
         "run_id": provenance.run_id,
         "source": [asdict(source) for source in provenance.sources],
+        "input_versions": [asdict(each) for each in provenance.inputs],
         "window": {
             "partitions": list(provenance.partitions),
             "missing": list(provenance.missing_partitions),

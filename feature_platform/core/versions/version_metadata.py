@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 from feature_platform.core.versions.feature_table import FileDigest
-from feature_platform.core.versions.metadata import FORMAT, REQUIRED, SourceObject
+from feature_platform.core.versions.metadata import FORMAT, REQUIRED, InputVersion, SourceObject, pins_of
 from feature_platform.errors import StorageError
 
 _ALSO_REQUIRED: Final = ("as_of", "row_count", "content_hash", "files")
@@ -41,7 +41,7 @@ class VersionMetadata:
     ``partitions`` are the days of the window that were read, ``missing_partitions`` those that upstream had no raw objects of,
     ``earlier_partitions`` those before the source's first day (older releases counted them as missing); ``sources`` the raw objects behind
     them. Of a set that reads several sources each day is called ``<source>/<day>``. ``source_hash`` and ``sql_hash`` sign the source
-    contract of a set of one source and the SQL transform, None where not recorded.
+    contract of a set of one source and the SQL transform, None where not recorded; ``inputs`` are versions of other sets that it read.
     ``document`` is the whole JSON object, with what the template added.
     """
 
@@ -61,6 +61,7 @@ class VersionMetadata:
     source_hash: str | None
     sql_hash: str | None
     sources: tuple[SourceObject, ...]
+    inputs: tuple[InputVersion, ...]
     partitions: tuple[str, ...]
     missing_partitions: tuple[str, ...]
     earlier_partitions: tuple[str, ...]
@@ -68,10 +69,15 @@ class VersionMetadata:
     statistics: Mapping[str, ColumnSummary]
     document: Mapping[str, Any]
 
+    @property
+    def rests_on(self) -> frozenset[tuple[str, str]]:
+        """What identifies everything that the version was computed from (:func:`pins_of`)."""
+        return pins_of(self.sources, self.inputs)
+
     def source_hash_of(self, source: str) -> str | None:
         """Hash of one source's contract; None where not recorded."""
-        recorded: Mapping[str, str] = self.document.get("source_hashes", {})
-        return recorded.get(source, self.source_hash)
+        of_several: Mapping[str, str] = self.document.get("source_hashes", {})
+        return self.source_hash or of_several.get(source)
 
     @property
     def null_ratio(self) -> float:
@@ -127,6 +133,7 @@ def _described(document: Mapping[str, Any]) -> VersionMetadata:
         source_hash=document.get("source_hash"),
         sql_hash=document.get("sql_hash"),
         sources=tuple(SourceObject(**item) for item in document["source"]),
+        inputs=tuple(InputVersion(**item) for item in document.get("input_versions", ())),
         partitions=tuple(window.get("partitions", ())),
         missing_partitions=tuple(window.get("missing", ())),
         earlier_partitions=tuple(window.get("before_first_day", ())),

@@ -32,7 +32,7 @@ from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
 from feature_platform.adapters.machine.container_memory import engine_memory_bytes
 from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
 from feature_platform.core.compute.features_sql import compile_features, relation_of
-from feature_platform.core.compute.tiles import Block, Tile, Window
+from feature_platform.core.compute.tiles import Block, InputFile, Tile, Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
@@ -108,7 +108,7 @@ class DuckDBEngine:
                 subject = f"The tile of {block.length} day(s) from {block.first} of feature set {contract.feature_set!r}"
                 raise InvalidDataError(f"{subject} cannot be computed: {failure(error, self._limits)}") from error
 
-    def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime) -> FeatureTable:
+    def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime, inputs: Sequence[InputFile] = ()) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
         for part, window in zip(contract.parts, windows, strict=True):
             _require_days(part, as_of, window.days)
@@ -116,7 +116,7 @@ class DuckDBEngine:
             rows_spool = RowSpool(self._workdir)
             undo.callback(rows_spool.discard)
             with _spill_errors(rows_spool.directory, self._limits):
-                rows = self._compute(contract, windows, as_of, rows_spool)
+                rows = self._compute(contract, windows, inputs, as_of, rows_spool)
             if not rows and contract.checks.min_rows:
                 days = [day for window in windows for day in window.days]
                 found = f"{sum(day.kept for day in days)} validated events in {', '.join(day.partition for day in days) or 'no day'}"
@@ -127,9 +127,9 @@ class DuckDBEngine:
             undo.pop_all()
         return FeatureTable(schema=contract.arrow_schema, batches=rows_spool.batches)
 
-    def _compute(self, contract: Contract, windows: Sequence[Window], as_of: datetime, spool: RowSpool) -> int:
+    def _compute(self, contract: Contract, windows: Sequence[Window], inputs: Sequence[InputFile], as_of: datetime, spool: RowSpool) -> int:
         if contract.sql is not None:
-            return run_transform(self._store, contract, windows, as_of=as_of, spool=spool, limits=self._limits)
+            return run_transform(self._store, contract, windows, inputs, as_of=as_of, spool=spool, limits=self._limits)
         from_tiles = [window.source.source for window in windows if window.is_of_tiles]
         text = compile_features(contract, sources=[window.source for window in windows], as_of=as_of, from_tiles=from_tiles)
         relations = [

@@ -1,11 +1,12 @@
-"""The view of a window's validated events that every computation of features reads. What is computed from it does not belong here."""
+"""The views that computations of features read: of validated events, and of other sets' versions. What is computed does not belong here."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import duckdb
 
 from feature_platform.core.compute.aggregates import EVENTS, POSITION
 from feature_platform.core.compute.dialect import identifier, sql_type, text_literal
+from feature_platform.core.compute.tiles import InputFile
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.errors import InvalidDataError
 
@@ -24,23 +25,41 @@ def create_events(
     Raises:
         InvalidDataError: The files were written under another source contract.
     """
-    if paths:
-        listed = ", ".join(text_literal(path) for path in paths)
-        columns = ", ".join(identifier(column.name) for column in source.columns)
-        position = f", (CAST(file_index AS BIGINT) << 40) + file_row_number AS {identifier(POSITION)}" if positioned else ""
-        query = f"SELECT {columns}{position} FROM read_parquet([{listed}], hive_partitioning = false, file_row_number = {positioned})"
-    else:
-        columns = ", ".join(f"CAST(NULL AS {sql_type(column.type)}) AS {identifier(column.name)}" for column in source.columns)
-        position = f", CAST(NULL AS BIGINT) AS {identifier(POSITION)}" if positioned else ""
-        query = f"SELECT {columns}{position} WHERE false"
-    connection.execute(f"CREATE VIEW {identifier(relation)} AS {query}")
-    found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {identifier(relation)}").fetchall()}
-    faults = [
-        f"column {column.name!r} has type {found[column.name]}; expected {sql_type(column.type)}"
-        for column in source.columns
-        if found[column.name] != sql_type(column.type)
-    ]
+    position = f"(CAST(file_index AS BIGINT) << 40) + file_row_number AS {identifier(POSITION)}" if positioned else ""
+    faults = _create_view(connection, relation, paths, {column.name: column.type for column in source.columns}, position=position)
     if faults:
         raise InvalidDataError(
             f"Validated events of source {source.source!r} were written under another source contract; validate the days again:", faults
         )
+
+
+def create_features(connection: duckdb.DuckDBPyConnection, path: str | None, given: InputFile) -> None:
+    """The view of another set's version: its columns, of one Parquet file that the connection may read; none for a view without rows.
+
+    Raises:
+        InvalidDataError: The file has other columns than its contract says.
+    """
+    if faults := _create_view(connection, given.feature_set, [path] if path else [], given.columns):
+        raise InvalidDataError(f"The version of {given.feature_set!r} that is read is not what its contract says; verify it:", faults)
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, relation: str, paths: Sequence[str], columns: Mapping[str, str], *, position: str = ""
+) -> list[str]:
+    """A view of typed columns, of which the files may have others: each is named."""
+    if paths:
+        listed = ", ".join(text_literal(path) for path in paths)
+        selected = ", ".join([*map(identifier, columns), *([position] if position else [])])
+        numbered = "true" if position else "false"
+        query = f"SELECT {selected} FROM read_parquet([{listed}], hive_partitioning = false, file_row_number = {numbered})"
+    else:
+        nothing = [f"CAST(NULL AS {sql_type(kind)}) AS {identifier(name)}" for name, kind in columns.items()]
+        nothing += [f"CAST(NULL AS BIGINT) AS {identifier(POSITION)}"] if position else []
+        query = f"SELECT {', '.join(nothing)} WHERE false"
+    connection.execute(f"CREATE VIEW {identifier(relation)} AS {query}")
+    found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {identifier(relation)}").fetchall()}
+    return [
+        f"column {name!r} has type {found[name]}; expected {sql_type(kind)}"
+        for name, kind in columns.items()
+        if found[name] != sql_type(kind)
+    ]

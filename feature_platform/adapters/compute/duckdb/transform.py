@@ -1,13 +1,13 @@
 """SQL transforms that authors deliver beside a contract: one SELECT over events, and its rows checked against the contract.
 
-An author's SQL sees the view ``events`` (the window's validated events; of several sources, a view of each source's name) and the moment
-``as_of``; nothing else: no files, no network, no settings. All of this happens in a process of its own (``transform_process``), which holds
-it to its time and memory. What a statement may say does not belong here (``core.compute.transform_sql``), nor do compiled aggregations
-(``core.compute.features_sql``).
+An author's SQL sees the view ``events`` (the window's validated events; of several sources, a view of each source's name), a view of each
+other set that its contract names, and the moment ``as_of``; nothing else: no files, no network, no settings. All of this happens in a
+process of its own (``transform_process``), which holds it to its time and memory. What a statement may say does not belong here
+(``core.compute.transform_sql``), nor do compiled aggregations (``core.compute.features_sql``).
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,7 +16,6 @@ import duckdb
 from feature_platform.core.compute.dialect import identifier, identifiers, moment_literal, sql_type
 from feature_platform.core.compute.transform_sql import MOMENT, place_moment, transform_faults
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.core.contract.source import SourceContract
 from feature_platform.errors import ContractError, InvalidDataError
 
 RESULT: Final = "transform_result"
@@ -36,38 +35,32 @@ _ACCEPTED: Final = {
 }
 
 
-def prepare_transform(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, sources: Sequence[SourceContract], *, as_of: datetime
-) -> str:
-    """A contract's statement as it is run: judged, with the moment put where it names it. The connection has the views of its sources.
+def prepare_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Collection[str], *, as_of: datetime) -> str:
+    """A contract's statement as it is run: judged, with the moment put where it names it. The connection has the
+    views that it reads; ``columns`` are theirs.
 
     Raises:
         ContractError: It is not one SELECT, says what no transform may say, or names what is not there.
     """
-    statement, faults = _judged(connection, contract, sources, as_of)
+    statement, faults = _judged(connection, contract, columns, as_of)
     if faults:
         raise ContractError(f"SQL transform {contract.feature_set}.sql says what no transform may; correct it:", faults)
     _describe(connection, contract, _as_relation(statement))
     return statement
 
 
-def bound_faults(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, sources: Sequence[SourceContract], *, as_of: datetime
-) -> list[str]:
+def bound_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Collection[str], *, as_of: datetime) -> list[str]:
     """Every fault of a contract's statement that shows without running it."""
     faults: list[str] = []
     try:
-        statement, faults = _judged(connection, contract, sources, as_of)
+        statement, faults = _judged(connection, contract, columns, as_of)
         return faults + _column_faults(contract, _describe(connection, contract, _as_relation(statement)))
     except ContractError as error:
         return [*faults, *(error.faults or [error.subject])]
 
 
-def _judged(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, sources: Sequence[SourceContract], as_of: datetime
-) -> tuple[str, list[str]]:
+def _judged(connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Collection[str], as_of: datetime) -> tuple[str, list[str]]:
     text, tree = _one_select(connection, contract)
-    columns = [column.name for source in sources for column in source.columns]
     listed = connection.execute("SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
     _create_window(connection, as_of, contract)
     faults = transform_faults(tree, inconstant=[name for (name,) in listed], columns=columns)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-from feature_platform.adapters.compute.duckdb.events import create_events
+from feature_platform.adapters.compute.duckdb.events import create_events, create_features
 from feature_platform.adapters.compute.duckdb.session import EngineLimits, failure, fetch_batches, open_local_session
 from feature_platform.adapters.compute.duckdb.transform import bound_faults, prepare_transform, select_transform
 from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
 from feature_platform.adapters.machine.bounded_work import WorkEndedError, WorkLimits, run_bounded
 from feature_platform.core.compute.aggregates import EVENTS
+from feature_platform.core.compute.tiles import InputFile
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract, load_source_contract
@@ -41,6 +42,7 @@ def run_transform(
     store: "ObjectStore",
     contract: Contract,
     windows: "Sequence[Window]",
+    inputs: Sequence[InputFile],
     *,
     as_of: datetime,
     spool: RowSpool,
@@ -51,6 +53,7 @@ def run_transform(
     Args:
         store: Where the files are.
         windows: Of each of the contract's sources, the validated days.
+        inputs: Of each other set that it reads, one version.
 
     Raises:
         ContractError: The transform is wrong.
@@ -63,9 +66,12 @@ def run_transform(
             (copies / window.source.source).mkdir(parents=True)
             for place, file in enumerate(window.files):
                 store.download(file.uri, copies / window.source.source / f"{place:05}.parquet", etag=file.etag)
+        for item in inputs:
+            if item.file:
+                store.download(item.file.uri, copies / f"{item.feature_set}.parquet", etag=item.file.etag)
         # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
         request = {
-            **_described(contract, [window.source for window in windows]),
+            **_described(contract, [window.source for window in windows], inputs),
             "as_of": as_of.isoformat(),
             "directory": str(spool.directory),
             "limits": asdict(replace(limits, threads=1)),
@@ -81,27 +87,28 @@ def run_transform(
 
 def fill_spool(request: dict[str, Any]) -> int:
     """The other side of :func:`run_transform`."""
-    contract, sources = _loaded(request)
+    contract, sources, inputs = _loaded(request)
     as_of, limits, directory = datetime.fromisoformat(request["as_of"]), EngineLimits(**request["limits"]), Path(request["directory"])
     files = {source.source: sorted((directory / "events" / source.source).iterdir()) for source in sources}
+    files |= {item.feature_set: [directory / "events" / f"{item.feature_set}.parquet"] for item in inputs}
     try:
         with open_local_session(files=list(chain(*files.values())), directory=directory, limits=limits) as connection:
-            _create_views(connection, contract, sources, files)
-            statement = prepare_transform(connection, contract, sources, as_of=as_of)
+            columns = _create_views(connection, contract, sources, inputs, files=files)
+            statement = prepare_transform(connection, contract, columns, as_of=as_of)
             query = connection.sql(select_transform(connection, contract, statement, as_of=as_of))
             return write_rows(directory / "rows.arrow", fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
     except duckdb.Error as error:
         raise InvalidDataError(f"SQL transform of {contract.feature_set!r} cannot be computed: {failure(error, limits)}") from error
 
 
-def transform_faults(transforms: Sequence[tuple[Contract, Sequence[SourceContract]]]) -> list[str]:
+def transform_faults(transforms: Sequence[tuple[Contract, Sequence[SourceContract], Sequence[InputFile]]]) -> list[str]:
     """Every fault of transforms that shows without data: wrong SQL, unknown columns, a missing column, a wrong type.
 
     All are bound in one process; only when that is ended does each get one of its own, which tells the honest from the other.
     """
     if not transforms:
         return []
-    request = {"transforms": [_described(contract, sources) for contract, sources in transforms]}
+    request = {"transforms": [_described(*transform) for transform in transforms]}
     try:
         return list(run_bounded(bind_all, request, limits=_work_limits(BINDING)))
     except WorkEndedError as error:
@@ -114,33 +121,47 @@ def bind_all(request: dict[str, Any]) -> list[str]:
     """The other side of :func:`transform_faults`."""
     return [
         f"{contract.feature_set}.sql: {fault}"
-        for contract, sources in map(_loaded, request["transforms"])
-        for fault in _bind(contract, sources)
+        for contract, sources, inputs in map(_loaded, request["transforms"])
+        for fault in _bind(contract, sources, inputs)
     ]
 
 
 def _create_views(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, sources: Sequence[SourceContract], files: Mapping[str, Sequence[Path]]
-) -> None:
-    """The views that a transform reads: ``events``, or one of each source's name where it reads several."""
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    sources: Sequence[SourceContract],
+    inputs: Sequence[InputFile],
+    *,
+    files: Mapping[str, Sequence[Path]],
+) -> set[str]:
+    """The views that a transform reads, and their columns: ``events``, or one of each source's name where it reads several; other sets."""
     for source in sources:
         paths = [str(file) for file in files.get(source.source, ())]
         create_events(connection, paths, source, positioned=False, relation=source.source if contract.sources else EVENTS)
+    for item in inputs:
+        create_features(connection, next(map(str, files.get(item.feature_set, ())), None), item)
+    return {column.name for source in sources for column in source.columns}.union(*(item.columns for item in inputs))
 
 
-def _bind(contract: Contract, sources: Sequence[SourceContract]) -> list[str]:
+def _bind(contract: Contract, sources: Sequence[SourceContract], inputs: Sequence[InputFile]) -> list[str]:
     with TemporaryDirectory() as directory, open_local_session(files=[], directory=Path(directory), limits=BINDING) as connection:
-        _create_views(connection, contract, sources, {})
-        return bound_faults(connection, contract, sources, as_of=_ANY_MOMENT)
+        columns = _create_views(connection, contract, sources, inputs, files={})
+        return bound_faults(connection, contract, columns, as_of=_ANY_MOMENT)
 
 
-def _described(contract: Contract, sources: Sequence[SourceContract]) -> dict[str, Any]:
-    return {"contract": dict(contract.document), "sql": contract.sql, "sources": [dict(source.document) for source in sources]}
+def _described(contract: Contract, sources: Sequence[SourceContract], inputs: Sequence[InputFile]) -> dict[str, Any]:
+    return {
+        "contract": dict(contract.document),
+        "sql": contract.sql,
+        "sources": [dict(source.document) for source in sources],
+        "inputs": {item.feature_set: dict(item.columns) for item in inputs},
+    }
 
 
-def _loaded(request: dict[str, Any]) -> tuple[Contract, list[SourceContract]]:
+def _loaded(request: dict[str, Any]) -> tuple[Contract, list[SourceContract], list[InputFile]]:
     contract = load_contract(documents.canonical_json(request["contract"]), file="contract", sql=request["sql"])
-    return contract, [load_source_contract(documents.canonical_json(source), file="source") for source in request["sources"]]
+    sources = [load_source_contract(documents.canonical_json(source), file="source") for source in request["sources"]]
+    return contract, sources, [InputFile(name, columns) for name, columns in request["inputs"].items()]
 
 
 def _work_limits(limits: EngineLimits) -> WorkLimits:
