@@ -1,6 +1,5 @@
 """What differs between two versions, held to a comparison of their stored bytes row by row."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -34,7 +33,8 @@ WIDE = contract_of(
     },
     keys=("user_id", "country"),
 )
-FLOATS = st.sampled_from([None, math.nan, 0.0, -0.0, 1.5, math.inf])
+FLOATS = st.sampled_from([None, 0.0, -0.0, 1.5, -1.5])
+"""No version holds a NaN, which Redis would hold as a null."""
 VALUES: dict[str, st.SearchStrategy[Any]] = {
     "f_count": st.sampled_from([None, 0, 1]),
     "f_mean": FLOATS,
@@ -45,7 +45,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "f_day": st.sampled_from([None, 0, 1]),
     "f_seen": st.sampled_from([None, 0, 1_000_000]),
     "f_tags": st.sampled_from([None, [], [""], ["a", "b"], ["ab"]]),
-    "f_series": st.sampled_from([None, [], [math.nan], [0.0], [-0.0]]),
+    "f_series": st.sampled_from([None, [], [1.5], [0.0], [-0.0]]),
     "event_timestamp": st.sampled_from([AS_OF_US, AS_OF_US + 1]),
 }
 KEYS = st.tuples(st.sampled_from([-1, 0, 7, 300]), st.sampled_from(["", "DE", "de", "é"]))
