@@ -6,10 +6,10 @@
     ├── InvalidDataError         the data is wrong; never retried
     ├── NotFoundError            the named thing does not exist
     │   └── UnknownNameError     the name itself was wrong: whoever gave it gives another
-    ├── ConflictError            someone else was first; read again, then retry
-    └── StorageError             the world hiccuped; retry with backoff
+    ├── ConflictError            another writer was first; read again, then retry
+    └── StorageError             a store or the network failed; retry with backoff
         ├── FullDiskError        this machine's own disk is full; no store was asked
-        └── UnknownOutcomeError  a write whose fate could not be learned
+        └── UnknownOutcomeError  a write that may or may not have happened
 
 A message says what, which one, expected, found and what to do, in one or two sentences, and never a secret. All faults of one input
 are collected and reported together. Error *handling* does not belong here: one wrapper in ``defs`` maps this tree to Dagster's retries.
@@ -66,13 +66,13 @@ class NotFoundError(FeaturePlatformError):
 
 
 class UnknownNameError(NotFoundError):
-    """A name that somebody gave (a feature set, a version, a pin) names nothing; the message lists those there are."""
+    """A name that somebody gave (a feature set, a version, a pin) does not exist; the message lists those that do."""
 
     kind: ClassVar[str] = "unknown_name"
 
 
 class ConflictError(FeaturePlatformError):
-    """A precondition failed: someone else was first. Read again, decide again."""
+    """A precondition failed: another writer was first. Read again, decide again."""
 
     kind: ClassVar[str] = "conflict"
 

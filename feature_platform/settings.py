@@ -47,7 +47,7 @@ def aws_environment(*, endpoint_url: str, region: str, access_key_id: str, secre
 
 
 def redacted(value: str) -> str:
-    """The beginning of a wrong value, enough to find it by: what stands in the wrong variable may be a secret.
+    """The beginning and length of a wrong value, enough to find it. The rest is hidden, because it may be a secret in the wrong variable.
 
     >>> redacted("s3://me:secret@bucket/raw"), redacted("staging")
     ("'s3://me:…' (25 characters)", "'st…' (7 characters)")
@@ -56,7 +56,7 @@ def redacted(value: str) -> str:
 
 
 def _path(value: str) -> str:
-    """A path as it is, unless it is rather a URL."""
+    """A path for a message; redacted where it looks like a URL, which may hold a password."""
     return redacted(value) if re.search(r":/|@", value) else repr(value)
 
 
@@ -169,7 +169,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if name.startswith(PREFIX) and value != "" and not _SERVICE_LINK.fullmatch(name)
     }
     faults = [
-        f"{PREFIX}{name.upper()}: unknown setting; expected one of the documented names"
+        f"{PREFIX}{name.upper()}: unknown setting; expected one of those in docs/environments.md"
         for name in given
         if name not in Settings.model_fields
     ]
@@ -198,12 +198,12 @@ def _fault(item: Any) -> str:
 
 
 def logs_are_json(environ: Mapping[str, str] | None = None) -> bool:
-    """Whether logs are JSON, for what logs before, or without, all other settings."""
+    """Whether logs are JSON. Read alone, because some processes log before all settings are loaded, or without loading them."""
     return (os.environ if environ is None else environ).get(variable("log_format")) == "json"
 
 
 def contracts_dir(environ: Mapping[str, str] | None = None) -> Path:
-    """The directory of contracts alone, for what needs no other setting.
+    """The directory of contracts, for commands that need no other setting.
 
     Raises:
         ConfigurationError: The variable is not set or names no directory.

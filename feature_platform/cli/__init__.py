@@ -1,4 +1,7 @@
-"""The ``feature-platform`` command: a thin face over the platform. Rules do not belong here, and heavy imports only inside commands."""
+"""The ``feature-platform`` command: parses options, calls use cases, prints their results.
+
+Rules do not belong here. Heavy imports stand inside the commands that need them, so that ``--help`` answers at once.
+"""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command tree. Each group of commands has a module of its own."""
+"""The tree of commands. Each group of commands has its own module; what a command does does not belong here."""
 
 from typing import Annotated
 
@@ -42,7 +42,7 @@ app = typer.Typer(
 def main(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001  its callback answers
 ) -> None:
-    """Versioned feature sets: see what is published and served, prove it, and move it on purpose."""
+    """Versioned feature sets: see which versions are published and served, prove them, and move latest by hand."""
     from feature_platform.settings import logs_are_json
 
     if logs_are_json():

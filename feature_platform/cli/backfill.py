@@ -1,4 +1,4 @@
-"""``feature-platform backfill``: a version for every day of a range. What is built and why lives in ``use_cases.backfill``."""
+"""``feature-platform backfill``: a version for every day of a range. Which days are built does not belong here (``use_cases.backfill``)."""
 
 import getpass
 from datetime import UTC, date, datetime, timedelta
@@ -24,9 +24,9 @@ def backfill(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be built, read and served.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Build the days of a range that have no version by this contract and these raw objects; latest and online follow once at the end.
+    """Build each day of a range that has no version from the present contract and raw objects; move latest and load online once at the end.
 
-    Run again after a kill: it goes on with the days that are left. Dagster's own backfills do the same with a run for each day.
+    If it was interrupted, run it again: it continues with the days that are left. Dagster's own backfills do the same, one run per day.
     """
     from feature_platform.use_cases.backfill import backfill as build
     from feature_platform.use_cases.backfill import plan_backfill
@@ -60,7 +60,7 @@ def _range(first: str, last: str | None) -> tuple[date, date]:
     try:
         begin, end = date.fromisoformat(first), date.fromisoformat(last) if last else datetime.now(UTC).date() - timedelta(days=1)
     except ValueError as error:
-        raise ConfigurationError(f"found {first!r} {last or ''}, expected days as YYYY-MM-DD ({error})") from error
+        raise ConfigurationError(f"FIRST and LAST: expected days as YYYY-MM-DD, found {first!r} {last or ''} ({error}).") from error
     if begin > end or end >= datetime.now(UTC).date():
-        raise ConfigurationError(f"found {begin} to {end}, expected a first day that is not after the last, and a last that has ended")
+        raise ConfigurationError(f"FIRST and LAST: expected FIRST not after LAST, and LAST before today (UTC); found {begin} to {end}.")
     return begin, end

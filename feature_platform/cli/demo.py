@@ -1,6 +1,7 @@
-"""The demo: raw files on the embedded S3, real Dagster runs over them, and what came of a few users, side by side.
+"""The demo: raw files on the embedded S3, real Dagster runs over them, and raw, published and online values of a few users side by side.
 
-The days are the last ones before today, so that values are within their ttl. A second run finds what the first one published.
+The days are the last ones before today, so that values are within their ttl. A second run finds what the first one published. Rules of the
+platform do not belong here: the demo calls what users call.
 """
 
 import os
@@ -42,7 +43,7 @@ _STALE_AFTER: Final = timedelta(days=3)
 
 
 def run_demo(home: Path, *, days: int) -> None:
-    """Run the main job on made-up events and print what became of them.
+    """Run the main job on made-up events and print the versions, the values and a proof.
 
     Raises:
         FeaturePlatformError: A step failed; the servers stay up and whatever was published stays.
@@ -81,7 +82,7 @@ def run_demo(home: Path, *, days: int) -> None:
 
 
 def write_raw(platform: Platform, day: date, files: Mapping[str, bytes]) -> None:
-    """Put a day's raw files where they are not there yet; upstream never rewrites a file that it delivered."""
+    """Put a day's raw files, except those that exist: upstream never rewrites a file that it delivered."""
     prefix = layout.raw_partition(platform.settings.raw_uri, "events", day.isoformat())
     for name, body in files.items():
         try:
@@ -152,7 +153,7 @@ def _print_versions(terminal: Console, platform: Platform) -> None:
 
 
 def _print_users(terminal: Console, platform: Platform, days: list[date]) -> None:
-    """Raw facts → file values → online values, for a few users."""
+    """For a few users: features counted from the raw events, the same in the published file, and online."""
     contract = platform.catalog.contract(FEATURE_SET)
     head = platform.feature_sets.history(FEATURE_SET).head
     if head is None:

@@ -1,4 +1,7 @@
-"""The end of the demo: an answer over HTTP, the version that it says it is of, and the proof of it."""
+"""The last part of the demo: an answer over HTTP, the version that its header names, and the proof of it.
+
+Building and publishing do not belong here (``demo``).
+"""
 
 import json
 import subprocess
@@ -40,7 +43,7 @@ def print_served(terminal: Console, platform: Platform, feature_set: str, *, env
     terminal.print(f"    {report.rows['proven']} of {report.rows.total()} answered rows proven against the published file")
     _print_trained(terminal, platform, feature_set, document)
     if not report.is_whole:
-        raise FeaturePlatformError("; ".join(fault.said for fault in report.faults) or "An answer of unknown origin was served.")
+        raise FeaturePlatformError("; ".join(fault.said for fault in report.faults) or "An answer names no version, so it has no proof.")
 
 
 def _print_trained(terminal: Console, platform: Platform, feature_set: str, document: Any) -> None:

@@ -1,6 +1,6 @@
-"""``feature-platform deployment …``: what the jobs of a deployment call, before and after its pods change.
+"""``feature-platform deployment …``: commands that the jobs of a deployment call, before and after its pods change.
 
-They look at every feature set at once, may run any number of times, and are content with an environment in which nothing is published yet.
+Each looks at every feature set, may run any number of times, and succeeds in an environment in which nothing is published yet.
 Looking at one feature set by hand does not belong here (``status``, ``verify``, ``doctor``), nor what is looked at (``use_cases.deploy``).
 """
 
@@ -11,15 +11,15 @@ import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show, show_one
 
-app = typer.Typer(help="What the jobs of a deployment call, for every feature set.", no_args_is_help=True)
+app = typer.Typer(help="Commands that the jobs of a deployment call, for every feature set.", no_args_is_help=True)
 
 
 @app.command()
 @command
 def migrate() -> None:
-    """Bring the tables of Dagster's storage to the form that this image expects; create them where there are none.
+    """Migrate the tables of Dagster's storage to the schema that this image expects; create them where there are none.
 
-    As `dagster instance migrate` does, which also prints the run launcher and so fails in a pod that holds no token of the cluster.
+    `dagster instance migrate` does the same, but also prints the run launcher and therefore fails in a pod without a token of the cluster.
     """
     import dagster as dg
 
@@ -30,9 +30,9 @@ def migrate() -> None:
 @app.command()
 @command
 def apply(as_json: AsJson = False) -> None:
-    """Tell Feast's registry about the contracts; a changed one waits for the first version that is built by it.
+    """Apply the contracts to Feast's registry; a changed contract is applied only with the first version that is built from it.
 
-    Readers of what is online need its description, and the online asset changes both together.
+    Until then readers need the old description of the old online values; the online asset changes both together.
     """
     from feature_platform.use_cases.deploy import apply_ready
     from feature_platform.wiring import open_platform
@@ -52,11 +52,11 @@ def apply(as_json: AsJson = False) -> None:
 @app.command()
 @command
 def verify(
-    server: Annotated[str | None, typer.Option("--server", help="URL of a feature server to read from, too.")] = None,
+    server: Annotated[str | None, typer.Option("--server", help="URL of a feature server, whose answers are checked as well.")] = None,
     tokens: Annotated[
-        Path | None, typer.Option("--tokens", help="Its file of bearer tokens; the first one is sent.", dir_okay=False)
+        Path | None, typer.Option("--tokens", help="The server's file of bearer tokens; the first one is sent.", dir_okay=False)
     ] = None,
-    ca: Annotated[Path | None, typer.Option("--ca", help="Certificate of the authority that signed the server's.", dir_okay=False)] = None,
+    ca: Annotated[Path | None, typer.Option("--ca", help="CA certificate that the server's is checked by, PEM.", dir_okay=False)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Prove everything that is served: files, latest, registry, online values, a server's answers. Exits 1 on a finding."""

@@ -1,4 +1,7 @@
-"""``feature-platform init`` and ``raw put``: from one's own file to contracts and raw data. Guessing is ``core.contract.draft``."""
+"""``feature-platform init`` and ``raw put``: contracts and raw data from a file of your own.
+
+How a contract is guessed does not belong here (``core.contract.draft``), nor how files are uploaded (``use_cases.deliver``).
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +14,7 @@ from feature_platform.cli.output import AsJson, command, say, show
 if TYPE_CHECKING:
     from feature_platform.core.contract.draft import Draft
 
-raw = typer.Typer(help="Raw data of one's own.", no_args_is_help=True)
+raw = typer.Typer(help="Upload raw data of your own.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -22,13 +25,13 @@ def register(app: typer.Typer) -> None:
 
 @command
 def init(
-    directory: Annotated[Path, typer.Argument(help="Where contracts go; made where there is none.", file_okay=False, show_default=False)],
+    directory: Annotated[Path, typer.Argument(help="Directory for the contracts; created if needed.", file_okay=False, show_default=False)],
     sample: Annotated[Path, typer.Option("--sample", help="A raw file: CSV, JSON Lines or Parquet.", exists=True, dir_okay=False)],
-    source: Annotated[str | None, typer.Option("--source", help="The source's name; the file's where left out.")] = None,
+    source: Annotated[str | None, typer.Option("--source", help="The source's name; from the file's name where left out.")] = None,
     event_time: Annotated[str | None, typer.Option("--event-time", help="Column that says when an event happened.")] = None,
     key: Annotated[str | None, typer.Option("--key", help="Column of the entity that features are about, e.g. user_id.")] = None,
 ) -> None:
-    """Write a source contract, a first feature contract and a metadata template that follow from a sample, and say what to check."""
+    """Guess a source contract and a first feature contract from a sample, write them with a metadata template, and say what to check."""
     import re
 
     from feature_platform.adapters.contract_check import check_catalog
@@ -51,10 +54,10 @@ def init(
 
 
 def _write(directory: Path, found: "Draft") -> list[Path]:
-    """The three files, none over one that is there.
+    """Write the two contracts, and the metadata template where there is none; no existing file is overwritten.
 
     Raises:
-        ConfigurationError: One is there already, or the directory cannot be written.
+        ConfigurationError: A contract exists already, or the directory cannot be written.
     """
     import json
 
@@ -82,18 +85,18 @@ def _write(directory: Path, found: "Draft") -> list[Path]:
 
 @raw.callback()
 def _group() -> None:
-    """Keep ``put`` a command of its own name, alone as it is."""
+    """Make ``raw`` a group: without a callback, typer drops the name ``put`` of a group's only command."""
 
 
 @raw.command()
 @command
 def put(
-    path: Annotated[Path, typer.Argument(help="A directory of dt=YYYY-MM-DD directories; or a file or directory, and --day.", exists=True)],
-    source: Annotated[str, typer.Option("--source", help="The source, as its contract calls it.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="A directory of dt=YYYY-MM-DD directories; with --day, a file or directory.", exists=True)],
+    source: Annotated[str, typer.Option("--source", help="The source's name in its contract.", show_default=False)],
     day: Annotated[str | None, typer.Option("--day", help="The day of these files, YYYY-MM-DD.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Upload raw files to where upstream's lie, each only where none of its name is. Again changes nothing."""
+    """Upload raw files to the source's raw data. A file whose name exists there is not written, so a second run changes nothing."""
     from feature_platform.errors import UnknownNameError
     from feature_platform.use_cases import deliver
     from feature_platform.wiring import open_platform

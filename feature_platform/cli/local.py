@@ -1,4 +1,4 @@
-"""``feature-platform up | down | demo``: the embedded servers, and the main job on them."""
+"""``feature-platform up | down | demo | dev``: the embedded servers and the main job on them. Dev and prod do not belong here."""
 
 import shlex
 from datetime import datetime
@@ -27,10 +27,11 @@ def register(app: typer.Typer) -> None:
 def up(
     home: Home = DEFAULT_HOME,
     start: Annotated[
-        datetime | None, typer.Option("--start-date", formats=["%Y-%m-%d"], help="First daily partition; 30 days ago, or what it was.")
+        datetime | None,
+        typer.Option("--start-date", formats=["%Y-%m-%d"], help="First daily partition; by default as before, or 30 days ago."),
     ] = None,
     contracts: Annotated[
-        Path | None, typer.Option("--contracts", help="Directory of contracts; what it was, or the project's, where left out.")
+        Path | None, typer.Option("--contracts", help="Directory of contracts; by default as before, or the project's.")
     ] = None,
     redis_reader: Annotated[bool, typer.Option("--redis-reader", help="Name a Redis user who can only read, for `feast serve`.")] = False,
     as_json: AsJson = False,

@@ -1,4 +1,4 @@
-"""``feature-platform online …``: what is served."""
+"""``feature-platform online …``: read, load and repair what is served. How it is loaded does not belong here (``use_cases.serve``)."""
 
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ app = typer.Typer(help="What is served.", no_args_is_help=True)
 @command
 def get(
     feature_set: FeatureSet,
-    key: Annotated[list[str], typer.Option("--key", "-k", help="column=value; once per key column, again for further entities.")],
+    key: Annotated[list[str], typer.Option("--key", "-k", help="column=value, once for each key column; repeat for more entities.")],
     as_json: AsJson = False,
 ) -> None:
     """Read entities as a service does, through Feast. Exits 1 when an entity is not served."""
@@ -34,9 +34,9 @@ def get(
     head = platform.feature_sets.history(feature_set).head_version
     old = head is not None and datetime.now(UTC) - head.as_of > contract.ttl_duration
     why = (
-        f"its values are older than the ttl of {contract.ttl}"
+        f"the online version is past the ttl of {contract.ttl}; build and load a newer day"
         if old
-        else "it is not in the version that is online, or is older than the ttl"
+        else "the online version lacks them, or they are past the ttl"
     )
     say(f"{len(absent)} of {len(rows)} entities have no value: {why}.")
     raise typer.Exit(FINDING)
@@ -45,7 +45,7 @@ def get(
 @app.command()
 @command
 def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
-    """Which version and contract is served, since when. Exits 1 when none is, or a load has not finished."""
+    """Which version and contract are served, and since when. Exits 1 when none is, or when a load has not finished."""
     from feature_platform.errors import NotFoundError
     from feature_platform.use_cases.inspect import online_marker
     from feature_platform.wiring import open_platform
@@ -78,7 +78,7 @@ def load(
     full: Annotated[bool, typer.Option("--full", help="Write every row, also those that are online already.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Load latest: the rows that differ from what is known to be online, or every row where anything is in doubt."""
+    """Load latest: only the rows that differ from the online version, or every row where it is not certain what is online."""
     from feature_platform.use_cases.serve import serve
     from feature_platform.wiring import open_platform
 
@@ -101,7 +101,7 @@ def load(
 @app.command()
 @command
 def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
-    """Scan the whole online store and remove what the version that is online lacks; for a store whose history nobody knows."""
+    """Scan the whole online store and remove values that the online version lacks; for a store that others may have written to."""
     from feature_platform.use_cases import serve
     from feature_platform.wiring import open_platform
 
@@ -112,10 +112,10 @@ def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
 
 
 def parse_keys(given: list[str], *, types: dict[str, str]) -> list[dict[str, Any]]:
-    """Entities from ``column=value`` options; a column that comes again begins the next entity.
+    """Entities from ``column=value`` options; a column that is given again begins the next entity.
 
     Raises:
-        ConfigurationError: A column is no key, a value does not fit its type, or an entity lacks a key column.
+        ConfigurationError: A column is not a key column, a value does not fit its type, or an entity lacks a key column.
     """
     from feature_platform.errors import ConfigurationError
 

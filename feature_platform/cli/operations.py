@@ -1,4 +1,4 @@
-"""Commands of an operator: status, verify, rollback, pins, retention. What they decide lives in ``core``."""
+"""Commands of an operator: status, verify, rollback, pins, retention. Decisions do not belong here (``core``, ``use_cases``)."""
 
 import getpass
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def status(
     feature_set: Annotated[str | None, typer.Argument(help="One feature set; all where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Per feature set: newest version, latest, online, age, rows, hash; whether all agree, also with raw data. Exits 1 where not."""
+    """Per feature set: newest version, latest, online, age, rows, hashes; whether they and the raw data agree. Exits 1 where not."""
     from feature_platform.use_cases import inspect
     from feature_platform.use_cases.decommission import retired
     from feature_platform.wiring import open_platform
@@ -78,7 +78,7 @@ def verify(
     version: Annotated[str | None, typer.Option("--version", help="A version id; latest and what is online where left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a version: four files, sizes, hashes, contract, rows; for latest also registry and online values. Exits 1 on a finding."""
+    """Prove a version: its four files, sizes, hashes, contract, rows; for latest also registry and online values. Exits 1 on a finding."""
     from feature_platform.core.versions.findings import documents
     from feature_platform.use_cases.inspect import prove
     from feature_platform.wiring import open_platform
@@ -100,7 +100,7 @@ def verify(
 
 @command
 def reproduce(feature_set: FeatureSet, version: Version, as_json: AsJson = False) -> None:
-    """Rebuild a version in memory from the raw objects its metadata names, and compare. Exits 1 when it differs or a source changed."""
+    """Rebuild a version in memory from the raw objects that its metadata names, and compare. Exits 1 where it or a raw object differs."""
     from feature_platform.core.versions.findings import documents
     from feature_platform.use_cases import reproduce as reproduction
     from feature_platform.wiring import open_platform
@@ -122,7 +122,7 @@ def doctor(
     heal: Annotated[bool, typer.Option("--heal", help="Make latest/ show the log's head first; always safe.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name every drift between raw data, contract, log, latest/, registry and online store. Exits 1 when there is one."""
+    """Name every drift: raw data, contract, log, latest/, registry or online store that disagree. Exits 1 when there is one."""
     from feature_platform.use_cases.decommission import retired
     from feature_platform.use_cases.inspect import drifts
     from feature_platform.wiring import open_platform
@@ -150,7 +150,7 @@ def doctor(
 
 @command
 def promote(feature_set: FeatureSet, version: Version, reason: Reason, as_json: AsJson = False) -> None:
-    """Move latest forward to a version that its checks keep back. Who, why and what was overridden stand in the log."""
+    """Move latest forward to a version that its checks hold back. The log records who did it, why, and which checks were overridden."""
     from feature_platform.use_cases.promote import override
     from feature_platform.wiring import open_platform
 
@@ -163,7 +163,7 @@ def promote(feature_set: FeatureSet, version: Version, reason: Reason, as_json: 
 
 @command
 def rollback(feature_set: FeatureSet, version: Version, reason: Reason, as_json: AsJson = False) -> None:
-    """Move latest to a version by name, whatever its age. Builds of the moment rolled back from do not undo it; newer moments do."""
+    """Move latest to any version by name. A new build of the day that was rolled back does not undo this; a build of a newer day does."""
     from feature_platform.wiring import open_platform
 
     platform = open_platform()
@@ -202,14 +202,14 @@ def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.
 def gc(
     feature_set: FeatureSet,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions to keep.")] = 14,
-    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions that were published within so many days.")] = 30,
+    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions published within this many days.")] = 30,
     grace_s: Annotated[float, typer.Option("--grace", min=0, help="Seconds between the expire record and the deletion.")] = 900.0,
     delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what nothing needs: versions beyond the policy and leftovers of crashed builds. A dry run unless --delete is given.
+    """Delete versions that neither --keep nor --keep-days nor a pin keeps, and leftovers of crashed builds. A dry run without --delete.
 
-    A feature set without a contract is collected as well; it keeps its latest.
+    Also works for a feature set without a contract; its latest is kept.
     """
     from feature_platform.core.publishing.retention import Policy, describe
     from feature_platform.use_cases import retain
@@ -236,9 +236,9 @@ def decommission(
     remove: Annotated[bool, typer.Option("--remove", help="Really remove; without it nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a feature set out of service, also one without a contract: registry and online values go, versions stay.
+    """Take a feature set out of service: remove it from the registry and its online values; its versions stay. A dry run without --remove.
 
-    A dry run unless --remove is given.
+    Also works for a feature set without a contract.
     """
     from feature_platform.use_cases import decommission as use_case
     from feature_platform.wiring import open_platform

@@ -1,4 +1,4 @@
-"""How commands answer: tables for people, JSON for programs, and exit codes. What is answered does not belong here."""
+"""How commands print: tables for people, JSON for programs, and exit codes. What they print does not belong here."""
 
 import functools
 import json
@@ -60,11 +60,11 @@ def show(
     """Print rows as a table, or as a JSON list.
 
     Args:
-        rows: Of equal keys.
-        as_json: JSON with every key and whole values; a table shows the beginnings of hashes.
-        title: Above the table.
-        empty: What people read where there are no rows.
-        columns: What the table shows; everything where left out. Rows too wide for the terminal are shown one below another.
+        rows: Mappings that all have the same keys.
+        as_json: Print JSON with every key and whole values; a table shows only the first characters of hashes.
+        title: Printed above the table.
+        empty: Printed instead of a table where there are no rows.
+        columns: The keys that the table shows; all where left out. Rows too wide for the terminal become one table each.
     """
     if as_json:
         print(json.dumps(list(rows), indent=2, ensure_ascii=False, default=str))  # noqa: T201
@@ -118,7 +118,7 @@ def show_one(row: Mapping[str, Any], *, as_json: bool, title: str = "") -> None:
 
 
 def say(text: str) -> None:
-    """A note to the person at the terminal; on stderr, so that output can be piped."""
+    """Print a note for the person at the terminal on stderr, so that stdout can be piped."""
     _tell(text, level=logging.INFO)
 
 

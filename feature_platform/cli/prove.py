@@ -1,4 +1,4 @@
-"""``feature-platform prove``: logged answers against the published files."""
+"""``feature-platform prove``: compare logged answers with the published files. How does not belong here (``server.prove``)."""
 
 import time
 from typing import Annotated
@@ -13,7 +13,7 @@ def prove(
     log: Annotated[str, typer.Argument(help="The response log: a directory, a file or an s3:// URI.", show_default=False)],
     as_json: AsJson = False,
 ) -> None:
-    """Check every answer in a response log against the immutable files it claims to be of. Exits 1 unless all are proven."""
+    """Compare every answer in a response log with the immutable files of the version that it names. Exits 1 unless all are proven."""
     from feature_platform.server.prove import Prover, log_files
     from feature_platform.wiring import open_platform
 

@@ -18,7 +18,7 @@ def ping(connection_string: str) -> None:
 
     Raises:
         OSError: There is no connection, TLS included.
-        ValueError: The server answers with an error, or there is no address in the string.
+        ValueError: The server answers with an error, or the string has no address.
     """
     addresses = [part for part in connection_string.split(",") if "=" not in part]
     options = dict(part.split("=", 1) for part in connection_string.split(",") if "=" in part)

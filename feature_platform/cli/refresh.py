@@ -1,4 +1,4 @@
-"""``feature-platform refresh``: rebuild what rests on raw data that has changed. What that is lives in ``core.versions.currency``."""
+"""``feature-platform refresh``: rebuild versions whose raw data changed. Which ones does not belong here (``core.versions.currency``)."""
 
 import getpass
 from datetime import UTC, datetime
@@ -24,11 +24,11 @@ def refresh(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be rebuilt and why; exits 1 where something would.")] = False,
     days: Annotated[
         int | None,
-        typer.Option("--days", min=1, help="How many partitions back; FEATURE_PLATFORM_LOOK_BACK_DAYS where left out.", show_default=False),
+        typer.Option("--days", min=1, help="Days to look back; FEATURE_PLATFORM_LOOK_BACK_DAYS where left out.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Rebuild published versions whose window holds a day that upstream changed, oldest first; latest and online follow, loaded once."""
+    """Rebuild published versions whose window has a day that upstream changed, oldest first; then move latest and load online once."""
     from feature_platform.use_cases.currency import look
     from feature_platform.use_cases.refresh import refresh as rebuild
     from feature_platform.wiring import open_platform
@@ -41,7 +41,9 @@ def refresh(
         contract, today = platform.catalog.contract(name), datetime.now(UTC).date()
         found = look(platform, contract, today=today, days=days or platform.look_back_days)
         if plan:
-            rows += [_row(name, item, "would be rebuilt" if item.is_buildable else "its own day is gone") for item in found.to_build]
+            rows += [
+                _row(name, item, "would be rebuilt" if item.is_buildable else "its own day has no raw data") for item in found.to_build
+            ]
             continue
         done = rebuild(platform, contract, found, run_id=f"refresh-{uuid4().hex}", actor=getpass.getuser(), log=say)
         rows += [_row(name, one.item, one.fault or f"rebuilt as {one.version}") for one in done.rebuilt]

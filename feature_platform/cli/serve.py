@@ -1,4 +1,4 @@
-"""``feature-platform serve``: the feature server."""
+"""``feature-platform serve``: the options of the feature server. Running it does not belong here (``serving``)."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,21 +19,21 @@ def serve(
     tokens: Annotated[Path | None, typer.Option("--tokens", help="File of bearer tokens, a name and a token per line.")] = None,
     is_open: Annotated[bool, typer.Option("--open", help="Answer anyone on any address, without tokens.")] = False,
     tls_cert: Annotated[Path | None, typer.Option("--tls-cert", help="Certificate chain, PEM.")] = None,
-    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Its key, PEM.")] = None,
-    deadline_ms: Annotated[int, typer.Option("--deadline-ms", min=1, help="For the online store's part of a request.")] = 250,
-    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests under way in a worker; more get 503.")] = 256,
-    max_entities: Annotated[int, typer.Option("--max-entities", min=1, help="Rows of one request.")] = 1_000,
-    max_features: Annotated[int, typer.Option("--max-features", min=1, help="Features of one request.")] = 500,
-    max_body_kib: Annotated[int, typer.Option("--max-body-kib", min=1, help="Size of one request.")] = 1_024,
-    cache_mib: Annotated[int, typer.Option("--cache-mib", min=0, help="Row cache of each worker; 0 is none.")] = 0,
-    max_age_s: Annotated[float | None, typer.Option("--max-age-s", help="Not ready with an older version; by default the ttl.")] = None,
-    drain_s: Annotated[float, typer.Option("--drain-s", min=0, help="Go on answering for so long after SIGTERM.")] = 0.0,
+    tls_key: Annotated[Path | None, typer.Option("--tls-key", help="Private key of --tls-cert, PEM.")] = None,
+    deadline_ms: Annotated[int, typer.Option("--deadline-ms", min=1, help="Time for a request's read of the online store.")] = 250,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests at once in a worker; further ones get 503.")] = 256,
+    max_entities: Annotated[int, typer.Option("--max-entities", min=1, help="Most entities in one request.")] = 1_000,
+    max_features: Annotated[int, typer.Option("--max-features", min=1, help="Most features in one request.")] = 500,
+    max_body_kib: Annotated[int, typer.Option("--max-body-kib", min=1, help="Largest body of a request.")] = 1_024,
+    cache_mib: Annotated[int, typer.Option("--cache-mib", min=0, help="Row cache of each worker; 0 turns it off.")] = 0,
+    max_age_s: Annotated[float | None, typer.Option("--max-age-s", help="Oldest online version to be ready with; ttl by default.")] = None,
+    drain_s: Annotated[float, typer.Option("--drain-s", min=0, help="How long it still answers after SIGTERM.")] = 0.0,
     access_log: Annotated[bool, typer.Option("--access-log", help="One JSON line per request on standard output.")] = False,
     log_to: Annotated[str | None, typer.Option("--log-to", help="Response log: a directory or s3:// URI, as `prove` reads it.")] = None,
-    log_rate: Annotated[float, typer.Option("--log-rate", min=0, max=1, help="Share of entities in it, by a hash of their keys.")] = 1.0,
-    allow_push: Annotated[bool, typer.Option("--allow-push", help="Offer Feast's POST /push, which writes past every check.")] = False,
+    log_rate: Annotated[float, typer.Option("--log-rate", min=0, max=1, help="Share of entities to log, by a hash of their keys.")] = 1.0,
+    allow_push: Annotated[bool, typer.Option("--allow-push", help="Offer Feast's POST /push, which writes without any check.")] = False,
 ) -> None:
-    """Serve online features over HTTP, as Feast's server does, and say with every answer which version it is of."""
+    """Serve online features over HTTP, as Feast's server does; a header of every answer names the version that its values come from."""
     from feature_platform.cli.serving import run_server
     from feature_platform.server.options import Limits, ServeOptions
 

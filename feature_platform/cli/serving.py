@@ -1,4 +1,4 @@
-"""A server with its workers, in this process and its children, until it is told to end. Options and their words belong to ``serve``."""
+"""Run a feature server with its workers, in this process and its children, until SIGTERM. Options belong to ``serve``."""
 
 import tempfile
 from dataclasses import replace
@@ -22,5 +22,5 @@ def run_server(options: ServeOptions) -> None:
     configure_logs(is_json=settings.log_format == "json")
     with tempfile.TemporaryDirectory(prefix="feature-server-") as directory:
         options = replace(options, metrics_dir=Path(directory))
-        server_app(settings, options)  # what is wrong is said here, once
+        server_app(settings, options)  # so that a wrong option is reported once, and not by every worker
         supervise(options, lambda listener, heartbeat: run_worker(server_app(settings, options), options, listener, heartbeat))

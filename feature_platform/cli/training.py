@@ -1,4 +1,4 @@
-"""``feature-platform training-set …``: features as they were known at each label's moment, kept, proved, listed, removed."""
+"""``feature-platform training-set …``: make, verify, list, show and delete training sets. How does not belong here (``training``)."""
 
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,23 +21,25 @@ Name = Annotated[str, typer.Argument(help="The training set's name.", show_defau
 def make(
     context: typer.Context,
     labels: Annotated[
-        Path | None, typer.Option("--labels", help="A .parquet or .csv file: join keys, a moment, anything else.", exists=True)
+        Path | None, typer.Option("--labels", help="A .parquet or .csv file with join keys, a moment, and any other columns.", exists=True)
     ] = None,
     features: Annotated[str, typer.Option("--features", help="<feature_set>:<feature>,… or <feature_set> for all of its features.")] = "",
-    known_at: Annotated[str, typer.Option("--known-at", help="publication (what serving could answer then) or event.")] = "publication",
+    known_at: Annotated[
+        str, typer.Option("--known-at", help="publication: what was published then; event: what was true.")
+    ] = "publication",
     ttl_days: Annotated[
-        float | None, typer.Option("--ttl-days", min=0, help="How old values may be; the contract's where left out, 0 for any age.")
+        float | None, typer.Option("--ttl-days", min=0, help="Oldest age of a value; the contract's ttl where left out, 0 for any age.")
     ] = None,
-    timestamp: Annotated[str, typer.Option("--timestamp", help="The labels' column of moments.")] = "event_timestamp",
+    timestamp: Annotated[str, typer.Option("--timestamp", help="The labels' column with their moments.")] = "event_timestamp",
     split: Annotated[str, typer.Option("--split", help="train=0.8,test=0.2 by key, or train=2026-02-01T00:00:00Z,test= by time.")] = "",
-    seed: Annotated[int, typer.Option("--seed", help="Of a split by key.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of a split by key.")] = 0,
     full_names: Annotated[bool, typer.Option("--full-names", help="Call columns <feature_set>__<feature>.")] = False,
     out: Annotated[
         str | None, typer.Option("--out", help="URI of the directory for the files; beside the feature sets where left out.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a training set, or find the one that the same labels, features and versions made before."""
+    """Make a training set, or find the one that was made before from the same labels, features and versions."""
     if context.invoked_subcommand:
         return
     if labels is None or not features or known_at not in {"publication", "event"}:
@@ -98,12 +100,12 @@ def show_training_set(name: Name, as_json: AsJson = False) -> None:
 @app.command()
 @command
 def delete(name: Name) -> None:
-    """Remove a training set, and the pins that keep its versions."""
+    """Delete a training set, and the pins that keep its versions from retention."""
     from feature_platform.use_cases.training import delete as delete_training_set
     from feature_platform.wiring import open_platform
 
     removed = delete_training_set(open_platform(), name)
-    say(f"Removed {removed.data.uri}, its labels and its manifest; retention may take its versions.")
+    say(f"Removed {removed.data.uri}, its labels and its manifest; retention may now expire its versions.")
 
 
 def _told(made: "TrainingManifest") -> dict[str, Any]:

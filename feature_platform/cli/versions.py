@@ -1,4 +1,4 @@
-"""``feature-platform versions …``: what was published."""
+"""``feature-platform versions …``: committed versions and their metadata. Moving latest does not belong here (``operations``)."""
 
 from typing import Annotated
 
@@ -8,15 +8,15 @@ from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_
 
 _IN_A_TABLE = ("version", "latest", "committed_at", "content_hash", "pins")
 
-app = typer.Typer(help="What was published.", no_args_is_help=True)
+app = typer.Typer(help="List and show committed versions.", no_args_is_help=True)
 
 
 @app.command(name="list")
 @command
 def list_versions(
     feature_set: FeatureSet,
-    newest: Annotated[int, typer.Option("--newest", "-n", min=1, help="How many, newest first.")] = 20,
-    before: Annotated[str | None, typer.Option("--before", help="Only those that come after this version in the list.")] = None,
+    newest: Annotated[int, typer.Option("--newest", "-n", min=1, help="How many to list, newest first.")] = 20,
+    before: Annotated[str | None, typer.Option("--before", help="Only versions older than this one, which follow it in the list.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Committed versions, newest first."""

@@ -1,6 +1,6 @@
-"""``feature-platform health`` and ``watch``: in which state everything is, once or again and again with alerts.
+"""``feature-platform health`` and ``watch``: the state of every feature set, looked at once, or at an interval with alerts.
 
-What a state is lives in ``core.operations``, what is looked at in ``use_cases``.
+How a state is decided does not belong here (``core.operations``), nor what is looked at (``use_cases``).
 """
 
 import json
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 LateAfter = Annotated[float, typer.Option("--late-after-h", min=0, help="Hours after a day's end by which its version must be latest.")]
 DagsterUrl = Annotated[
     str | None,
-    typer.Option("--dagster-url", help="Dagster's webserver, e.g. http://127.0.0.1:3000; not watched where left out.", show_default=False),
+    typer.Option(
+        "--dagster-url", help="Dagster's webserver, e.g. http://127.0.0.1:3000; where left out, it is not watched.", show_default=False
+    ),
 ]
 
 
@@ -58,10 +60,10 @@ def watch(
         Path | None,
         typer.Option("--webhook-file", help="File with the address that alerts are posted to as JSON.", show_default=False),
     ] = None,
-    metrics_port: Annotated[int | None, typer.Option("--metrics-port", help="Port for Prometheus.", show_default=False)] = None,
-    metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address that the port is opened at.")] = "127.0.0.1",
+    metrics_port: Annotated[int | None, typer.Option("--metrics-port", help="Port for Prometheus to read.", show_default=False)] = None,
+    metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address that this port listens on.")] = "127.0.0.1",
 ) -> None:
-    """Look again and again; tell Slack and the webhook of each incident once, and once more when it is over. Ends on SIGTERM."""
+    """Look at an interval; report each incident to Slack and the webhook once, and once more when it is over. Ends on SIGTERM."""
     from feature_platform.adapters.logs import configure_logs
     from feature_platform.adapters.watch_metrics import WatchMetrics
     from feature_platform.settings import load_settings
@@ -72,7 +74,7 @@ def watch(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     kept = settings.home / "watch.json"
-    # An S3 that does not answer is an incident, not something to wait for.
+    # Few retries: an S3 that does not answer is an incident to report, not something to wait for.
     watching = _opened(
         open_platform(settings, objects=s3_at(is_brief=True)), dagster_url, late_after_h, alert_channels(settings, webhook=webhook_file)
     )
@@ -98,7 +100,7 @@ def _opened(platform: "Platform", dagster_url: str | None, late_after_h: float, 
 
 
 def _kept(file: Path) -> "dict[str, Incident]":
-    """The incidents that people know of, so that a watch that is started again does not tell them twice."""
+    """The incidents that were reported before, so that a restarted watch does not report them a second time."""
     from feature_platform.core.operations.incidents import Incident
 
     try:
@@ -106,7 +108,7 @@ def _kept(file: Path) -> "dict[str, Incident]":
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        say(f"{file} cannot be read ({error}); incidents that last are told again.")
+        say(f"{file} cannot be read ({error}); incidents that still last are reported again.")
         return {}
 
 
@@ -117,4 +119,4 @@ def _keep(file: Path, incidents: "dict[str, Incident]") -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_private(file, json.dumps({key: incident.document() for key, incident in incidents.items()}))
     except OSError as error:
-        say(f"{file} cannot be written ({error}); after a restart, incidents that last are told again.")
+        say(f"{file} cannot be written ({error}); after a restart, incidents that still last are reported again.")

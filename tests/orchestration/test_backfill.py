@@ -122,7 +122,7 @@ def test_the_command_plans_builds_and_refuses_a_range_that_has_not_ended(platfor
     assert [row["outcome"] for row in rows] == [*["would be built: never built"] * 3, "not delivered", "would be built: never built"]
     done = answer(DAYS[0], DAYS[-1], "--json")
     assert [row["outcome"] for row in json.loads(done.stdout)] == ["built"] * 4
-    assert "found 2026-01-12 to 2026-01-10, expected a first day that is not after the last" in answer(DAYS[2], DAYS[0]).output
+    assert "expected FIRST not after LAST, and LAST before today (UTC); found 2026-01-12 to 2026-01-10" in answer(DAYS[2], DAYS[0]).output
     assert "expected days as YYYY-MM-DD" in answer("yesterday").output
     assert command.backfill.__doc__
 
