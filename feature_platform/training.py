@@ -1,6 +1,6 @@
 """Training from Python and notebooks: published versions, training sets, and a Dagster asset that makes one.
 
-Each function takes the environment's platform where none is given. What was known when is decided in ``core.training``.
+Each function uses the environment's platform where none is given. What was known when does not belong here (``core.training``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -61,11 +61,11 @@ def read_version(
     """A published version's rows and its metadata, both compared with the log.
 
     Args:
-        feature_set: Of which.
+        feature_set: The feature set's name.
         version: A version id, or ``latest``.
-        at: The version that was known at this moment instead.
-        known_at: In which sense, see :func:`training_set`.
-        platform: The environment.
+        at: Read the version that was known at this moment, instead of ``version``.
+        known_at: In which sense it was known, see :func:`training_set`.
+        platform: The platform to read from; the environment's where left out.
 
     Raises:
         NotFoundError: There is no such version, or retention removed it.
@@ -100,7 +100,7 @@ def training_set(
         split: How rows are divided: :func:`split_by_key` or :func:`split_by_time`.
         full_names: Whether feature columns are called ``<feature_set>__<feature>``.
         out: URI of the directory for the files; beside the feature sets where left out.
-        platform: The environment.
+        platform: The platform to use; the environment's where left out.
 
     Raises:
         InvalidDataError: Labels or features cannot be used; the message names every fault.
@@ -118,8 +118,8 @@ def from_manifest(name: str, *, platform: Platform | None = None) -> TrainingSet
 
     Raises:
         UnknownNameError: There is none of this name.
-        NotFoundError: What it rests on is gone.
-        InvalidDataError: Something was altered; the message names it.
+        NotFoundError: A file or version that it was made from is gone.
+        InvalidDataError: A file or version was altered; the message names it.
     """
     platform = platform or open_platform()
     return TrainingSet(training.verify(platform, name), platform)
@@ -129,7 +129,7 @@ def training_set_asset(name: str, labels: "dg.AssetKey | str", features: Sequenc
     """A Dagster asset that makes a training set from the labels that another asset returns.
 
     Args:
-        name: Of the asset.
+        name: The asset's name.
         labels: The asset whose value is anything that :func:`training_set` takes as labels.
         features: See :func:`training_set`.
         asked: Its other arguments.

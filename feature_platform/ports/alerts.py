@@ -1,4 +1,4 @@
-"""The alert port: where people hear of incidents. Which ones does not belong here."""
+"""The alert port: tells people of incidents. Which incidents there are does not belong here (``core.operations``)."""
 
 from typing import Protocol
 
@@ -12,5 +12,5 @@ class AlertChannel(Protocol):
         """Tell of an incident's beginning or end.
 
         Raises:
-            StorageError: It was not taken; the caller may send it again.
+            StorageError: The channel did not accept it; the caller may send it again.
         """

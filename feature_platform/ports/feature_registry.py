@@ -1,4 +1,4 @@
-"""The feature registry port: what services ask for features by name, and what it answers. Loading values belongs to the online store."""
+"""The feature registry port: the feature views that services know, and reads as services make them. Loading belongs to the online store."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -24,7 +24,7 @@ class FeatureRegistry(Protocol):
 
         Raises:
             ContractError: Feature sets share an entity but not its join key.
-            ConflictError: Somebody else kept writing the registry; it is whole, without this change.
+            ConflictError: Other writers changed the registry at each attempt; it is whole, without this change.
         """
 
     def findings(self, contract: Contract) -> list[Finding]:
@@ -41,7 +41,7 @@ class FeatureRegistry(Protocol):
             as_of: Judge ttl at this moment; now where left out.
 
         Raises:
-            ContractError: The registry knows the feature set not at all, or not as this contract.
+            ContractError: The registry does not know the feature set, or knows it by another contract.
         """
 
     def reader(self, contract: Contract, *, as_of: datetime) -> Callable[[pa.RecordBatch, pa.Array], OnlineRows]:

@@ -22,8 +22,8 @@ from feature_platform.ports.object_store import ObjectStore
 class FeatureSetStore(Protocol):
     """Feature set versions: committed once, named by a log, shown by ``latest/``, kept by pins, removed by retention.
 
-    Every method may raise :class:`StorageError`, and :class:`UnknownOutcomeError` where a write's fate could not be learned: the same
-    call again settles it. Of a feature set that was never published the history is empty and nothing else exists.
+    Every method may raise :class:`StorageError`, and :class:`UnknownOutcomeError` where a write may or may not have happened: making the
+    same call again settles it. A feature set that nothing was committed of has an empty history and nothing else.
     """
 
     @property
@@ -44,7 +44,7 @@ class FeatureSetStore(Protocol):
         """
 
     def published(self) -> Sequence[str]:
-        """Names of the feature sets that anything was ever written of, sorted."""
+        """Names of the feature sets that have any object, sorted."""
 
     def commit(
         self,
@@ -62,12 +62,12 @@ class FeatureSetStore(Protocol):
 
         Args:
             table: One row per key, sorted by it, in the contract's shape.
-            contract: What the rows are.
+            contract: The contract that the rows were built by.
             template: Text of the metadata template.
             as_of: The moment the rows are true as of, UTC, in whole seconds; names the version.
             provenance: Where the rows came from.
             idempotency_key: The same for every attempt of one run at one partition.
-            actor: Who publishes.
+            actor: Who commits.
             reason: Why, for the log.
 
         Raises:
@@ -179,4 +179,4 @@ class FeatureSetStore(Protocol):
         """What :meth:`collect` would delete now; writes nothing. ``protected`` are versions that something outside the log names."""
 
     def collect(self, feature_set: str, *, policy: Policy, actor: str, protected: Callable[[], Collection[str]]) -> Sweep:
-        """Expire what the policy does not keep, wait its grace, look at pins and ``protected`` again, then delete."""
+        """Expire what the policy does not keep, wait the policy's grace period, read pins and ``protected`` again, then delete."""

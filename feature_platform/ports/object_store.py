@@ -39,7 +39,7 @@ class ObjectStore(Protocol):
     def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Every object below a prefix, in key order, without user metadata; only those whose URI sorts after ``after`` where it is given.
 
-        The cost of ``after`` follows what is left, not what is left out.
+        With ``after``, the cost depends only on the objects that are returned.
         """
 
     def directories(self, prefix: str) -> Sequence[str]:

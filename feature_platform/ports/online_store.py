@@ -1,4 +1,4 @@
-"""The online store port: exact loads of versions and what is known of them. Bytes belong in ``core.online``."""
+"""The online store port: exact loads of versions, and what is online. Bytes do not belong here (``core.online``)."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -20,18 +20,18 @@ class OnlineStore(Protocol):
     def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None, is_full: bool = False) -> LoadReport:
         """Make a published version exactly what is online for its view: its entities with its values, and no others.
 
-        On return the marker is ``online``. After an error it is ``loading`` (or what it was, if nothing was written), and the next load
-        of this or a newer publication becomes exact again. A store may write only what differs from the version that it knows to be
-        online, so what somebody else wrote beside it stays until a full load.
+        On return the marker is ``online``. After an error it is ``loading`` (or what it was, if nothing was written), and the next load of
+        this or a later record makes the store exact again. A store may write only what differs from the version that it knows to be
+        online, so what others wrote to it stays until a full load.
 
         Args:
             request: The version; its file is checked before anything is written.
-            progress: Is called with rows done and rows in total.
+            progress: Called with rows done and rows in total.
             is_full: Write every row, whatever is online.
 
         Raises:
             InvalidDataError: The file must not be served; nothing was written.
-            ConflictError: A newer publication is online, another load is running, or took over while this one was frozen.
+            ConflictError: The version of a later record is online, another load is running, or one took over while this one was frozen.
         """
 
     def repair(self, request: OnlineLoad) -> RepairReport:

@@ -1,4 +1,4 @@
-"""The orchestrator port: what schedules and runs the work, as one who watches it sees it. Starting runs does not belong here."""
+"""The orchestrator port: whether what schedules and runs the work does so. Starting runs does not belong here."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -13,4 +13,4 @@ class Orchestrator(Protocol):
     """Something that runs the platform's work."""
 
     def problems(self, *, now: datetime) -> Sequence[Problem]:
-        """What keeps it from working, all of :data:`SUBJECT`; that it does not answer is a problem too."""
+        """What keeps it from working, each with the subject :data:`SUBJECT`; that it does not answer is one of these problems."""

@@ -23,7 +23,7 @@ class TrainingSetStore(Protocol):
         """The rows of a staged file."""
 
     def directory(self, name: str) -> str:
-        """URI, with ``/`` at its end, where a training set's files are kept unless somebody says otherwise."""
+        """URI, with ``/`` at its end, of the directory where a training set's files are kept by default."""
 
     def keep(self, staged: StagedFile, uri: str) -> StoredFile:
         """Upload a staged file; nothing happens where the same one is there already.
@@ -41,7 +41,7 @@ class TrainingSetStore(Protocol):
         """
 
     def put_manifest(self, manifest: TrainingManifest) -> None:
-        """Make a training set exist."""
+        """Write the manifest, with which the training set exists."""
 
     def manifest(self, name: str) -> TrainingManifest:
         """The manifest of a training set.
@@ -51,7 +51,7 @@ class TrainingSetStore(Protocol):
         """
 
     def names(self) -> Sequence[str]:
-        """Every training set."""
+        """The name of every training set."""
 
     def delete(self, manifest: TrainingManifest) -> None:
         """Remove a training set, its manifest first."""
