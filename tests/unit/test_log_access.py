@@ -80,7 +80,7 @@ def test_an_update_of_what_is_gone_is_lost():
 def test_a_write_whose_object_cannot_be_read_is_looked_at_again_and_then_unknown():
     down = StorageError("503")
     assert play(settle(CREATE), (Put, LOST), (HeadObject, down), (Put, REFUSED), (HeadObject, seen(write_id="mine"))) is True
-    with pytest.raises(UnknownOutcomeError, match=r"Could not learn whether s3://b/x was written \(503\); run the same operation again"):
+    with pytest.raises(UnknownOutcomeError, match=r"It is unknown whether s3://b/x was written \(503\); run the same operation again"):
         play(settle(CREATE), *[(Put, LOST), (HeadObject, down)] * SETTLE_ATTEMPTS)
 
 
@@ -249,7 +249,7 @@ def test_a_record_that_was_altered_is_found_by_the_next_one(log):
     log.append(3)
     altered = replace(log.whole().records[1], reason="nobody said so", body=b"")
     log.put(LAYOUT.log_record(2), altered.to_json())
-    with pytest.raises(StorageError, match=r"Log record 3 follows other records than the 2 that are there: one of them was altered"):
+    with pytest.raises(StorageError, match=r"Log record 3 was written after other records than the 2 before it: one of them was altered"):
         log.read()
 
 

@@ -1,1 +1,1 @@
-"""What the online store holds for a version: its bytes, commands, marker, loads and comparison. Connections do not belong here."""
+"""The online form of a version: its bytes in Redis, commands, marker, loads and comparison. Connections do not belong here."""

@@ -2,9 +2,9 @@
 
 Sending does not belong here, nor what surrounds the commands (transactions, fences: ``adapters.online_store.redis_channel``).
 
-Every row becomes one binary value: one ``HSET`` with all fields of the view, so that a reader never sees half of a row, and what belongs
-to it (``PEXPIREAT``, ``HDEL``). A row is framed as commands (``*n`` …) or, for a server-side script that issues them, as arguments that
-begin with their number.
+Every row becomes one binary value: one ``HSET`` with all fields of the view, so that a reader never sees half of a row, followed by
+``PEXPIREAT`` and ``HDEL`` where they are needed. A row is framed as commands (``*n`` …) or, for a server-side script that issues them, as
+arguments that begin with their number.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Framing = Literal["command", "argument"]
 
 _BINARY: Final = pa.binary()
 _DENSE_LENGTHS: Final = 4096
-"""Below this a header is made for every possible length and taken by its place; above, only for lengths that occur."""
+"""Up to this length a header is made for every possible length and looked up by it; beyond, only for lengths that occur."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def upserts(
 
     Args:
         batch: Rows with the contract's columns.
-        layout: Whose entities and fields they are.
+        layout: The view that the rows belong to.
         expire_at_ms: When the server drops the keys (Unix time); never where left out.
         obsolete: Fields of features that the view had before, removed in passing.
         framing: Commands, or arguments of a script.

@@ -1,7 +1,7 @@
 """The bytes in the online store → values: the inverse of ``core.online.encoding``, for readers and comparisons.
 
 A whole column is read as one protobuf message whose repeated fields protobuf's C code fills: three to six times as fast as one value
-after the other. Fetching bytes does not belong here, nor deciding what an expired or missing value means.
+after the other. Fetching bytes does not belong here, nor deciding what a value that is past its ttl or missing means.
 
 Shape of values: int, float, bool, str, bytes, lists of them, None for null. Timestamps and dates are seconds since 1970, or what a caller
 turns them into (:data:`MOMENTS`).
@@ -23,7 +23,7 @@ from feature_platform.core.online.reads import UnplannedRequestError
 Raw = bytes | None
 Reader = Callable[[Sequence[Raw]], list[Any]]
 Shown = Mapping[str, Callable[[list[Any]], list[Any]]]
-"""Field of ``Value`` → what becomes of its values, and of the elements of a list of them."""
+"""Field of ``Value`` → a function that converts its values, and the elements of a list of them."""
 
 _COLUMN: Final = message("Column")
 _FIELDS: Final = {field.number: field.name for field in _COLUMN.DESCRIPTOR.fields}
@@ -35,8 +35,8 @@ _STRING: Final = 2
 def column_reader(kind: str, shown: Shown = MappingProxyType({})) -> Reader:
     """A function from the stored bytes of a column (None or empty for null) to its values.
 
-    Bytes of another type than ``kind`` are read as what they are, as Feast does; it raises :class:`UnplannedRequestError` for bytes that
-    no contract type has.
+    Bytes of another type than ``kind`` are read by their own type, as Feast does. The function raises :class:`UnplannedRequestError` for
+    bytes of a type that no contract allows.
     """
     field = _FIELDS[FEAST_TYPES[kind][1]]
     parse, is_as_read = _COLUMN.FromString, not field.endswith("_list_val") and field not in shown
@@ -112,7 +112,8 @@ def timestamp_of(raw: bytes) -> tuple[int, int]:
 
 def project_of_key(raw: bytes) -> bytes | None:
     """The project at the end of any entity's Redis key, whatever its join keys; None where the key is no entity key."""
-    # A scan meets keys of every kind. Walking the lengths is what tells an entity key: a project's name may end like another's.
+    # A scan meets keys of every kind. Only walking the lengths identifies an entity key of a project: one project's name may be the end of
+    # another's.
     try:
         (count,) = struct.unpack_from("<I", raw, 0)
         at = 4

@@ -17,14 +17,14 @@ from feature_platform.core.online.encoding import encode_keys, encode_values
 from feature_platform.core.online.layout import ViewLayout
 
 PATTERNS: Final = 64
-"""So many different sets of changed columns are written apart in one batch; rows of rarer ones are written with all their columns."""
+"""How many different sets of changed columns one batch writes separately; rows with a rarer set are written with all their columns."""
 
 _BITS: Final = {"float32": pa.int32(), "float64": pa.int64()}
 
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Rows of which the same features changed, and the layout of those alone. The event timestamp is always one of them."""
+    """Rows in which the same features changed, and a layout of only these features. The event timestamp is always written too."""
 
     rows: pa.RecordBatch
     layout: ViewLayout
@@ -32,7 +32,7 @@ class Changed:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One stretch of keys: what the later version has otherwise or newly, keys that it lacks, and how many rows it has there."""
+    """One range of keys: rows that the later version changed or added, keys that it lacks, and how many rows it has in the range."""
 
     changed: Sequence[Changed]
     vanished: pa.Array
@@ -40,7 +40,7 @@ class Difference:
 
 
 class _Sorted:
-    """What is left of a version's batches."""
+    """A version's batches, taken from the front."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], layout: ViewLayout) -> None:
         self._batches = (batch for batch in batches if batch.num_rows)
@@ -49,12 +49,12 @@ class _Sorted:
 
     @property
     def last(self) -> tuple[Any, ...]:
-        """The key of the last row at hand."""
+        """The key of the last row of the present batch."""
         assert self.batch is not None
         return self._key(self.batch.num_rows - 1)
 
     def take(self, until: tuple[Any, ...]) -> pa.RecordBatch | None:
-        """The rows at hand up to a key, or none."""
+        """The rows of the present batch up to and including a key; None where there is no batch."""
         if self.batch is None:
             return None
         if self.last <= until:
@@ -73,16 +73,16 @@ class _Sorted:
 
 
 def differences(earlier: Iterator[pa.RecordBatch], later: Iterator[pa.RecordBatch], layout: ViewLayout) -> Iterator[Difference]:
-    """What has to be written and removed where the earlier version is, so that the later one is.
+    """What to write and remove so that a store that holds the earlier version holds the later one.
 
     Args:
-        earlier: Rows of the one, sorted by primary key, with the columns of the layout.
-        later: Rows of the other, in the same order and shape.
-        layout: Of both.
+        earlier: Rows of the earlier version, sorted by primary key, with the columns of the layout.
+        later: Rows of the later version, in the same order and shape.
+        layout: The layout of both.
     """
     before, after = _Sorted(earlier, layout), _Sorted(later, layout)
     while before.batch is not None or after.batch is not None:
-        # Both are cut at the same key, so that a row that came or went shifts what follows only until the next cut.
+        # Both are cut at the same key, so that an added or removed row shifts the rows after it only until the next cut.
         until = min(side.last for side in (before, after) if side.batch is not None)
         yield _compared(before.take(until), after.take(until), layout)
 
@@ -112,7 +112,7 @@ def _have_equal_keys(before: pa.RecordBatch, after: pa.RecordBatch, layout: View
 
 
 def _changed(before: pa.RecordBatch, after: pa.RecordBatch, layout: ViewLayout) -> list[Changed]:
-    """Rows of equal keys in equal places, of which something changed, by what did."""
+    """Changed rows, grouped by which features changed; both batches have the same keys in the same order."""
     timestamp = _differs(before.column(layout.timestamp_field), after.column(layout.timestamp_field), "timestamp")
     columns = [_differs(before.column(name), after.column(name), kind) for name, kind in layout.features]
     any_changed = np.logical_or.reduce([timestamp, *columns])
@@ -136,13 +136,13 @@ def _changed(before: pa.RecordBatch, after: pa.RecordBatch, layout: ViewLayout) 
 
 
 def _differs(before: pa.Array, after: pa.Array, kind: str) -> npt.NDArray[np.bool_]:
-    """For each row, whether two columns would be stored by other bytes; never False where they would."""
+    """For each row, whether the two columns would be stored as different bytes; it may be True in vain, never False wrongly."""
     if types.element_type(kind) is not None:
         before, after = encode_values(before, kind), encode_values(after, kind)
     elif kind in _BITS:
         before, after = before.view(_BITS[kind]), after.view(_BITS[kind])
     if not before.null_count and not after.null_count:
         return np.asarray(pc.not_equal(before, after).to_numpy(zero_copy_only=False), np.bool_)
-    # Of a null and a value Arrow knows no answer; of two nulls neither.
+    # Arrow's comparison is null where either side is null; then the values differ where only one side is.
     unequal = pc.coalesce(pc.not_equal(before, after), pc.xor(before.is_null(), after.is_null()))
     return np.asarray(unequal.to_numpy(zero_copy_only=False), np.bool_)

@@ -1,4 +1,4 @@
-"""Where one feature view's values lie in the online store: stock Feast's layout, written down once.
+"""Under which keys and fields one feature view's values lie in the online store: stock Feast's layout, written down once.
 
 Feast keeps one Redis hash per entity and project. The key is the entity key (serialization version 3) followed by the project; every
 feature of every view on that entity is one field. How values become bytes does not belong here (``core.online.encoding``), nor the
@@ -21,7 +21,7 @@ from feature_platform.errors import ConfigurationError, ContractError
 if TYPE_CHECKING:
     from feature_platform.core.contract.feature_set import Contract  # which loads Arrow; a server that only reads does without
 
-# Not read from Feast: importing it takes seconds, and a layout that changed has to be looked at, not followed.
+# Not read from Feast: importing it takes seconds, and a changed layout has to be examined by a person, not adopted silently.
 KNOWN_FEAST: Final = "0.67"
 """The Feast release line whose layout this module describes."""
 
@@ -64,7 +64,7 @@ NULL_TIMESTAMP: Final = -(1 << 63)
 
 @dataclass(frozen=True, slots=True)
 class ViewLayout:
-    """One feature view of one Feast project, and the bytes that name its entities and fields.
+    """One feature view of one Feast project, and the bytes of its keys and fields.
 
     ``keys`` and ``features`` are (column, contract type) in contract order.
     """
@@ -141,7 +141,7 @@ def view_layout(contract: "Contract", *, project: str) -> ViewLayout:
 
 
 def refuse_unknown_feast(version: str) -> None:
-    """Refuse to write another Feast release's layout by guesswork.
+    """Refuse an installed Feast whose layout is not known.
 
     Raises:
         ConfigurationError: ``version`` (of the installed Feast) is not of the known release line.

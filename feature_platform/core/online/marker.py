@@ -1,10 +1,11 @@
-"""What the online store says about itself: which version of a feature view it serves, and the keys that guard its loads.
+"""The marker of a feature view in the online store, which says which version it serves, and the keys that guard its loads.
 
-All of it lies beside Feast's hashes, never in them. Reading and writing it does not belong here (``adapters.online_store.redis_store``).
+These keys lie beside Feast's hashes, never in them. Reading and writing does not belong here (``adapters.online_store.redis_store``).
 
 The marker of a view has two states. ``loading`` is written before the first entity is touched and keeps everything a successor needs to
 make the store exact again: what was online, and every version whose load began since. ``online`` is written after the last entity was
-acknowledged. So the marker may say less than is true (a load finished, its writer died before saying so), never more.
+acknowledged. So a marker may say ``loading`` of a load that has finished (its writer died before the last write), but never ``online`` of
+one that has not.
 """
 
 import json
@@ -40,7 +41,7 @@ class OnlineVersion:
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """What a later load may rest on when it writes only what differs.
+    """The facts by which a later load may write only what differs.
 
     ``servers`` are the run ids of the server processes that hold the rows, ``full_at_ms`` is when every row was last written, and
     ``expire_at_ms`` when the server drops the first key of the view, None for never (both the server's clock, Unix time).
@@ -57,7 +58,7 @@ class Marker:
 
     ``target`` is what is online, or what is being loaded. ``since`` is the server's clock (ISO 8601, UTC) when that state began.
     ``token`` names the load that wrote the marker. ``previous`` and ``interrupted`` are what a ``loading`` state may have left behind;
-    ``swept`` is False while keys of unknown origin may exist. ``basis`` is None where nothing is known that a difference could rest on.
+    ``swept`` is False while the store may hold keys that no known version wrote. ``basis`` is None where the next load must write all rows.
     """
 
     state: Literal["loading", "online"]
@@ -112,7 +113,7 @@ def decode_marker(raw: bytes) -> Marker:
 
 
 def marker_key(project: str, view: str) -> bytes:
-    """Holds the marker.
+    """The key of a view's marker.
 
     >>> marker_key("feature_store_local", "user_features")
     b'feature_platform:{feature_store_local:user_features}:marker'
@@ -121,17 +122,17 @@ def marker_key(project: str, view: str) -> bytes:
 
 
 def lease_key(project: str, view: str) -> bytes:
-    """Names the load that runs, and vanishes by itself when that load falls silent."""
+    """The key that holds the token of the running load; Redis drops it when that load stops renewing it."""
     return _key(project, view, "lease")
 
 
 def fence_key(project: str, view: str) -> bytes:
-    """Holds the token of the newest load; every chunk of a load is conditional on it."""
+    """The key that holds the token of the newest load; every chunk of a load is conditional on it."""
     return _key(project, view, "fence")
 
 
 def retention_key(project: str, prefix: bytes) -> bytes:
-    """A hash of view → seconds: how long each view on one entity (its key prefix) wants its keys kept."""
+    """The key of a hash, view → seconds: how long each view of one entity (its key prefix) needs the entity's keys to be kept."""
     return b"feature_platform:{" + project.encode() + b":" + prefix.hex().encode() + b"}:retention"
 
 

@@ -1,4 +1,4 @@
-"""Those of Feast's protobuf messages that readers need, declared here because importing Feast's own takes seconds.
+"""The protobuf messages of Feast that readers need, declared here because importing Feast's own takes seconds.
 
 Field numbers and types are Feast 0.67's; a test compares them with Feast's descriptors. Fields that are not declared are skipped. What
 the messages mean does not belong here (``server.served_registry``, ``core.online.decoding``).

@@ -1,6 +1,6 @@
-"""What is online against what was published: a comparison of values in the one form both sides have, Feast's bytes.
+"""Comparison of online values with published ones, in the one form that both sides have: the bytes that Feast stores.
 
-Readers bring the online side: raw bytes from Redis as they are, values from Feast's SDK through :func:`encoded_values`. Reading does not
+Readers supply the online side: raw bytes from Redis as they are, values from Feast's SDK through :func:`encoded_values`. Reading does not
 belong here.
 """
 
@@ -35,9 +35,9 @@ class FeatureParity:
 class ParityReport:
     """The outcome of a comparison.
 
-    ``entities`` were looked at, of ``rows`` in the version (a sample by key hash where fewer); ``mismatched`` of them differ in at least
+    ``entities`` were compared, of ``rows`` in the version (a sample by key hash where fewer); ``mismatched`` of them differ in at least
     one feature, ``missing`` have no row of this view online, ``past_ttl`` are older than the ttl, so readers answer null. ``extra`` are
-    online but not in the version; None where nobody looked.
+    online but not in the version; None where they were not searched for.
     """
 
     version: str
@@ -75,7 +75,7 @@ def published_values(batch: pa.RecordBatch, layout: ViewLayout) -> dict[str, pa.
 
 
 def encoded_values(values: Sequence[Any], kind: str) -> pa.Array:
-    """Values as Feast's SDK returns them for a contract type, in the form Feast stores; a date arrives as its midnight."""
+    """The bytes that Feast stores for values that its SDK returned; it returns a date as the midnight that begins it."""
     form = "timestamp" if kind == "date" else kind
     return encode_values(pa.array(values, types.arrow_type(form)), form)
 
@@ -97,9 +97,9 @@ def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: Pa
     """Add one batch to a report.
 
     Args:
-        published: Bytes by column as of :func:`published_values`; only columns that ``online`` has are compared.
-        online: The same rows as they were read.
-        report: What was found so far.
+        published: Bytes by column, as :func:`published_values` gives them; only columns that ``online`` has are compared.
+        online: The same rows as they were read back.
+        report: The counts so far.
         past_ttl: Rows older than the ttl.
     """
     visible = online.present if online.hidden is None else online.present & ~online.hidden

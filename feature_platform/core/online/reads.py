@@ -1,6 +1,6 @@
 """Entity rows of a feature view → the ``HMGET`` commands that read them.
 
-Sending commands does not belong here, nor what becomes of the replies. The bytes are ``core.online.layout``'s.
+Sending commands does not belong here, nor decoding the replies. Which bytes name a key or field belongs to ``core.online.layout``.
 """
 
 import struct
@@ -17,7 +17,7 @@ Columns = Sequence[Sequence[Any]]
 
 
 class UnplannedRequestError(Exception):
-    """A request that our own read path does not speak; Feast's own code answers it."""
+    """A request that our own read path cannot answer; Feast's own code answers it."""
 
 
 class HashReads:

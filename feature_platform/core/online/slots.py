@@ -17,7 +17,7 @@ def key_slot(key: bytes) -> int:
 
 
 def hash_tag(key: bytes) -> bytes:
-    """What of a key is hashed: what stands between its first brace and the next closing one, unless that is nothing.
+    """The part of a key that is hashed: what lies between its first ``{`` and the next ``}``, or the whole key where that is nothing.
 
     Source: Redis Cluster specification, "Hash tags". Binary keys may hold braces by accident, and Redis honours them.
     """

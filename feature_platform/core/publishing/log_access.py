@@ -1,8 +1,8 @@
 """The numbered log over an object store: read to its end, and appended to by conditional writes.
 
-Reading costs what is new, not what there is: a process remembers what it has read, and a fresh one starts from the *checkpoint*, a copy of
-the log's first records. The log stays the truth: a checkpoint is believed only where the chain in the log's own records proves it, and one
-that is missing, old, torn or forged costs reads, never an answer. What is appended does not belong here (``core.publishing.publication``).
+Only new records are read: a process remembers what it has read, and a fresh one starts from the *checkpoint*, a copy of the log's first
+records. The log stays the truth: a checkpoint is used only where the chain in the log's own records proves it, so one that is missing, old,
+damaged or forged costs reads, and never changes the result. What is appended does not belong here (``core.publishing.publication``).
 """
 
 import json
@@ -18,17 +18,17 @@ from feature_platform.core.versions.log import EMPTY, History, Record, fold, par
 from feature_platform.errors import ConflictError, FullDiskError, StorageError, UnknownOutcomeError
 
 SETTLE_ATTEMPTS: Final = 3
-"""How often a conditional write whose fate is open is looked at and sent again, beyond the client's own retries."""
+"""How often a conditional write of unknown outcome is looked up and sent again, beyond the client's own retries."""
 
 CHECKPOINT_EVERY: Final = 4
-"""Records between checkpoints: a fresh process reads so many one by one at most, and a day of one version appends two."""
+"""Records between checkpoints: a fresh process reads at most this many one by one, and a day with one version appends two."""
 
 LARGEST_CHECKPOINT: Final = 1 << 28
 """Bytes that a checkpoint may unpack to, some 250,000 records: a forged one must not fill memory."""
 
 
 def read_history(layout: FeatureSetLayout) -> PublishingProtocol[History]:
-    """The feature set's history, from what this process remembers, or else the checkpoint, and the records after it.
+    """The feature set's history: what this process remembers, or else the checkpoint, and then the records after it.
 
     Raises:
         StorageError: The log is damaged or has a gap.
@@ -66,9 +66,9 @@ def _read_on(layout: FeatureSetLayout, known: History) -> PublishingProtocol[His
 
 
 def _checkpoint(layout: FeatureSetLayout) -> PublishingProtocol[History]:
-    """The state after the records of the checkpoint, or that of an empty log where there is none to believe.
+    """The state after the records of the checkpoint, or that of an empty log where there is none that can be proved.
 
-    Its last record must be the log's own, byte by byte; that one's chain then covers all others.
+    Its last record must equal the log's own record byte by byte; the chain in it then proves all records before it.
     """
     stored = cast("StoredObject | None", (yield GetObject(layout.log_checkpoint)))
     history = _unpacked(stored.body, uri=layout.log_checkpoint) if stored else EMPTY
@@ -99,7 +99,7 @@ def append(layout: FeatureSetLayout, record: Record, *, after: History) -> Publi
     """Put one record at its sequence number if that is still free.
 
     Returns:
-        The history with it, or None where somebody else's is there.
+        The history with it, or None where another writer's record has that number.
     """
     body = record.to_json()
     if not (yield from settle(Put(layout.log_record(record.seq), body, record.write_id, IfAbsent()))):
@@ -112,7 +112,7 @@ def append(layout: FeatureSetLayout, record: Record, *, after: History) -> Publi
 
 
 def _keep_checkpoint(layout: FeatureSetLayout, history: History) -> PublishingProtocol[None]:
-    """Put a checkpoint over an older one. Nothing rests on it, so a write that fails is left to the next."""
+    """Put a checkpoint in place of an older one. It only saves reads, so a write that fails is not repeated."""
     last = history.records[-1]
     try:
         seen = cast("ObjectInfo | None", (yield HeadObject(layout.log_checkpoint)))
@@ -124,20 +124,20 @@ def _keep_checkpoint(layout: FeatureSetLayout, history: History) -> PublishingPr
 
 
 def _sequence(checkpoint: ObjectInfo) -> int:
-    """The last record that a checkpoint says it holds; 0 for one that somebody else wrote."""
+    """The last record that a checkpoint says it holds; 0 for one that the platform did not write."""
     number = (checkpoint.write_id or "").split(":", 1)[0]
     return int(number) if number.isdecimal() and number.isascii() else 0
 
 
 def settle(put: Put) -> PublishingProtocol[bool]:
-    """Do a conditional write and learn whether it was ours, whatever became of its answer.
+    """Do a conditional write and find out whether it succeeded, even where its answer was lost.
 
     Returns:
-        True when the object is the one that this write made; False when somebody else's is there.
+        True when the object is the one that this write made; False when another writer's object is there.
 
     Raises:
-        UnknownOutcomeError: It could not be learned. A later attempt under the same idempotency key will find out.
-        FullDiskError: What was to be written could not be spooled on this machine.
+        UnknownOutcomeError: That could not be found out. A later attempt under the same idempotency key will.
+        FullDiskError: The body could not be spooled on this machine.
     """
     problem: Exception | None = None
     for _ in range(SETTLE_ATTEMPTS):
@@ -158,7 +158,7 @@ def settle(put: Put) -> PublishingProtocol[bool]:
             return True
         if _is_lost(put, seen):
             return False
-    raise UnknownOutcomeError(f"Could not learn whether {put.uri} was written ({problem}); run the same operation again.") from problem
+    raise UnknownOutcomeError(f"It is unknown whether {put.uri} was written ({problem}); run the same operation again.") from problem
 
 
 def _is_lost(put: Put, seen: ObjectInfo | None) -> bool:

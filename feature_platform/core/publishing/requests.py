@@ -1,4 +1,4 @@
-"""What the pure protocols ask of an object store, and what they are answered: values only.
+"""The requests that the pure protocols make of an object store, and their answers: values only.
 
 A protocol (``publication``, ``retention``) is a generator that yields these requests and is sent their answers, so the very same code
 runs against S3, against memory and inside a deterministic simulator. Performing a request does not belong here.
@@ -48,7 +48,7 @@ class GetObject:
 
 @dataclass(frozen=True, slots=True)
 class GetImmutable:
-    """Ask for the bodies of objects that never change (log records), in order; a performer may read them beside each other."""
+    """Ask for the bodies of objects that never change (log records), in order; a performer may read them in parallel."""
 
     uris: tuple[str, ...]
 
@@ -57,7 +57,7 @@ class GetImmutable:
 class Scan:
     """Ask for the :class:`ObjectInfo` of every object below a prefix, in key order (strongly consistent, as S3 is).
 
-    ``after`` leaves out what comes up to that URI in the order of keys.
+    ``after`` leaves out every object up to and including that URI in the order of keys.
     """
 
     prefix: str

@@ -1,1 +1,1 @@
-"""What a version is: its records, metadata, hashes, statistics, checks and proof. How versions are published does not belong here."""
+"""Versions: their log records, metadata, hashes, statistics, checks and proof. How versions are published does not belong here."""

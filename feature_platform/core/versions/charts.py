@@ -45,7 +45,7 @@ def course(name: str, points: Sequence[tuple[str, float]]) -> str:
 
 
 def _picture(told: str, lines: Sequence[str], *, left: str, right: str) -> str:
-    """One picture; whoever cannot see it hears ``told``."""
+    """One picture; ``told`` is its text for screen readers."""
     text = f'font-size="10" font-family="sans-serif" fill="{_TEXT}" y="{HEIGHT - 3}"'
     base = HEIGHT - _FOOT
     return (

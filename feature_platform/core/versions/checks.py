@@ -1,7 +1,7 @@
 """The checks of a version, evaluated from its metadata and that of versions before it: row count, nulls, bounds, drift, and missing days.
 
-Because they need nothing but ``metadata.json``, whoever promotes can evaluate them again; no path to latest avoids them. What holds for
-every version whatever its author asked (sorted, unique, finite) does not belong here (``core.contract.row_rules``).
+Because they need only ``metadata.json``, every promotion evaluates them again, so no version becomes latest without them. Rules that hold
+for every version whatever its contract asks (sorted, unique, finite) do not belong here (``core.contract.row_rules``).
 """
 
 import math
@@ -43,7 +43,7 @@ MISSING_DAYS_DESCRIPTION: Final = (
 _NOTHING: Final = ColumnSummary(nulls=0)
 _BINS: Final = 10
 _SMALLEST_SHARE: Final = 1e-4
-"""Shares below this count as this much: an empty bin must not make the index infinite."""
+"""A smaller share counts as this one: an empty bin must not make the index infinite."""
 
 
 def evaluate(
@@ -94,8 +94,8 @@ def reference_of(history: History, version: Version) -> Version | None:
 def since_served(history: History, version: Version) -> list[Version]:
     """What a version's drift may be measured against, oldest first: the last version before it that was served, and those since then.
 
-    At most 28. One that was kept back may be among them, for whoever measures to leave out: a bad day must neither make the day after it
-    look bad, nor be what a second bad day is compared with.
+    At most 28. Versions that were held back may be among them, and :func:`last_passing` leaves them out: a bad day must neither make the
+    day after it look bad, nor be the reference of a second bad day.
     """
     served = {record.version for record in history.records if record.op in {"promote", "rollback"}}
     earlier = [each for each in reversed(history.newest_of_each_moment) if each.as_of < version.as_of]
@@ -210,7 +210,7 @@ def _history(contract: Contract, metadata: VersionMetadata, before: Sequence[Ver
 
 
 def _unusual(contract: Contract, metadata: VersionMetadata, before: Sequence[VersionMetadata], *, limit: float) -> Iterator[str]:
-    """Rows, null ratios and means that the days before let nobody expect."""
+    """Rows, null ratios and means that are unusual by the days before."""
 
     def judged(what: str, figure: Callable[[VersionMetadata], float | None], *, is_relative: bool) -> list[str]:
         value, known = figure(metadata), {each.as_of.date(): found for each in before if (found := figure(each)) is not None}
@@ -233,7 +233,7 @@ def _mean(facts: VersionMetadata, *, column: str) -> float | None:
 
 
 def _lacking(facts: VersionMetadata) -> tuple[str, ...]:
-    """Days that its window lacks: one that is filled only in part is not comparable to a whole one."""
+    """Days that its window lacks: a window that is filled only in part cannot be compared with a whole one."""
     return (*facts.earlier_partitions, *facts.missing_partitions)
 
 
@@ -245,7 +245,7 @@ def _numeric(contract: Contract, metadata: VersionMetadata) -> list[tuple[str, C
 
 
 def _spread(quantiles: Sequence[float]) -> float:
-    """The standard deviation that evenly spaced quantiles suggest, whatever lies in the tails: half of what the middle 68% span."""
+    """The standard deviation estimated from evenly spaced quantiles, without the tails: half of the range of the middle 68%."""
     last = len(quantiles) - 1
     return (quantiles[round(0.84 * last)] - quantiles[round(0.16 * last)]) / 2
 

@@ -1,4 +1,4 @@
-"""Whether a version rests on the raw data as it is now: what it records of each day of its window against what a listing shows today.
+"""Whether a version was built from the raw data as it is now: the objects it records for each day against those a listing shows today.
 
 Listing raw objects and reading metadata do not belong here (``use_cases.currency``), nor building again (``use_cases.refresh``).
 """
@@ -20,7 +20,7 @@ Kind = Literal["changed", "vanished", "arrived"]
 
 @dataclass(frozen=True, slots=True)
 class DayChange:
-    """One day whose raw objects are not those that a version records: others, none any more, or some where there were none."""
+    """One day whose raw objects differ from those a version records: changed, vanished (none are left) or arrived (none were there)."""
 
     partition: str
     kind: Kind
@@ -31,11 +31,11 @@ class DayChange:
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """One partition whose newest version does not rest on the raw data as it is now.
+    """One partition whose newest version was not built from the raw data as it is now.
 
-    ``version`` is None where the partition was never built. ``is_buildable`` is False where the partition's own day has no raw objects:
-    then nothing but their return mends it. ``is_current`` is False for a version that its own moment has superseded already, which only
-    matters while latest or online still show it.
+    ``version`` is None where the partition was never built. ``is_buildable`` is False where the partition's own day has no raw objects: it
+    can be rebuilt only when they return. ``is_current`` is False for a version that a correction of the same moment has superseded, which
+    only matters while latest or online still show it.
     """
 
     partition: str
@@ -61,7 +61,7 @@ def recorded_days(metadata: VersionMetadata) -> dict[str, Pins]:
 
 
 def day_changes(recorded: Mapping[str, Pins], present: Mapping[str, Pins]) -> tuple[DayChange, ...]:
-    """The days on which a record and a listing differ, oldest first; days that one of the two says nothing of are not compared.
+    """The days on which a version's record and a listing differ, oldest first; days that only one of the two has are not compared.
 
     >>> day_changes({"2026-01-14": frozenset({("a", "1")})}, {"2026-01-14": frozenset()})[0].kind
     'vanished'
@@ -90,7 +90,7 @@ def judged_versions(history: History, *, since: str, also: Collection[str] = ())
 def outdated_versions(
     history: History, judged: Sequence[Version], *, recorded: Mapping[str, Mapping[str, Pins]], present: Mapping[str, Pins]
 ) -> list[Outdated]:
-    """Which of the judged versions rest on other raw data than there is, oldest first.
+    """Which of the judged versions were built from other raw objects than there are now, oldest first.
 
     Args:
         history: The state of the log.
@@ -109,10 +109,10 @@ def outdated_versions(
 
 
 def never_built(history: History, *, present: Mapping[str, Pins], days: Iterable[str]) -> list[Outdated]:
-    """Days with raw objects whose partition never had a version, oldest first; of days before the first version none.
+    """Days with raw objects whose partition never had a version, oldest first; no days before the first version.
 
-    Publishing a set's past for the first time is a person's decision. A set without any version is given its newest day alone. A moment
-    whose versions retention removed had one, and stays away.
+    Whether to publish a feature set's past for the first time is a person's decision. For a set without any version only its newest day is
+    returned. A moment whose versions retention removed had one, so it is not returned.
     """
     built = {version.as_of for version in history.versions.values()}
     lacking = [day for day in sorted(days) if present.get(day) and as_of(day) not in built]

@@ -34,7 +34,7 @@ class FeatureTable:
 
 @dataclass(frozen=True, slots=True)
 class FileDigest:
-    """What a file is, whatever it is called."""
+    """What identifies a file's content, whatever its name."""
 
     sha256: str
     size_bytes: int
@@ -47,7 +47,7 @@ class FileDigest:
 
 @dataclass(frozen=True, slots=True)
 class EncodedFeatures:
-    """The two data files of a version on local disk, and what was learned while writing them.
+    """The two data files of a version on local disk, and what was computed while writing them.
 
     ``content_hash`` is the logical hash of the rows: independent of file format, batch sizes and compression.
     ``statistics`` has one entry per column: ``nulls``, ``min``, ``max``, ``mean``, ``quantiles``, ``distinct`` (JSON values).

@@ -100,7 +100,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The furthest that latest ever was, which a promotion must not fall behind.
+    """The newest moment that latest ever showed, which a promotion must not fall behind.
 
     ``is_held`` is True after a rollback to something older: then a promotion must lie strictly beyond the moment that was rolled back
     from, so that no rebuild or correction of it undoes a person's decision.
@@ -113,7 +113,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What ``latest`` is: the version, and the record that made it so. The sequence grows with every move, rollbacks included."""
+    """The version that ``latest`` shows, and the record that made it the head. The sequence grows with every move, also with a rollback."""
 
     version: str
     sequence: int
@@ -162,8 +162,8 @@ def fold(records: Iterable[Record], *, before: History = EMPTY) -> History:
     """The state after further records, in sequence order.
 
     Raises:
-        StorageError: A sequence number is missing, a record moves the head to a version that was never committed, or one follows other
-            records than those that are there.
+        StorageError: A sequence number is missing, a record moves the head to a version that was never committed, or a record's chain is
+            not that of the records before it.
     """
     further: list[Record] = []
     versions, expired = dict(before.versions), set(before.expired)
@@ -175,7 +175,7 @@ def fold(records: Iterable[Record], *, before: History = EMPTY) -> History:
             )
         if record.chain and record.chain != chain:
             raise StorageError(
-                f"Log record {record.seq} follows other records than the {expected - 1} that are there: one of them was altered. "
+                f"Log record {record.seq} was written after other records than the {expected - 1} before it: one of them was altered. "
                 "Restore it from its previous S3 version."
             )
         if record.op == "commit":

@@ -1,4 +1,4 @@
-"""What it means that a version is proved: its files compared with the log, and with what they say of each other.
+"""The proof of a version: its files compared with the log, and with each other's descriptions.
 
 The log's commit record is the truth; ``metadata.json``, ``schema.json`` and the Parquet file's own description must agree with it.
 Reading objects and tables does not belong here (``use_cases.verify``).
@@ -26,7 +26,7 @@ class Verification:
     """The outcome of reading a version, or ``latest/``, again.
 
     Attributes:
-        feature_set: Of what.
+        feature_set: The feature set's name.
         version: The version that was read.
         uri: The directory that was read.
         size_bytes: Bytes read, over all files.
@@ -55,12 +55,12 @@ class Reproduction:
     """The outcome of computing a version again from its recorded sources.
 
     Attributes:
-        feature_set: Of what.
+        feature_set: The feature set's name.
         version: The version that was computed again.
         expected: Its content hash by the log.
         found: The content hash of the rows computed now; None where the sources were not there to compute them.
         row_count: Rows computed now.
-        findings: What stood in the way or differs; none means reproduced.
+        findings: Why it could not be computed, or how it differs; none means reproduced.
     """
 
     feature_set: str
@@ -80,7 +80,7 @@ class Reproduction:
 
 
 def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, FileDigest], remedy: str = RESTORE) -> list[Finding]:
-    """Exactly the files that are expected, each of its size and SHA-256."""
+    """How files differ from those that are expected: missing, extra, or of another size or SHA-256."""
     findings = [Finding("extra_file", name, "no such object", "an object", REMOVE) for name in present if name not in expected]
     for name, digest in expected.items():
         found = present.get(name)
@@ -95,7 +95,7 @@ def compare_files(present: Mapping[str, FileDigest], *, expected: Mapping[str, F
 
 
 def compare_metadata(body: bytes, *, version: Version, layout: FeatureSetLayout) -> list[Finding]:
-    """``metadata.json`` says what the log says; its own digest is compared with the other files'."""
+    """How ``metadata.json`` differs from the log; its own digest is compared by :func:`compare_files`."""
     try:
         found = parse_metadata(body, uri=layout.version_file(version.version, METADATA))
     except StorageError as error:
@@ -116,7 +116,7 @@ def compare_metadata(body: bytes, *, version: Version, layout: FeatureSetLayout)
 
 
 def compare_schema(body: bytes, *, version: Version, contract: Contract | None) -> list[Finding]:
-    """``schema.json`` is a contract in canonical form whose SHA-256 is the version's ``schema_hash``.
+    """How ``schema.json`` differs from a contract in canonical form whose SHA-256 is the version's ``schema_hash``.
 
     Args:
         body: The file.
@@ -139,13 +139,13 @@ def compare_schema(body: bytes, *, version: Version, contract: Contract | None) 
 
 
 def compare_identity(found: Mapping[str, str], *, version: Version, feature_set: str, write_id: str | None) -> list[Finding]:
-    """The Parquet file's key-value metadata says which version it is.
+    """How the Parquet file's key-value metadata differs from the version that it should be.
 
     Args:
         found: The file's key-value metadata.
         version: As the log describes it.
-        feature_set: Of which the version is.
-        write_id: What ``metadata.json`` names; None where that could not be read.
+        feature_set: The version's feature set.
+        write_id: The one in ``metadata.json``; None where that could not be read.
     """
     expected = {
         "feature_set": feature_set,

@@ -155,10 +155,10 @@ class _SmallestHashes:
 
 
 def _smallest_distinct(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """As many of the smallest distinct ones as a sketch can keep, or all; in no order.
+    """The smallest distinct hashes: as many as a sketch can keep, or all there are; in no order.
 
-    Hashes are spread evenly, so of many different ones those below a limit that three times as many as are kept should lie under are
-    enough: looking at these alone takes a tenth of the time that finding all distinct ones takes.
+    Hashes are spread evenly, so about three times as many as a sketch keeps lie below ``limit``. Looking only at those takes a tenth of the
+    time of finding all distinct ones, and is enough unless many are equal.
     """
     if len(hashes) > 6 * DISTINCT_EXACT:
         limit = np.uint64(2**64 // len(hashes) * 3 * DISTINCT_EXACT)

@@ -1,8 +1,8 @@
 """The Jinja2 template of ``metadata.json``, rendered where it can do nothing but place values.
 
 Jinja's sandbox stops access to Python's internals but neither endless loops nor huge strings, so a template is held to a subset: no
-calls, assignments, macros, arithmetic that repeats text, or filters outside a short list. The subset keeps templates honest, not short:
-loops over long lists still take what they take, and whoever renders what others wrote does so in a bounded process
+calls, assignments, macros, arithmetic that repeats text, or filters outside a short list. The subset limits what a template can do, but not
+how long it takes: loops over long lists can be slow, so templates are rendered in a bounded process
 (``adapters.feature_set_store.template_rendering``). What the metadata must contain beyond being a JSON object does not belong here
 (``core.versions.metadata``).
 
@@ -25,7 +25,7 @@ FILTERS: Final = frozenset(
     {"tojson", "default", "d", "upper", "lower", "length", "count", "join", "trim", "first", "last", "sort", "int", "string"}
 )
 _WITH_ARGUMENTS: Final = frozenset({"default", "d", "join"})
-"""Filters that may be given any; those of the others repeat text (``tojson(indent=…)``) or reach into values."""
+"""Filters that may be given arguments; arguments of the others can repeat text (``tojson(indent=…)``) or reach into values."""
 
 _REFUSED: Final[tuple[tuple[type[nodes.Node], str], ...]] = (
     (nodes.Call, "a call"),
