@@ -1,4 +1,7 @@
-"""One JSON line for each request, written in batches so that no request waits for a terminal or a pipe."""
+"""One JSON line for each request, written in batches so that no request waits for a terminal or a pipe.
+
+What was answered does not belong here (``response_log``).
+"""
 
 import asyncio
 import logging
@@ -10,7 +13,7 @@ import msgspec
 
 FLUSH_S: Final = 0.5
 KEPT: Final = 20_000
-"""Lines that wait to be written; more are dropped, and counted in the next line that is written."""
+"""How many lines may wait to be written; further ones are dropped, and their number stands in the next line that is written."""
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ class AccessLog:
         self._dropped = 0
 
     def add(self, scope: dict[str, Any], *, status: int, size: int, took_s: float, caller: str) -> None:
-        """Remember one request; neither its body nor any header but its id."""
+        """Queue one request's line. Of its headers the line has only ``x-request-id``, and nothing of its body."""
         if len(self._lines) >= KEPT:
             self._dropped += 1
             return
@@ -43,7 +46,7 @@ class AccessLog:
         self._lines.append(msgspec.json.encode(line))
 
     async def keep_writing(self) -> None:
-        """Write what was added, again and again, until cancelled; then what is left."""
+        """Write queued lines every half second until cancelled, and then the rest."""
         try:
             while True:
                 await asyncio.sleep(FLUSH_S)
@@ -52,7 +55,7 @@ class AccessLog:
             self.write()
 
     def write(self) -> None:
-        """Write what was added."""
+        """Write the queued lines."""
         lines, self._lines = self._lines, []
         if self._dropped:
             lines.append(msgspec.json.encode({"at": round(time.time(), 3), "dropped_lines": self._dropped}))

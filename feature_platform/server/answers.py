@@ -27,7 +27,7 @@ Row = tuple[Any, ...]
 
 _encode: Final = msgspec.json.Encoder().encode
 _EPOCH: Final = b""
-"""What an entity that is not online has for an event timestamp: Feast's Redis store serves it as present nulls of 1970, and so do we."""
+"""Event timestamp of an entity that is not online: Feast's Redis store serves it as nulls of 1970 with status PRESENT, and so do we."""
 
 
 class ViewColumns(NamedTuple):
@@ -69,7 +69,7 @@ def view_columns(plan: ViewPlan, replies: Sequence[Reply], *, now_s: float) -> V
 
 
 def decoded_rows(plan: ViewPlan, replies: Sequence[Reply]) -> list[Row]:
-    """One view's replies row by row, decoded but not judged, so that they can be kept. Errors are those of :func:`view_columns`."""
+    """One view's replies decoded row by row, for a cache: the ttl is not applied yet. Errors are those of :func:`view_columns`."""
     if not replies:
         return []
     *columns, stamps = zip(*replies, strict=True)
@@ -88,10 +88,10 @@ def columns_of_rows(plan: ViewPlan, rows: Sequence[Row], *, now_s: float) -> Vie
 def _judged(plan: ViewPlan, stamps: Sequence[Raw], *, now_s: float) -> tuple[list[bool] | None, bytes]:
     ttl_s, first = plan.view.ttl_s, stamps[0]
     is_uniform = stamps.count(first) == len(stamps)  # nearly always: a version has one; cheaper than hashing each
-    expired = {raw for raw in ((first,) if is_uniform else set(stamps)) if raw and ttl_s is not None and _age_s(raw, now_s) > ttl_s}
-    if is_uniform and not expired:
+    past_ttl = {raw for raw in ((first,) if is_uniform else set(stamps)) if raw and ttl_s is not None and _age_s(raw, now_s) > ttl_s}
+    if is_uniform and not past_ttl:
         return None, _uniform_tail(len(stamps), first or _EPOCH)
-    late = [raw in expired for raw in stamps] if expired else None
+    late = [raw in past_ttl for raw in stamps] if past_ttl else None
     statuses = [b'"OUTSIDE_MAX_AGE"' if gone else b'"PRESENT"' for gone in late or [False] * len(stamps)]
     return late, _tail(statuses, [timestamp_text(raw or _EPOCH) for raw in stamps])
 

@@ -1,4 +1,4 @@
-"""The ASGI application: paths, methods, bodies, and who and how many may ask. What is answered does not belong here (``feature_server``).
+"""The ASGI application: paths, methods, bodies, tokens and the limit of requests at once. Answers belong to ``feature_server``.
 
 Any ASGI server runs it (``uvicorn --factory feature_platform.server.assembly:app``); ``feature-platform serve`` adds workers and signals.
 """
@@ -22,7 +22,7 @@ from feature_platform.server.status import ServerStatus
 from feature_platform.server.tokens import Tokens
 
 BODY_S: Final = 10.0
-"""For a body to arrive."""
+"""How long the body of a request may take to arrive."""
 
 TICK_S: Final = 1.0
 _TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
@@ -40,14 +40,14 @@ class Parts:
 
     Args:
         server: Answers requests for features.
-        status: Answers about the server.
-        board: Where all workers' numbers are.
-        catalogue: Every feature set as a page.
+        status: Answers requests about the server itself.
+        board: The counters of all workers.
+        catalogue: Makes the page of every feature set.
         tokens: Who may ask; anyone where left out.
-        access_log: Where requests are noted, if they are.
+        access_log: Where requests are logged; nowhere where left out.
         allow_push: Whether ``POST /push`` is passed on to Feast.
-        ticks: What else has to happen every second.
-        tasks: What else runs for as long as the application does.
+        ticks: Functions that are called every second, in a thread.
+        tasks: Coroutines that run as long as the application does.
     """
 
     server: FeatureServer
@@ -66,7 +66,7 @@ class _Route:
     method: str
     handle: Callable[[Scope, bytes], Awaitable[Answer]]
     is_open: bool = False
-    """Answered to anyone, and even where too many requests are under way."""
+    """Whether it needs no token and is answered even where too many requests are under way."""
 
 
 class _ClientGoneError(Exception):
@@ -77,7 +77,7 @@ class ServerApp:
     """One worker's application.
 
     Args:
-        make: Builds its parts.
+        make: Builds its parts, inside the event loop.
     """
 
     def __init__(self, make: Callable[[], Parts]) -> None:
@@ -97,7 +97,7 @@ class ServerApp:
             await send({"type": "websocket.close", "code": 1003})
 
     def drain(self) -> None:
-        """From now on, say that this worker ends: not ready, and every connection closed after its answer."""
+        """From now on answer ``/ready`` with 503 and close every connection after its answer, because this worker is about to end."""
         self._is_draining = True
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -164,7 +164,7 @@ class ServerApp:
             return Answer(200, b"", [])
 
         async def ready(_scope: Scope, _body: bytes) -> Answer:
-            faults = {"server": "it ends"} if self._is_draining else await parts.status.faults()
+            faults = {"server": "it is shutting down"} if self._is_draining else await parts.status.faults()
             return document({"ready": not faults, "faults": faults}, status=503 if faults else 200)
 
         async def numbers(_scope: Scope, _body: bytes) -> Answer:
@@ -247,7 +247,7 @@ def _guarded(handle: Callable[[Scope, bytes], Awaitable[Answer]]) -> Callable[[S
 
 
 async def _rest(body: bytes, receive: Receive, *, most: int) -> bytes:
-    """The whole body, or as much of it as shows that it is too large."""
+    """The whole body; of one that is larger than ``most`` bytes only the beginning, just long enough to show that."""
     parts, size, more = [body], len(body), True
     while more and size <= most:
         message = await receive()

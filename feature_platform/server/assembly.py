@@ -28,7 +28,7 @@ def server_app(settings: Settings, options: ServeOptions) -> ServerApp:
     """
     require_closed(options)
     address, tokens = parse_address(settings.redis), Tokens(options.tokens) if options.tokens else None
-    pool_of(address, address.nodes[0])  # says what is wrong with it
+    pool_of(address, address.nodes[0])  # so that an unknown option is an error now, and not at the first request
     fetch = stored_registry(registry_uri(settings.registry_uri, settings.env))
 
     def make() -> Parts:

@@ -1,6 +1,7 @@
-"""``GET /catalog``: the catalogue as a page, made when it is asked for and kept for some seconds. What is on it is ``use_cases.catalogue``.
+"""``GET /catalog``: the catalogue as a page, made on request and kept for some seconds. What it shows belongs to ``use_cases.catalogue``.
 
-In a process of its own, because comparing the registry imports Feast: eight seconds of a core and 200 MB that a worker must not spend.
+It is made in a process of its own, because comparing the registry imports Feast: eight seconds of a core and 200 MB that would delay a
+worker's other requests.
 """
 
 import asyncio
@@ -15,11 +16,11 @@ from typing import Final
 from feature_platform.errors import FeaturePlatformError, StorageError
 
 KEPT_S: Final = 10.0
-"""A page, or that it could not be made, is the answer for so long; then it is made anew."""
+"""How long a page, or the failure to make one, is kept as the answer."""
 
 MAKE_S: Final = 120.0
 WAITING: Final = 8
-"""Requests that wait for the page; they count among a worker's requests under way, and must not take the place of those for features."""
+"""How many requests may wait for the page: they count towards a worker's limit, and must leave room for requests for features."""
 
 MODULE: Final = (sys.executable, "-m", "feature_platform.server.catalogue")
 _NICENESS: Final = 10
@@ -30,7 +31,7 @@ class Catalogue:
     """The page of one worker.
 
     Args:
-        command: Prints the page; exits with another code than 0 where it cannot.
+        command: Prints the page, or exits with a code other than 0.
     """
 
     def __init__(self, command: Sequence[str] = MODULE) -> None:
@@ -43,7 +44,7 @@ class Catalogue:
         """The page as HTML; whoever asks while it is made gets the same one.
 
         Raises:
-            StorageError: It cannot be made, or too many wait for it. Why stands in the log, not in the error.
+            StorageError: It cannot be made, or too many wait for it. The reason is logged, and not in the error, which clients see.
         """
         if self._making is None or (self._making.done() and time.monotonic() - self._made_s > KEPT_S):
             self._making = asyncio.create_task(self._made())
@@ -73,7 +74,7 @@ class Catalogue:
 
 
 def main() -> None:
-    """Print the page of the environment that the variables name; what goes before features is left to them by a low priority."""
+    """Print the page of the environment that the variables name; at a low priority, so that requests for features go first."""
     os.nice(_NICENESS)
     from feature_platform.adapters.logs import configure_logs
     from feature_platform.adapters.report import page

@@ -1,8 +1,9 @@
 """Views and keys → rows and markers of a Redis Cluster: one connection to each primary, markers strictly before and after the rows.
 
-Servers of a cluster share no order, so the markers cannot travel in the rows' pipelines: they are read, then the rows of every server at
-once, then the markers again. That is two round trips more than a single server needs, and as exact. A slot that moved makes the reader
-learn the slots again and read everything once more; so does a primary that was replaced. Single servers belong to ``online_reader``.
+The servers of a cluster do not order their work among each other, so the markers cannot be part of the rows' pipelines: markers are read,
+then the rows of every server at once, then the markers again. That takes two round trips more than a single server, and is as exact. When a
+slot has moved or a primary was replaced, the reader learns the slots again and reads everything again. Single servers belong to
+``online_reader``.
 """
 
 import asyncio
@@ -25,14 +26,14 @@ Command = tuple[bytes, bytes]
 
 
 class _SlotMovedError(StorageError):
-    """A server says that a key is another's, for now or for good."""
+    """A server replied that another one has the key now, or that the cluster is being changed."""
 
 
 class ClusterReader:
     """The reader of a cluster.
 
     Args:
-        seeds: Servers of which any one that answers is asked for all.
+        seeds: Some servers of the cluster; the first that answers says which server owns which slot.
         connect: Makes connections to one server.
         deadline_s: How long one read may take, learning the slots included.
     """
@@ -113,7 +114,7 @@ class ClusterReader:
         return replies
 
     async def _learn(self) -> None:
-        """Learn who owns which slot; requests that want to know it at the same time wait for one answer."""
+        """Learn which server owns which slot; requests that need it at the same time share one answer."""
         if self._learning is None:
             self._learning = asyncio.create_task(self._learned())
         try:
@@ -133,7 +134,7 @@ class ClusterReader:
                 continue
             self._owners = self._owned(ranges, contact=address[0])
             return
-        raise StorageError(f"No server of the Redis Cluster says who owns which slot. {faults[0]}")
+        raise StorageError(f"No server of the Redis Cluster says which server owns which slot. {faults[0]}")
 
     def _owned(self, ranges: Any, *, contact: str) -> list[RedisLink]:
         owners: list[RedisLink | None] = [None] * SLOTS

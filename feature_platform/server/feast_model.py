@@ -1,7 +1,7 @@
-"""Feast's request model, for bodies that the strict decoder does not take: what it coerces is coerced, what it refuses is refused alike.
+"""Feast's request model, for bodies that the strict decoder does not take: it coerces and refuses what Feast's server does.
 
-FastAPI makes the 422 body, as it does for Feast's server; it is imported at the first unusual body. A test holds this model equal to
-Feast's own.
+FastAPI makes the body of a 422, as it does for Feast's server; it is imported at the first unusual body. A test holds this model equal to
+Feast's own. Plain bodies do not belong here (``requests``).
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ async def judged_request(body: bytes, headers: Sequence[tuple[bytes, bytes]]) ->
     """The request that Feast's server makes of a body.
 
     Raises:
-        Refusal: It makes none of it; the body is FastAPI's.
+        Refusal: Feast's server would refuse the body; status and document are FastAPI's.
     """
     judged: list[GetOnlineFeaturesRequest] = []
     sent: list[Any] = []
@@ -45,7 +45,7 @@ async def judged_request(body: bytes, headers: Sequence[tuple[bytes, bytes]]) ->
     try:
         await _app()({**_SCOPE, "headers": list(headers), _JUDGED: judged}, receive, send)
     except ValueError as error:
-        # A fault that JSON cannot show, such as bytes that are no text: Feast's server fails with 500, and it is the client's doing.
+        # A fault that FastAPI cannot write as JSON, such as bytes that are no text. Feast's server fails with 500; but the client is wrong.
         raise Refusal(400, {"detail": "There was an error parsing the body"}) from error
     if not judged:
         body = b"".join(message.get("body", b"") for message in sent[1:])

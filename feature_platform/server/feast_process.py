@@ -76,9 +76,9 @@ class FeastProcess:
             return await _exchange(*connection, path, body)
 
     async def _restarted(self, asked: asyncio.subprocess.Process | None) -> None:
-        """Start the child again where the one that was asked listens no more or hung up: it died, and may not have been seen to.
+        """Start the child again where the one that was asked refused or closed the connection: it has died, noticed or not.
 
-        A request only reads, so it can be asked twice. What another request has started again in the meantime stays.
+        A request only reads, so it can be asked twice. A child that another request has started meanwhile is kept.
         """
         if self._process is not None and self._process is asked and self._starting is None:
             with contextlib.suppress(ProcessLookupError):
@@ -96,7 +96,7 @@ class FeastProcess:
     async def _start(self) -> None:
         try:
             self._socket.unlink(missing_ok=True)
-            _log.info("Starting Feast's own server for what no plan expresses.")
+            _log.info("Starting Feast's own server: a request needs it.")
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "feature_platform.server.feast_child", str(self._socket), stdin=asyncio.subprocess.PIPE
             )

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 class Answer(NamedTuple):
-    """What goes back to a client. ``headers`` are those beside length and type."""
+    """An answer to a client. ``headers`` are those other than content length and content type."""
 
     status: int
     body: bytes
@@ -47,7 +47,7 @@ def document(body: object, *, status: int = 200, headers: Headers | None = None)
 
 
 def unavailable(text: str, *, retry_after_s: int = 1) -> Answer:
-    """The answer to what may succeed later."""
+    """The answer to a request that may succeed later: 503 with ``retry-after``."""
     return document({"detail": text}, status=503, headers=[(b"retry-after", b"%d" % retry_after_s)])
 
 
@@ -66,13 +66,13 @@ class FeatureServer:
     """Answers requests from one registry and one online store.
 
     Args:
-        registry: What is served.
-        reader: The online store.
+        registry: The views and services that are served.
+        reader: Reads the online store.
         feast: Feast's own server.
         limits: What a request may ask.
-        counts: Where it is counted.
-        cache_bytes: Budget of the row cache; 0 is none.
-        log: Where answers are kept, if they are.
+        counts: Where requests are counted.
+        cache_bytes: Budget of the row cache; 0 for no cache.
+        log: The response log; none where left out.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class FeatureServer:
 
     @property
     def cache_rows(self) -> int:
-        """How many rows are kept."""
+        """How many rows the cache holds."""
         return self._cache.rows if self._cache else 0
 
     async def online_features(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Answer:
-        """Answer ``POST /get-online-features`` as Feast's server does, and say in a header what the values are of."""
+        """Answer ``POST /get-online-features`` as Feast's server does; a header names the version of every view's values."""
         try:
             request = await self._parsed(body, headers)
             pins = {**self._service_pin(request.shape.service), **request.pins, **header_pins(headers)}
@@ -156,7 +156,7 @@ class FeatureServer:
         return views, [proof_of(view.view.name, rows.before, rows.after) for view, rows in zip(plan.views, read, strict=True)], read_s
 
     def _service_pin(self, service: str | None) -> dict[str, str]:
-        """The version that a feature service serves, or nothing; a request's own pin comes before it."""
+        """The version that a feature service pins, if it pins one; a request's own pins override it."""
         known = self.registry.registry.services.get(service) if service else None
         return {EVERY_VIEW: known.pinned_version} if known and known.pinned_version else {}
 
@@ -201,7 +201,7 @@ class FeatureServer:
 
 
 def is_json(headers: Sequence[tuple[bytes, bytes]]) -> bool:
-    """Whether the body is declared as JSON plainly; anything else is for Feast's model to judge."""
+    """Whether ``content-type`` plainly says JSON; every other body is left to Feast's model (``feast_model``)."""
     for name, value in headers:
         if name == b"content-type":
             return value == JSON or value.startswith(b"application/json;")

@@ -1,8 +1,8 @@
-"""Logged answers against the published files that they claim to be of: vectorised, row by row. Pure; loads Arrow.
+"""Rows of a response log compared with the published files of the versions that they name; vectorised. Pure; loads Arrow.
 
-A row is proven where one version that its marker allowed has this entity with exactly these values: as bytes, so that a float is equal to
-its last bit. A row of an absent entity is proven where the version lacks it, a withheld one where the version has it and its ttl had
-passed. Which files there are does not belong here (``prove``).
+A row is proven where one version that its marker allowed has this entity with exactly these values, compared as bytes, so that a float must
+be equal to its last bit. A row without values is proven where the version lacks the entity, or has it and the row was past its ttl. Finding
+files does not belong here (``prove``).
 """
 
 import json
@@ -28,7 +28,7 @@ _MICROS: Final = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class LogTable:
-    """The rows of one log file, and whose they are. ``kinds`` are the contract types of ``features``."""
+    """The rows of one log file, and the layout and ttl of the view that they were served from."""
 
     name: str
     table: pa.Table
@@ -42,7 +42,7 @@ class LogTable:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A row that no allowed version explains, or a file that cannot be believed."""
+    """A row that no allowed version explains, or a file that is damaged or missing."""
 
     file: str
     said: str
@@ -72,7 +72,7 @@ def log_table(name: str, table: pa.Table) -> LogTable:
 
 
 def claims(log: LogTable) -> dict[tuple[str, tuple[str, ...]], npt.NDArray[np.int64]]:
-    """(state, versions) → the places of the rows that claim to be served so."""
+    """(state, versions) → the places of the rows that say they were served from these versions in this state."""
     texts = pc.binary_join_element_wise(log.column("state"), pc.binary_join(log.column("versions"), " "), "|")
     encoded = texts.combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
@@ -158,7 +158,7 @@ def _was_late(rows: pa.Table, log: LogTable) -> Mask:
 
 
 def described_row(log: LogTable, place: int, *, versions: Sequence[str], published: Mapping[str, Any] | None) -> str:
-    """One unexplained row in a sentence: the entity, what was served, what the last version looked at has."""
+    """One unexplained row in a sentence: the entity, what was served, and what the last version that was compared has."""
     row = {name: log.table.column(name)[place].as_py() for name in log.table.column_names if not name.startswith(PREFIX)}
     keys = ", ".join(f"{name}={row.pop(name)!r}" for name, _ in log.layout.keys)
     expected = "the version lacks it" if published is None else f"expected { ({name: published[name] for name in row})!r}"

@@ -26,7 +26,7 @@ from feature_platform.server.proof import Proof
 
 FORMAT: Final = "1"
 PREFIX: Final = "@"
-"""Of our own columns' names in the file, so that no feature collides with them."""
+"""Begins the names of the log's own columns, so that no feature's name collides with them."""
 
 _MOMENT: Final = pa.timestamp("us", tz="UTC")
 _OWN: Final = {
@@ -55,10 +55,10 @@ class _Part:
 
 
 class LogRows:
-    """Rows that will be files.
+    """Rows that are collected for files.
 
     Args:
-        worker: Names the answers' worker.
+        worker: Begins the id of every answer; unique to the worker.
         rate: The share of entities that is kept, by a hash of their keys.
     """
 
@@ -128,10 +128,10 @@ def _table(part: _Part) -> pa.Table:
 
 
 def served_array(values: Sequence[Any], kind: str) -> pa.Array:
-    """Served JSON values of a registry's type as Arrow; dates are timestamps to a registry."""
+    """Served JSON values of a registry's type as Arrow; a registry has no dates, only timestamps."""
     element = types.element_type(kind)
     if (element or kind) in {"float32", "float64"}:
-        # What JSON has no number for was served as its name, which float() reads.
+        # NaN and the infinities, which JSON has no numbers for, were served as text that float() reads.
         values = [_numbers(value) for value in values]
     if (element or kind) == "timestamp":
         seconds = pa.int64() if element is None else pa.list_(pa.int64())

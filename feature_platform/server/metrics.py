@@ -1,8 +1,8 @@
-"""What a server counts, over all of its workers, for Prometheus.
+"""The counters of a server, summed over all of its workers, for Prometheus.
 
-Each worker counts in plain Python numbers and leaves a copy of them in a file now and then; whichever worker is asked adds the copies up.
+Each worker counts in plain Python numbers and writes a copy of them to a file every second; the worker that is asked adds the copies up.
 The files of workers that died stay, so that sums never fall. (prometheus_client's own counters would cost a request 10 µs.)
-Names are Feast's where they mean the same. What is counted when does not belong here (``feature_server``, ``app``).
+Names are Feast's where they mean the same. When something is counted does not belong here (``feature_server``, ``app``).
 """
 
 from bisect import bisect_left
@@ -92,7 +92,7 @@ class Counts:
         histogram.total += value
 
     def value(self, metric: Metric, *labels: str) -> int:
-        """Where a counter stands."""
+        """The value of a counter."""
         return self._counters[metric.name, labels]
 
     def dump(self) -> bytes:
@@ -126,7 +126,7 @@ def added_up(dumps: Iterable[bytes]) -> Counts:
 
 
 class MetricsBoard:
-    """Where the workers of one server leave their numbers.
+    """The counters of one worker, and the directory through which the workers of one server share theirs.
 
     Args:
         directory: Shared by the workers; None for a worker alone.
@@ -138,7 +138,7 @@ class MetricsBoard:
         self.counts = Counts()
 
     def publish(self) -> None:
-        """Leave a copy of this worker's numbers, whole or not at all."""
+        """Write a copy of this worker's counters to its file, whole or not at all."""
         if self._file:
             fresh = self._file.with_suffix(".new")
             fresh.write_bytes(self.counts.dump())

@@ -1,7 +1,7 @@
 """Views and keys → rows and markers of one Redis server, in one pipeline: every marker, then every row, then every marker again.
 
-One server works a pipeline off in order, so the markers really lie around the rows. Many servers need another reader (``cluster_reader``).
-What is read becomes an answer elsewhere (``answers``, ``proof``).
+One server executes a pipeline in order, so one marker is read before the rows and one after them. Several servers need another reader
+(``cluster_reader``). Making an answer of the replies does not belong here (``answers``, ``proof``).
 """
 
 from collections.abc import Sequence
@@ -89,7 +89,7 @@ def get_command(key: bytes) -> bytes:
 
 
 def refuse_errors(replies: Sequence[Any], address: str) -> None:
-    """Raise what a server answered instead of doing what it was told."""
+    """Raise the platform's error for an error reply, if there is one."""
     for kind in set(map(type, replies)):
         if issubclass(kind, Exception):
             error = next(reply for reply in replies if isinstance(reply, kind))

@@ -1,4 +1,4 @@
-"""The server's OpenAPI document, for people who write clients and tools that test servers."""
+"""The server's OpenAPI document, for authors of clients and for tools that test servers. Answering does not belong here (``app``)."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def _features(limits: Limits, unavailable: dict[str, str]) -> dict[str, Any]:
         "404": "Unknown view or feature service",
         "409": "A pinned version is not what is online",
         "413": "The body is too large",
-        "422": "The body is no request",
+        "422": "The body is not a valid request",
         "500": "Feast refuses the request; the body says why",
     }
     return {

@@ -1,4 +1,4 @@
-"""How a feature server is run: every choice of its operator, with the defaults. Where it reads belongs in ``settings``."""
+"""How a feature server runs: every option of its operator, with the defaults. Which stores it reads belongs in ``settings``."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ class Limits:
     """What one request, and all of them together, may ask of a worker.
 
     Args:
-        body_bytes: Of one request's body.
-        entities: Rows of one request.
-        features: Features of one request.
-        concurrency: Requests under way in one worker; more are refused at once rather than queued.
-        deadline_s: For the online store's part of one request.
+        body_bytes: Largest body of one request.
+        entities: Most entities (rows) in one request.
+        features: Most features in one request.
+        concurrency: Most requests under way in one worker; further ones are refused at once rather than queued.
+        deadline_s: How long one request's read of the online store may take.
     """
 
     body_bytes: int = 1 << 20
@@ -33,22 +33,22 @@ class ServeOptions:
     Args:
         host: Address to listen on.
         port: Port that all workers share.
-        uds: Unix socket to listen on instead.
-        workers: Processes.
+        uds: Unix socket to listen on instead of host and port.
+        workers: Number of processes.
         limits: What requests may ask.
         tokens: File of bearer tokens.
         is_open: Whether anyone may ask where there are no tokens; on loopback and on a Unix socket anyone may.
         tls_cert: Certificate chain, PEM; read again when it changes.
-        tls_key: Its key.
-        allow_push: Whether Feast's ``POST /push`` is offered, which writes.
-        cache_bytes: Budget of each worker's row cache; 0 is none.
-        access_log: Whether every request is noted on standard output.
+        tls_key: Its private key, PEM.
+        allow_push: Whether Feast's ``POST /push`` is offered, which writes to the online store.
+        cache_bytes: Budget of each worker's row cache; 0 for no cache.
+        access_log: Whether every request is logged on standard output.
         max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
         refresh_s: How often the registry is read again.
-        drain_s: How long a server that was told to end goes on answering, and saying that it ends.
+        drain_s: How long a server still answers after SIGTERM, while ``/ready`` says 503.
         log_to: Directory or ``s3://`` URI of the response log; none where left out.
         log_rate: The share of entities that is logged.
-        metrics_dir: Where workers leave their numbers for each other.
+        metrics_dir: Directory in which the workers share their counters.
     """
 
     host: str = "127.0.0.1"
@@ -84,7 +84,7 @@ def require_closed(options: ServeOptions) -> None:
         faults.append("--tls-cert and --tls-key: expected both or neither, found one")
     faults += [f"{path}: expected a file, found none" for path in (options.tls_cert, options.tls_key) if path and not path.is_file()]
     if faults:
-        raise ConfigurationError("The feature server will not start so:", faults)
+        raise ConfigurationError("The feature server does not start with these options:", faults)
 
 
 def _is_loopback(host: str) -> bool:

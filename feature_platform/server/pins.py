@@ -1,6 +1,6 @@
-"""Requests that name the version they want: answered from that version, or refused with what is online.
+"""Requests that pin a version are answered from it, or refused with the version that is online.
 
-Pure. How a request names it belongs to ``requests``.
+Pure. How a request names its pins belongs to ``requests``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,4 +38,4 @@ def _said(proof: Proof) -> str:
         return f"{proof.versions[0].version} is online"
     if proof.versions:
         return f"it is {proof.state}: " + ", ".join(version.version for version in proof.versions)
-    return "nobody knows what is online"
+    return "no marker says what is online"

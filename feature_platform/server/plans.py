@@ -30,7 +30,7 @@ class Refusal(Exception):  # noqa: N818  an answer, not a fault of the server
 
 
 class RequestShape(NamedTuple):
-    """What of a request does not depend on its entities; equal shapes share a plan."""
+    """The part of a request that does not depend on its entities; equal shapes share a plan."""
 
     service: str | None
     features: tuple[str, ...]
@@ -70,7 +70,7 @@ def plan_request(shape: RequestShape, registry: ServedRegistry) -> RequestPlan:
 
     Raises:
         Refusal: Feast refuses it, whatever the entities.
-        UnplannedRequestError: Only Feast can tell.
+        UnplannedRequestError: Only Feast's own server can answer it.
     """
     references = _references(shape, registry)
     views = [_plain_view(name, registry) for name in dict.fromkeys(name for name, _ in references)]

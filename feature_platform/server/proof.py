@@ -1,8 +1,8 @@
-"""Two readings of a view's marker, around the rows of an answer → what that answer was served from.
+"""Two readings of a view's marker, before and after the rows of an answer → the version that the answer was served from.
 
-Pure. A load says ``loading`` before it touches the first entity and ``online`` after the last (``core.online.marker``). So rows that were
-read between two equal ``online`` markers are that version's, all of them; any other pair says which versions a row may be of. Rows are
-written whole, so each is of one of them.
+Pure; reading does not belong here. A load writes ``loading`` before it touches the first entity and ``online`` after the last
+(``core.online.marker``). So rows that were read between two equal ``online`` markers are all of that version; any other pair says which
+versions a row may be of. Rows are written whole, so each is of exactly one of them.
 """
 
 from collections.abc import Iterable
@@ -23,8 +23,8 @@ class Proof:
     """What one view's rows were served from.
 
     ``online``: every row is of ``versions[0]``. ``loading``: each row is of one of ``versions``. ``changed``: whole loads happened between
-    the readings, so each row is of a version published from the first of ``versions`` to the last. ``unknown``: nobody says; the rows were
-    loaded by something else, or the store was flushed.
+    the readings, so each row is of a version published from the first of ``versions`` to the last. ``unknown``: there is no readable
+    marker, because something else loaded the rows or the store was flushed.
     """
 
     view: str
@@ -35,8 +35,8 @@ class Proof:
     def item(self) -> bytes:
         """The proof as one item of the header ``feature-version``, an RFC 9651 list.
 
-        ``sequence`` numbers the publication log's record, ``schema`` is the contract's hash; a state that allows several versions lists
-        them.
+        ``sequence`` is the number of the log record that made the version the head, ``schema`` is the contract's hash; a state that allows
+        several versions lists them.
         """
         parts = [self.view, f"state={self.state}"]
         if self.is_exact:
@@ -53,7 +53,7 @@ class Proof:
 
 @lru_cache(maxsize=256)
 def proof_of(view: str, before: bytes | None, after: bytes | None) -> Proof:
-    """What rows that were read between two readings of a marker are of."""
+    """The proof of rows that were read between two readings of a marker."""
     if before is None or after is None:
         return Proof(view, "unknown")
     try:

@@ -1,7 +1,7 @@
-"""The proof of a response log: every file of it, against the immutable files of the versions that its rows name.
+"""The proof of a response log: each of its files compared with the immutable files of the versions that its rows name.
 
-Each version's Parquet file is read only if it is the one that its commit record describes (SHA-256). Comparing rows does not belong here
-(``log_proof``), nor printing what was found (``cli.prove``).
+A version's Parquet file is used only if its SHA-256 is that of its commit record. Comparing rows does not belong here (``log_proof``), nor
+printing what was found (``cli.prove``).
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class ProofReport:
         return not (self.faults or self.rows["wrong"] or self.rows["unknown"])
 
     def blame(self, fault: Fault) -> None:
-        """Note a fault; the first ones in full, the others by number."""
+        """Add a fault; the first ones are kept, the others only counted."""
         if len(self.faults) < FAULTS_SHOWN:
             self.faults.append(fault)
         else:
@@ -118,7 +118,7 @@ class Prover:
         uri = self._feature_sets.layout(view).version_file(version, SCHEMA)
         document = self._feature_sets.objects.get(uri)
         if document is None:
-            raise NotFoundError(f"{uri} is gone although the log names {version}.")
+            raise NotFoundError(f"{uri} is gone although the log names {version}; restore its previous S3 version.")
         return table, contract_of(document.body, feature_set=view).timestamp_field
 
     def _described(self, log: LogTable, place: int, versions: Sequence[str]) -> str:

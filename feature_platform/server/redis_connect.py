@@ -11,11 +11,11 @@ from feature_platform.server.redis_link import Connect
 
 CONNECT_S: Final = 1.0
 _OURS: Final = frozenset({"socket_timeout", "socket_connect_timeout"})
-"""Requests have deadlines of their own."""
+"""Options that are not passed on, because requests have deadlines of their own."""
 
 
 def connector(address: RedisAddress, node: tuple[str, int] | None = None) -> Connect:
-    """Makes connections to a node of an address, the first where none is named; to the current primary where Sentinels guard it.
+    """A function that connects to a node of an address, the first where none is named; to the current primary where there are Sentinels.
 
     A Sentinel that demotes a primary closes its clients' connections, so the next one goes to the new primary.
 

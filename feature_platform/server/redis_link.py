@@ -3,8 +3,8 @@
 redis-py makes the connection (address, TLS, authentication, database); after that the bytes go straight to the transport and hiredis
 parses them, since packing and parsing by redis-py cost more than the server's work. What the commands mean does not belong here.
 
-No request waits longer than its deadline. A server that says nothing for that long is given up as a whole: its connection is closed, and
-until it accepts a new one requests fail at once instead of queueing.
+No request waits longer than its deadline. Where a server is silent for that long, its connection is closed, and until it accepts a new one
+requests fail at once instead of queueing.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 from feature_platform.errors import ConfigurationError, StorageError
 
 CHECK_S: Final = 0.02
-"""How often deadlines are looked at: one timer for all requests, because a timer each costs more than a small read."""
+"""Seconds between two looks at deadlines: one timer for all requests, because a timer for each costs more than a small read."""
 
 BACKOFF_S: Final = 0.2
-"""A server that just refused a connection is not asked again for so long."""
+"""Seconds for which a server that refused a connection is not asked again."""
 
 Connect = Callable[[], Awaitable[Any]]
 """Makes a ``redis.asyncio`` connection that is connected."""
@@ -57,7 +57,7 @@ class _Protocol(asyncio.Protocol):
         self._out: list[bytes] = []
 
     def send(self, payload: bytes, batch: _Batch) -> None:
-        """Send with whatever else this turn of the event loop sends: one system call for all, which costs more than a small read."""
+        """Send together with everything else of this turn of the event loop, since one system call costs more than a small read."""
         self.pending.append(batch)
         if not self._out:
             asyncio.get_running_loop().call_soon(self._flush)
@@ -65,7 +65,7 @@ class _Protocol(asyncio.Protocol):
 
     def _flush(self) -> None:
         out, self._out = self._out, []
-        if not self.transport.is_closing():  # then whoever waits was told
+        if not self.transport.is_closing():  # where it is, `connection_lost` fails the requests that wait
             self.transport.write(b"".join(out))
 
     def data_received(self, data: bytes) -> None:
@@ -90,7 +90,7 @@ class _Protocol(asyncio.Protocol):
 
 
 def _retrieve(task: "asyncio.Task[_Protocol]") -> None:
-    """Look at the failure of a connection that nobody waits for any more, which asyncio would report as forgotten."""
+    """Read the error of a connection that nobody waits for any more; asyncio would log it as never retrieved."""
     if not task.cancelled():
         task.exception()
 
@@ -161,8 +161,8 @@ class RedisLink:
             raise StorageError(f"Redis at {self._address} cannot be reached: {error}") from error
         finally:
             self._opening = None
-        # redis-py has no public way to hand over a connected transport; the pin of redis in pyproject.toml says so. Its own objects are
-        # told that they have none any more: their destructors would close it.
+        # redis-py has no public way to hand over a connected transport; the pin of redis in pyproject.toml says so. Its own objects lose
+        # their references, because their destructors would close it.
         protocol = _Protocol(self._ended, connection._writer)
         connection._reader = connection._writer = None
         self._protocol = protocol
@@ -171,7 +171,7 @@ class RedisLink:
         return protocol
 
     def _check(self) -> None:
-        """Fail what is past its deadline; give the connection up where nothing at all was heard for a whole deadline."""
+        """Fail requests that are past their deadline; close the connection where nothing was received for a whole deadline."""
         self._timer = asyncio.get_running_loop().call_later(CHECK_S, self._check) if self._protocol else None
         protocol = self._protocol
         if protocol is None:
@@ -183,7 +183,7 @@ class RedisLink:
             if not batch.future.done():
                 batch.future.set_exception(DeadlineMissedError(f"Redis at {self._address} did not answer in {self.deadline_s:g} s."))
         if protocol.pending and protocol.pending[0].expires_s < now_s and now_s - protocol.heard_s > self.deadline_s:
-            self._refused_s, self._refusal = now_s, "it fell silent"
+            self._refused_s, self._refusal = now_s, "it stopped answering"
             protocol.transport.abort()
             self._ended(protocol)
 

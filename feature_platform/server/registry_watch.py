@@ -1,6 +1,6 @@
-"""The registry that requests are planned by: read at start, read again in the background, plans remembered for as long as it stands.
+"""The registry that requests are planned by: read at start and again in the background; plans are kept until it changes.
 
-A registry that cannot be read again is kept, and said so (:attr:`RegistryWatch.is_current`). What is in it does not belong here
+Where it cannot be read again, the last one stays in use, and :attr:`RegistryWatch.is_current` says so. What is in it does not belong here
 (``served_registry``).
 """
 
@@ -44,7 +44,7 @@ class RegistryWatch:
 
     @property
     def is_current(self) -> bool:
-        """Whether the registry was read, and lately: not where several readings in a row have failed."""
+        """Whether the registry was read lately; False where several readings in a row have failed."""
         return self.age_s is not None and self.age_s < 3 * self._refresh_s + 10
 
     def plan(self, shape: RequestShape) -> RequestPlan:
@@ -73,7 +73,7 @@ class RegistryWatch:
         return self._plans[shape]
 
     async def read(self) -> None:
-        """Read the registry now. It is fetched beside the event loop and taken over in it, so that no plan mixes two registries.
+        """Read the registry now. It is fetched in a thread and replaced in the event loop, so that no plan mixes two registries.
 
         Raises:
             StorageError, ConfigurationError, NotFoundError, InvalidDataError: It could not be read; what was known stays.
@@ -91,7 +91,7 @@ class RegistryWatch:
             try:
                 await self.read()
             except FeaturePlatformError as error:
-                _log.error("The Feast registry could not be read; going on with what was known. %s", error)
+                _log.error("The Feast registry could not be read again; the last one stays in use. %s", error)
 
 
 def stored_registry(uri: str) -> Callable[[], bytes]:
@@ -103,7 +103,7 @@ def stored_registry(uri: str) -> Callable[[], bytes]:
     def fetch() -> bytes:
         stored = objects.get(uri)
         if stored is None:
-            raise NotFoundError(f"There is no Feast registry at {uri}; apply the contracts first.")
+            raise NotFoundError(f"There is no Feast registry at {uri}; apply the contracts first: feature-platform deployment apply")
         return bytes(stored.body)
 
     return fetch

@@ -1,7 +1,7 @@
 """Bodies of ``POST /get-online-features`` → requests, and their entities → key columns.
 
-Pure. What is not a plain, strictly typed request is told apart here (:class:`UnusualBodyError`), not judged: Feast's own model does that
-(``feast_model``).
+Pure. A body that is not a plain, strictly typed request is recognised here (:class:`UnusualBodyError`); whether it is valid does not belong
+here, but to Feast's own model (``feast_model``).
 """
 
 from collections.abc import Mapping, Sequence

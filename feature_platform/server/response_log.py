@@ -1,8 +1,8 @@
-"""What was answered, kept for proof and for learning: rows of answers as Parquet files, in a directory or on S3.
+"""The response log, for proof and for training: rows of answers as Parquet files, in a directory or on S3.
 
-A request leaves a reference to its answer in a bounded queue and goes on; a thread turns references into files. Where the thread falls
-behind, answers are left out and counted, and nothing else happens: a log that cannot be written fails no request. What rows look like
-belongs to ``log_rows``, checking them to ``log_proof``.
+A request puts a reference to its answer into a bounded queue; a thread writes the files. Where the thread cannot keep up, answers are left
+out of the log and counted: a log that cannot be written never fails a request. What rows look like does not belong here (``log_rows``), nor
+checking them (``log_proof``).
 """
 
 import logging
@@ -21,7 +21,7 @@ from feature_platform.server.metrics import LOGGED, Counts
 from feature_platform.server.proof import Proof
 
 QUEUED: Final = 2_000
-"""Answers that wait for the thread."""
+"""How many answers may wait for the thread."""
 
 FILE_ROWS: Final = 100_000
 FILE_S: Final = 10.0
@@ -51,7 +51,7 @@ class ResponseLog:
         self._thread.start()
 
     def add(self, project: str, keys: Mapping[str, Sequence[Any]], views: Sequence[ViewColumns], proofs: Sequence[Proof]) -> None:
-        """Remember an answer, unless too many wait already."""
+        """Queue an answer, or count its rows as dropped where too many wait."""
         self._numbers += 1
         if len(self._queue) < QUEUED:
             self._queue.append(LoggedAnswer(time.time(), self._numbers, project, keys, views, proofs))

@@ -1,4 +1,4 @@
-"""Rows that were read before, kept in the worker, and never served stale.
+"""Rows that were read before, kept in the worker, and never served after a newer load. Answers do not belong here (``answers``).
 
 Between two loads, what is online is one immutable version, so a view's ``online`` marker is an exact token: rows that were read under it
 are valid for as long as it stands, and no longer. Each request reads the marker with (or instead of) its rows: a marker that is not the
@@ -19,7 +19,7 @@ from feature_platform.server.proof import proof_of
 
 _ROW_BYTES: Final = 200
 _VALUE_BYTES: Final = 40
-"""Of one row and of one value in it, beside the stored bytes: tuple, objects, dictionary entry."""
+"""Estimated memory of a row, and of each value in it, besides the stored bytes: tuple, objects, dictionary entry."""
 
 _Name = tuple[str, tuple[str, ...]]
 
@@ -58,7 +58,7 @@ class RowCache:
 
     Args:
         reader: The online store.
-        budget_bytes: How much all rows together may take, by estimate.
+        budget_bytes: Memory that all rows together may take, by estimate.
         counts: Where hits and misses are counted.
     """
 

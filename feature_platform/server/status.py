@@ -1,6 +1,6 @@
-"""What a server says about itself: whether it is ready, which versions it serves, and how old they are.
+"""What a server reports about itself: whether it is ready, which versions it serves, and how old they are.
 
-Reading markers is the only thing done here; what a request gets does not depend on it.
+It reads markers only. Answers to requests for features do not belong here (``feature_server``), nor depend on it.
 """
 
 import re
@@ -17,9 +17,9 @@ from feature_platform.server.proof import described, proof_of
 from feature_platform.server.registry_watch import RegistryWatch
 from feature_platform.server.served_registry import ServedView
 
-FRESHNESS: Final = Metric("feast_feature_freshness_seconds", "Since the load of what is online ended", ("feature_view", "project"))
-VERSION_AGE: Final = Metric("feature_server_version_age_seconds", "Since the moment the online version is true as of", ("feature_view",))
-REGISTRY_AGE: Final = Metric("feature_server_registry_age_seconds", "Since the registry was last read")
+FRESHNESS: Final = Metric("feast_feature_freshness_seconds", "Seconds since the last load was finished", ("feature_view", "project"))
+VERSION_AGE: Final = Metric("feature_server_version_age_seconds", "Seconds since the as-of moment of the online version", ("feature_view",))
+REGISTRY_AGE: Final = Metric("feature_server_registry_age_seconds", "Seconds since the registry was last read")
 
 _AS_OF: Final = re.compile(r"v_(\d{8}T\d{6})")
 
@@ -45,9 +45,9 @@ class ViewStatus:
         """
         marker = self.marker
         if marker is None:
-            return "nothing was loaded, or nobody says what"
+            return "the online store has no marker of it: load it"
         if marker.state == "loading" and marker.previous is None:
-            return f"{marker.target.version} is being loaded over nothing"
+            return f"its first load, of {marker.target.version}, has not finished"
         served = marker.target if marker.state == "online" or marker.previous is None else marker.previous
         age_s, most_s = age_of(served.version, now=now), max_age_s or self.view.ttl_s
         if age_s is not None and most_s is not None and age_s > most_s:
@@ -59,8 +59,8 @@ class ServerStatus:
     """Answers about a server.
 
     Args:
-        registry: What is served.
-        reader: The online store.
+        registry: The views that are served.
+        reader: Reads the online store.
         max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
     """
 
@@ -95,7 +95,7 @@ class ServerStatus:
         return {**faults, **{f"view {name}": fault for name, fault in found.items() if fault}}
 
     async def gauges(self) -> Sequence[tuple[Metric, Labels, float]]:
-        """Ages, for metrics; what cannot be learned is left out."""
+        """Ages, for metrics; without those that need an online store that does not answer."""
         now = datetime.now(UTC)
         gauges: list[tuple[Metric, Labels, float]] = []
         if (age_s := self._registry.age_s) is not None:
@@ -116,7 +116,7 @@ class ServerStatus:
 
 
 def age_of(version: str, *, now: datetime) -> float | None:
-    """Seconds since the moment that a version's name says it is true as of; None where it says none."""
+    """Seconds since the as-of moment in a version's id; None where the id has none."""
     found = _AS_OF.fullmatch(version)
     if not found:
         return None

@@ -1,4 +1,7 @@
-"""The reader of whatever lies behind a Redis address: a server, the primary of some Sentinels, or a cluster; told apart by asking."""
+"""The reader behind a Redis address: of a server, of the primary that Sentinels name, or of a cluster, which one question finds out.
+
+How each is read does not belong here (``online_reader``, ``cluster_reader``).
+"""
 
 from collections.abc import Sequence
 from typing import Final
@@ -45,7 +48,7 @@ class StoreReader:
             await self._known.close()
 
     async def _learned(self) -> OnlineReader:
-        """A server that is in no cluster says so; one whose user may not ask is taken for a server."""
+        """The reader by the reply: a list of slots means a cluster, an error (also for a user who may not ask) a single server."""
         (reply,) = await self._link.read(_QUESTION, 1)
         if isinstance(reply, list):
             nodes = tuple(self._address.nodes)

@@ -20,11 +20,11 @@ from feature_platform.errors import ConfigurationError
 from feature_platform.server.options import ServeOptions
 
 FROZEN_S: Final = 10.0
-"""A worker whose event loop said nothing for so long is replaced."""
+"""Seconds without a heartbeat of its event loop after which a worker is replaced."""
 
 STOP_S: Final = 15.0
 _PAUSE_S: Final = 1.0
-"""Between two starts of a worker that does not live."""
+"""Seconds between two starts of a worker that ends at once."""
 
 _POLL_S: Final = 0.25
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def _unix_socket(options: ServeOptions) -> socket.socket:
     path = options.uds
     assert path is not None
     if path.is_socket():
-        path.unlink()  # of a server that was killed
+        path.unlink()  # left by a server that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(str(path))
     path.chmod(0o660)

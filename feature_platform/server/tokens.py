@@ -1,7 +1,7 @@
-"""Who may ask: bearer tokens from a file that is read again while the server runs. What they may ask is the same for all.
+"""Who may ask: bearer tokens from a file that is read again while the server runs. All may ask the same; limits do not belong here.
 
-The file has one token per line, ``name token``, where the name is what the access log calls its holder; ``#`` begins a comment. Two tokens
-of one holder overlap while it changes from one to the other.
+The file has one token per line, ``name token``, where the name is what the access log calls its holder; ``#`` begins a comment. A holder
+may have two tokens, so that it can change from one to the other.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ class Tokens:
     def holder(self, headers: Sequence[tuple[bytes, bytes]]) -> str | None:
         """Whose token a request bears; None where it bears none that is known.
 
-        Tokens are compared by their hashes and all of them each time, so that the time taken says nothing about any.
+        Tokens are compared by their hashes, and all of them each time, so that the time taken reveals nothing.
         """
         given = next((value for name, value in headers if name == b"authorization"), b"")
         if given[: len(_SCHEME)].lower() != _SCHEME:
@@ -43,14 +43,14 @@ class Tokens:
         return found[0] if found else None
 
     def refresh(self) -> None:
-        """Read the file again if it changed; one that cannot be used is reported, and the tokens before it stay."""
+        """Read the file again if it changed; where it cannot be used, that is logged and the tokens read before stay valid."""
         try:
             state = _stat(self._path)
             if state != self._state:
                 self._known, self._state = _read(self._path), state
                 _log.info("Read %d tokens from %s.", len(self._known), self._path)
         except ConfigurationError as error:
-            _log.error("The tokens before stay valid. %s", error)
+            _log.error("The token file cannot be used; the tokens that were read before stay valid. %s", error)
 
 
 def _stat(path: Path) -> tuple[int, int, int]:

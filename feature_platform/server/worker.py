@@ -25,10 +25,10 @@ def run_worker(app: ServerApp, options: ServeOptions, listener: socket.socket, h
         app: The application.
         options: The server's options.
         listener: The socket, which its owner keeps open.
-        heartbeat: Descriptor of a pipe to whoever watches; a worker that nobody watches any more ends.
+        heartbeat: Descriptor of a pipe to the supervisor; a worker whose supervisor is gone ends.
     """
-    # What was made until now stays; the collector need not look at it again. Without this, a full collection stops every request
-    # for a tenth of a second now and then.
+    # The objects made so far live until the end, so the garbage collector may skip them. Without this, a full collection would stop every
+    # request for a tenth of a second now and then.
     gc.collect()
     gc.freeze()
     import uvloop
@@ -41,7 +41,7 @@ async def _serve(app: ServerApp, options: ServeOptions, listener: socket.socket,
     import uvicorn
 
     class Server(uvicorn.Server):
-        """Its signals are this worker's to handle."""
+        """Leaves signals to this worker."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Any:
@@ -76,7 +76,7 @@ async def _serve(app: ServerApp, options: ServeOptions, listener: socket.socket,
 
 
 async def _beat(heartbeat: int, ending: asyncio.Event) -> None:
-    """Say that the event loop runs."""
+    """Tell the supervisor that the event loop runs; begin to end where the supervisor is gone."""
     os.set_blocking(heartbeat, False)
     while True:
         try:
@@ -84,7 +84,7 @@ async def _beat(heartbeat: int, ending: asyncio.Event) -> None:
         except BlockingIOError:
             pass
         except OSError:
-            _log.error("Nobody watches this worker any more; it ends.")
+            _log.error("The supervisor of this worker is gone; the worker ends.")
             ending.set()
             return
         await asyncio.sleep(HEARTBEAT_S)
@@ -108,7 +108,7 @@ async def _renew(context: ssl.SSLContext, options: ServeOptions) -> None:
 
 
 async def _end(app: ServerApp, server: Any, ending: asyncio.Event, options: ServeOptions) -> None:
-    """When told to end: say so to whoever asks, go on answering for a while, then stop."""
+    """After SIGTERM: answer ``/ready`` with 503, answer other requests for ``drain_s`` seconds, then stop."""
     await ending.wait()
     app.drain()
     await asyncio.sleep(options.drain_s)

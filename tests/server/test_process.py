@@ -248,7 +248,7 @@ def test_told_to_end_it_finishes_what_it_was_asked_and_says_so_first(deployment:
     ):
         clients.wait_for(50)
         server.process.send_signal(signal.SIGTERM)
-        while server.ask("/ready")[2]["faults"].get("server") != "it ends":
+        while server.ask("/ready")[2]["faults"].get("server") != "it is shutting down":
             time.sleep(0.01)
         clients.wait_for(10)
         clients.__exit__()

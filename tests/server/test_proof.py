@@ -218,7 +218,7 @@ def test_what_every_view_is_served_from_can_be_asked(shop: Shop) -> None:
 def test_it_is_ready_when_every_view_is_online_and_fresh(shop: Shop) -> None:
     shop.load(shop.log.publish(A, rows(range(10), shift=0)))
     answer = shop.plain.get("/ready")
-    assert (answer.status, answer.document["faults"]) == (503, {"view other": "nothing was loaded, or nobody says what"})
+    assert (answer.status, answer.document["faults"]) == (503, {"view other": "the online store has no marker of it: load it"})
     others = Publications(contract=OTHER, project=PROJECT)
     shop.load(others.publish(A, table_of(OTHER, {"user_id": [1], "f_sum": [1]})))
     assert shop.plain.get("/ready").status == 200
