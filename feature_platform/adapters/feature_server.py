@@ -20,12 +20,12 @@ ANSWER_S: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class HTTPFeatureServer:
-    """See :class:`FeatureServer`. Where it is, and how to be let in."""
+    """A server at an address; see :class:`FeatureServer`."""
 
     address: str
     token: str | None = field(default=None, repr=False)
     authority: Path | None = None
-    """Certificate of who signed the server's; the system's own authorities where left out."""
+    """CA certificate that the server's certificate is checked by; the system's own authorities where left out."""
 
     @classmethod
     def of(cls, url: str, *, tokens: Path | None, authority: Path | None) -> Self:

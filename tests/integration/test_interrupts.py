@@ -23,18 +23,18 @@ def test_an_interrupt_ends_a_run_that_waits_for_s3_and_is_not_taken_for_a_failur
     with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stderr is not None
-            said = next(line for line in process.stderr if "tries again" in line)
+            said = next(line for line in process.stderr if "is tried again" in line)
             process.send_signal(signal.SIGINT)
             rest, _ = process.stderr.read(), process.wait(timeout=60)
         finally:
             process.kill()
-    assert "S3 does not answer as it should (EndpointConnectionError); tries again for up to " in said
+    assert "S3 does not answer as it should (EndpointConnectionError); the request is tried again for up to " in said
     assert process.returncode != 0
     with dg.DagsterInstance.from_config(str(home)) as instance:
         (run,) = instance.get_runs()
         log = instance.all_logs(run.run_id)
     kinds = [entry.dagster_event.event_type_value for entry in log if entry.dagster_event]
-    assert [entry.user_message for entry in log if "tries again" in entry.user_message]
+    assert [entry.user_message for entry in log if "is tried again" in entry.user_message]
     assert run.is_finished, rest
     assert not run.is_success
     assert kinds.count("STEP_START") == 1

@@ -6,7 +6,7 @@ Booleans are ``true`` and ``false``, floats the shortest text that reads back to
 
 A string cell that a spreadsheet would take for a formula, i.e. one that starts with ``=``, ``+``, ``-``, ``@``, tab or carriage
 return, is written with an apostrophe in front; so is one that starts with an apostrophe. Reading takes one leading apostrophe away,
-which makes the rule reversible.
+which makes the rule reversible. Writing files does not belong here (``feature_files``).
 """
 
 import json
@@ -65,7 +65,7 @@ def _to_cells(array: pa.Array) -> pa.Array:
 
 
 def _moments(array: pa.Array) -> pa.Array:
-    """Moments as text; formatted once where all are the same, as event timestamps are."""
+    """Timestamps as text; formatted once where all are the same, as the event timestamps of a version usually are."""
     found = pc.min_max(array)
     if len(array) and not array.null_count and found["min"] == found["max"]:
         text = pl.Series(array.slice(0, 1)).dt.strftime(TIMESTAMP_FORMAT)[0]
@@ -74,7 +74,7 @@ def _moments(array: pa.Array) -> pa.Array:
 
 
 def _escape(array: pa.Array) -> pa.Array:
-    """Prefix the cells that need it; one look at each first byte, because nearly no column has any."""
+    """Prefix the cells that need it; only first bytes are looked at, because nearly no column has such cells."""
     offsets, data = binary_parts(array)
     raw = np.frombuffer(data, dtype=np.uint8)
     filled = np.diff(offsets) > 0

@@ -29,7 +29,7 @@ from feature_platform.core.versions.statistics import ColumnStatistics
 from feature_platform.errors import InvalidDataError
 
 IDENTITY_KEYS: Final = ("feature_set", "version", "schema_hash", "as_of", "write_id")
-"""What the Parquet file says about itself in its key-value metadata, beside ``content_hash``."""
+"""Keys of the Parquet file's own key-value metadata, besides ``content_hash``."""
 
 
 def encode_features(table: FeatureTable, *, contract: Contract, directory: Path, identity: Mapping[str, str]) -> EncodedFeatures:
@@ -37,7 +37,7 @@ def encode_features(table: FeatureTable, *, contract: Contract, directory: Path,
 
     Args:
         table: Rows sorted by primary key, of the contract's schema.
-        contract: Whose columns, keys and types the rows must have.
+        contract: The contract whose columns, keys and types the rows must have.
         directory: An existing local directory; both files are created in it.
         identity: Repeated in the Parquet file's key-value metadata; see :data:`IDENTITY_KEYS`.
 
@@ -94,7 +94,7 @@ def restamp(encoded: EncodedFeatures, *, identity: Mapping[str, str]) -> Encoded
 
 
 def read_csv(path: Path | BinaryIO, *, contract: Contract) -> pa.Table:
-    """Read ``features.csv`` back: the very rows that the Parquet file holds.
+    """Read ``features.csv`` back: the same rows as in the Parquet file.
 
     Raises:
         InvalidDataError: It is not the CSV form of this contract's rows.
@@ -147,7 +147,7 @@ class _ParquetFile:
             schema,
             compression="zstd",
             compression_level=1,  # level 1 is what the figures of docs/performance.md were measured with
-            write_page_checksum=True,  # what finds a flipped bit in a page; readers verify it
+            write_page_checksum=True,  # readers verify it, which finds a flipped bit in a page
             version="2.6",
             use_dictionary=texts or False,
             column_encoding=deltas or None,
@@ -167,7 +167,7 @@ class _ParquetFile:
 
 
 class _CsvFile:
-    """A CSV file, hashed as it is written, which spares reading it again."""
+    """A CSV file that is hashed as it is written, so that it need not be read again."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._file = path.open("wb")

@@ -1,6 +1,6 @@
 """Runs the pure protocols of ``core`` against an object store: performs each request and hands back its answer or its error.
 
-What is asked, and what follows from an answer, is decided in ``core``; nothing here may decide.
+Decisions do not belong here: what is requested, and what follows from an answer, is decided in ``core``.
 """
 
 import hashlib
@@ -67,7 +67,7 @@ class ProtocolRunner:
 
         Args:
             protocol: A fresh protocol generator.
-            handlers: What answers the protocol's own request types.
+            handlers: Functions that answer the protocol's own request types.
 
         Raises:
             FeaturePlatformError: Whatever the protocol does not handle itself.
@@ -107,7 +107,7 @@ class ProtocolRunner:
             return self._store.put(request.uri, path, write_id=request.write_id, sha256=sha256, condition=request.condition)
 
     def _copy(self, body: CopyOf, path: Path) -> str:
-        """Read the source whole, twice if its first bytes were damaged on the way, and pad it where that is asked."""
+        """Read the source whole, a second time where its bytes arrived damaged, and pad it where that is asked."""
         for _ in range(2):
             self._store.download(body.uri, path)
             found = digest(path).sha256

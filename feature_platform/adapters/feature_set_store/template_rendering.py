@@ -1,4 +1,4 @@
-"""Metadata templates rendered in a bounded process: a template that runs away is an error of its author's, within two seconds.
+"""Metadata templates rendered in a bounded process: one that takes too much time or memory ends as its author's error within seconds.
 
 What a template may say does not belong here (``core.versions.template``).
 """
@@ -11,7 +11,7 @@ from feature_platform.core.versions import template as metadata_template
 from feature_platform.errors import ContractError
 
 LIMITS: Final = WorkLimits(memory_bytes=256 << 20, cpu_s=1.0, wall_s=60.0)
-"""A template only computes, so its time on a processor is what ends it: a busy machine does not fail an honest one."""
+"""A template only computes, so its CPU time is what is bounded: on a busy machine a good one does not fail."""
 
 
 def render_template(template: str, values: Mapping[str, Any], *, file: str) -> dict[str, Any]:
@@ -30,5 +30,5 @@ def render_template(template: str, values: Mapping[str, Any], *, file: str) -> d
 
 
 def render_request(request: dict[str, Any]) -> dict[str, Any]:
-    """The other side of :func:`render_template`."""
+    """Runs in the bounded process of :func:`render_template`."""
     return metadata_template.render(request["template"], request["values"], file=request["file"])

@@ -1,1 +1,1 @@
-"""The object store port on S3 and in memory."""
+"""The object store port on S3 and in memory. What is stored does not belong here."""

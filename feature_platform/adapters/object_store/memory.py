@@ -27,7 +27,7 @@ class MemoryObjectStore:
     """Objects held in this process; every method is atomic and safe to call from many threads.
 
     Args:
-        buckets: The buckets there are; every name is one where left out.
+        buckets: Names of the buckets that exist; where left out, every bucket does.
         clock: Gives an object's modification time, kept in whole seconds as S3 does.
     """
 

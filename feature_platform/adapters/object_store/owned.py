@@ -1,7 +1,7 @@
-"""An object store in which one environment writes below its own bases, and no other environment ever does.
+"""An object store in which only the environment that owns a base writes below it.
 
-Two environments that name one base move each other's latest. So the first that writes below a base leaves a mark there, and whoever is
-not named by it is refused before its first write. Reading is free.
+Two environments with the same base would move each other's latest. So the first that writes below a base puts a mark there, and every other
+environment is refused before its first write. Reading is not restricted. How objects are stored does not belong here.
 """
 
 import json
@@ -17,12 +17,12 @@ from feature_platform.ports.object_store import ObjectStore
 
 
 class OwnedObjects:
-    """See :class:`ObjectStore`; a write below a base first looks whose it is, once in the life of this object.
+    """See :class:`ObjectStore`; the first write below a base reads the base's mark, once in the life of this object.
 
-    A base without a mark, an empty one or one that is older than marks, gets it with the first write.
+    A base without a mark (it is empty, or older than marks) gets one with the first write.
 
     Args:
-        store: Where everything is.
+        store: Where objects are read and written.
         bases: URIs below which only the owner writes.
         owner: The environment.
     """
@@ -79,7 +79,7 @@ class OwnedObjects:
             self._unasked -= {base}
 
     def _marked(self, mark: str) -> str:
-        """The owner that a new mark names; that of another process where it was faster."""
+        """The owner after writing a mark: this environment, or that of another process that was faster."""
         body = json.dumps({"format": 1, "environment": self._owner}).encode()
         try:
             self._store.put(mark, body, write_id=uuid.uuid4().hex, sha256=None, condition=IfAbsent())
@@ -89,7 +89,7 @@ class OwnedObjects:
 
 
 def _owner_of(stored: StoredObject | None) -> str | None:
-    """The environment that a mark names; what cannot be read names nobody that may write."""
+    """The environment that a mark names; None without a mark, and "unknown", which may not write, where it cannot be read."""
     if stored is None:
         return None
     try:

@@ -16,7 +16,7 @@ READ_AHEAD_BYTES: Final = 1 << 20
 class RangedReader(io.RawIOBase):
     """An unbuffered reader of one object; wrap it by :func:`buffered_reader` for readers of few bytes at a time.
 
-    Not safe for use by two threads at once, as no file is that has one position.
+    Not safe for use by two threads at once: like a file, it has one position.
 
     Args:
         fetch: Given an offset and a length (both within the object, length at least 1), the bytes there, exactly that many.

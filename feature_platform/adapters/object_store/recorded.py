@@ -1,4 +1,7 @@
-"""Recorded raw objects and nothing beside them, over a memory that takes every write: where a version is computed again."""
+"""An object store for computing a version again: only the recorded raw objects can be read, and every write stays in memory.
+
+Computing does not belong here (``use_cases.reproduce``).
+"""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -33,7 +36,7 @@ class RecordedObjects:
         return self._of(uri).download(uri, target, etag=etag)
 
     def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """What was delivered after the version was built is not seen."""
+        """Leaves out raw objects that were delivered after the version was built."""
         if any(uri.startswith(prefix) for uri in self._recorded):
             yield from (info for info in self._store.scan(prefix, after=after) if info.uri in self._recorded)
         else:

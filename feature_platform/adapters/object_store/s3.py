@@ -1,7 +1,7 @@
 """The object store port on Amazon S3 and stores that speak its protocol, by boto3.
 
-What an error means is decided in ``s3_errors``; what is read and written, in ``core``. Multipart uploads and copies do not belong here:
-not every store honours conditions on them, so every write is one PUT.
+What an error means does not belong here (``s3_errors``), nor what is read and written (``core``). Multipart uploads and copies are not
+used: not every store honours conditions on them, so every write is one PUT.
 """
 
 import os
@@ -47,12 +47,12 @@ class S3Timeouts:
     """How long one call may take.
 
     Attributes:
-        connect_s: For one connection.
-        read_s: Between two packets of an answer.
-        attempts: Of one request; botocore's standard mode waits 1, 2, 4 … s times a random fraction between them.
+        connect_s: Seconds to open one connection.
+        read_s: Seconds between two packets of an answer.
+        attempts: Attempts of one request; between them botocore's standard mode waits 1, 2, 4 … s times a random fraction.
         deadline_s: No attempt of a call begins later than this, so a call takes at most ``deadline_s + connect_s + read_s``.
         body_attempts: GETs of one body that breaks while it is read, which botocore does not repeat.
-        slowest_bytes_per_s: A body may take ``deadline_s`` plus its size divided by this.
+        slowest_bytes_per_s: A body may take ``deadline_s`` plus its size in bytes divided by this.
     """
 
     connect_s: float = 3.0
@@ -291,7 +291,7 @@ class S3ObjectStore:
 
     @contextmanager
     def _call(self, uri: str, *, effect: Effect) -> Iterator[Any]:
-        """The client for one call, whose failures leave as this project's errors."""
+        """The client for one call; its errors are raised as this project's."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         endpoint = self._arguments["endpoint_url"] or NOT_RESOLVED
@@ -326,7 +326,7 @@ class S3ObjectStore:
         session = Session()
         client = self._new_client(session, config)
         if getproxies() and urlsplit(client.meta.endpoint_url).hostname in _LOOPBACK:
-            # A proxy for the outside world cannot reach a server on this machine; which one it is, boto3 has just resolved.
+            # A proxy for other hosts cannot reach a server on this machine; the endpoint is known only now that boto3 has resolved it.
             client = self._new_client(session, config.merge(Config(proxies={})))
         self._attempts.watch(client)
         return client

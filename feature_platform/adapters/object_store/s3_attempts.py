@@ -1,7 +1,7 @@
-"""What happened on the wire during one call of the S3 client: a deadline for its retries, and whether the server may have seen a request.
+"""The attempts of one call of the S3 client: a deadline for its retries, and whether the server may have seen a request.
 
-botocore bounds the number of attempts but neither their total time nor says what became of each; its documented event hooks do. The
-meaning of an answer does not belong here (``s3_errors``).
+botocore bounds the number of attempts, but not their total time, and does not say how each ended; its documented event hooks allow both.
+The meaning of an answer does not belong here (``s3_errors``).
 """
 
 import logging
@@ -31,9 +31,9 @@ class Attempts(threading.local):
 
     @contextmanager
     def within(self, seconds: float, *, attempts: int) -> Iterator[None]:
-        """Start one call, whose attempts, each request's so many, must all begin within so many seconds.
+        """Start one call. Its attempts (``attempts`` for each request) must all begin within ``seconds``.
 
-        The first that fails is said at once where another follows: a client that waits in silence looks like one that hangs.
+        The first attempt that fails is logged at once where another follows: a client that waits without a word seems to hang.
         """
         self.deadline_s, self.reached_server, self.is_announced = time.monotonic() + seconds, False, attempts < 2
         try:
@@ -57,4 +57,4 @@ class Attempts(threading.local):
         if (caught_exception or status >= _SERVER_ERROR) and not self.is_announced:
             self.is_announced = True
             why, left_s = type(caught_exception).__name__ if caught_exception else status, self.deadline_s - time.monotonic()
-            _log.warning("S3 does not answer as it should (%s); tries again for up to %.0f s.", why, left_s)
+            _log.warning("S3 does not answer as it should (%s); the request is tried again for up to %.0f s.", why, left_s)

@@ -1,4 +1,4 @@
-"""What an error of the S3 client means to this project, and the sentence that says so. No request is made here."""
+"""Translates an error of the S3 client into one of ours, with its message. Making requests does not belong here."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -30,7 +30,7 @@ _SETTINGS: Final = frozenset({
 })  # fmt: skip
 """botocore's exceptions that an operator repairs; by name, so that this module stays cheap to import."""
 NOT_RESOLVED: Final = "AWS"
-"""The endpoint before the SDK has found one."""
+"""How messages call the endpoint before the SDK has resolved one."""
 _MALFORMED: Final = "(a malformed URL)"
 _SKEWED: Final = "RequestTimeTooSkewed"
 _ALLOWED_SKEW: Final = timedelta(minutes=15)
@@ -47,7 +47,7 @@ def error_code(error: Exception) -> str:
 
 
 def is_absent_object(error: Exception) -> bool:
-    """True where an answer says that the key does not exist; of a HEAD's bare 404 it can also be the bucket."""
+    """True where an answer says that the key does not exist; after a HEAD, whose 404 has no body, it may also be the bucket."""
     return _status(error) == 404 and error_code(error) != "NoSuchBucket"
 
 
@@ -107,7 +107,7 @@ def _lost_race(error: Exception, *, uri: str, where: str, effect: Effect) -> Con
 
 
 def _clock_off(error: Exception, *, uri: str, where: str, now: datetime) -> ConfigurationError | None:
-    """A refusal whose reason is that the two clocks differ: an answer to HEAD has no code, but every answer has the server's date."""
+    """The error where two clocks that differ are the reason; an answer to HEAD has no code, but every answer has the server's date."""
     code, there = error_code(error), _server_time(error)
     ahead = now - there if there else None
     if code != _SKEWED and not (_status(error) in (401, 403) and ahead is not None and abs(ahead) > _ALLOWED_SKEW):

@@ -1,6 +1,7 @@
-"""The online store in this process's memory: Feast's hashes as dictionaries, loaded row by row as plainly as can be.
+"""The online store in this process's memory: Feast's hashes as dictionaries, loaded row by row in the simplest way.
 
-For tests and dry runs; the shared contract suite holds it to what Redis does. Keys do not expire here, and a restart forgets everything.
+For tests and dry runs; it passes the same contract suite as Redis. Keys are never dropped by age, and nothing outlives the process. Speed
+does not belong here.
 """
 
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class MemoryOnlineStore:
     _loads: int = 0
 
     def load(self, request: OnlineLoad, *, progress: Callable[[int, int], object] | None = None, is_full: bool = False) -> LoadReport:
-        del is_full  # every load is
+        del is_full  # this store always writes every row
         layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         if not self._busy.acquire(blocking=False):
             raise ConflictError(f"Another load of {layout.view} is running. It ends by itself; then load again.")

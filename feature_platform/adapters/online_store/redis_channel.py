@@ -1,9 +1,9 @@
-"""Framed rows → one Redis server, pipelined, where every chunk is applied only while its load still holds the fence.
+"""Sends framed rows to a Redis server, pipelined; every chunk is applied only while its load still holds the fence.
 
 Two kinds of chunk, chosen by measurement. On a single server a chunk is a transaction: ``WATCH fence`` and ``GET fence`` travel behind the
-previous chunk, so that their answer is there when the next one is ready; ``EXEC`` then applies all or nothing. That costs the server
-nothing (commands in a transaction cost it no more than alone). A transaction may not span slots of a Redis Cluster, so there a
-chunk is a script that checks the fence and issues the commands, at about 60% of the speed for each node.
+previous chunk, so that their answer is there when the next one is ready; ``EXEC`` then applies all or nothing. Commands in a transaction
+cost the server no more than others. A transaction may not span slots of a Redis Cluster, so there a chunk is a script that checks the fence
+and issues the commands, at about 60% of the speed for each node.
 
 A channel has one chunk under way; several channels in turn keep the server busy. Encoding does not belong here, nor who may hold the
 fence (``adapters.online_store.redis_lease``).
@@ -25,15 +25,15 @@ from feature_platform.core.online.resp import bulk, command
 from feature_platform.errors import ConflictError, FeaturePlatformError, StorageError
 
 CHUNK_ROWS: Final = 250
-"""Rows applied at once. More no longer fits the caches beside what is under way (400 cost the server 10% more a row) and makes readers
-wait; fewer than 150 leaves the server idle between chunks. A chunk is applied in 0.5 ms."""
+"""Rows applied at once, chosen by measurement: with 400 a row costs the server 10% more, because they no longer fit its CPU caches, and
+readers wait longer; with fewer than 150 the server idles between chunks. A chunk of 250 is applied in 0.5 ms."""
 
 CHUNK_BYTES: Final = 1 << 20
-"""Wide rows go in smaller chunks: the server holds a whole one before it applies it."""
+"""Wide rows go in smaller chunks: the server holds a whole chunk in memory before it applies it."""
 
 CHANNELS: Final = 2
-"""The server works on all of them by turns, 16 kB of each: with four, what is under way no longer fits its cache, and a row costs it a
-quarter more. Measured: 1.9 µs a row with two channels, as without any fence; 2.2 to 2.6 µs with three or four."""
+"""Connections per server, which reads 16 kB of each in turn. Measured: a row costs the server 1.9 µs with two, as without any fence, and
+2.2 to 2.6 µs with three or four, because the chunks under way no longer fit its CPU caches."""
 
 _RECEIVE_BYTES: Final = 1 << 18
 _RECEIVE_S: Final = 0.4
@@ -83,7 +83,7 @@ class Channel(Protocol):
 class _Socket:
     """The raw socket below a redis-py connection, which has authenticated on it and chosen the database.
 
-    A busy server is waited for, a silent one is not: what tells them apart is another connection, which is asked for a sign of life.
+    A busy server is waited for, an unreachable one is not: a ``PING`` on another connection tells them apart.
     """
 
     def __init__(self, node: RedisNode) -> None:
@@ -162,7 +162,7 @@ class TransactionChannel:
         reply, lines = b"", head.count(b"\n") + results + tail.count(b"\n")
         while reply.count(b"\n") < lines:
             reply += self._socket.receive()
-            # An error or a null has fewer lines than what it stands for: whoever went on counting would wait for lines that never come.
+            # An error or a null reply has fewer lines than the reply it replaces, so counting on would wait for lines that never come.
             if not head.startswith(reply[: len(head)]) or b"\n-" in reply or reply.endswith(b"$-1\r\n"):
                 raise self._refusal(reply)
         body = reply[len(head) : len(reply) - len(tail)]
@@ -170,7 +170,7 @@ class TransactionChannel:
             raise self._refusal(reply)
 
     def _refusal(self, reply: bytes) -> FeaturePlatformError:
-        """The error that an unexpected answer means; the rest of it is waited for."""
+        """The error that an unexpected answer means; reads on until a whole reply tells it."""
         reader = hiredis.Reader()
         reader.feed(reply)
         while True:
@@ -215,7 +215,7 @@ class ScriptChannel:
 
 
 class Channels:
-    """The way of framed rows to wherever they belong.
+    """Sends framed rows to the servers that hold their keys.
 
     Args:
         topology: The servers.
@@ -261,7 +261,7 @@ class Channels:
 
 
 def _chunks(rows: pa.Array) -> Iterator[tuple[bytes, int]]:
-    """Consecutive rows as one buffer each; the rows lie one behind the other in Arrow's own."""
+    """Consecutive rows as one buffer and their number; nothing is copied, since rows lie one after the other in Arrow's buffer."""
     if not len(rows):
         return
     offsets = np.frombuffer(rows.buffers()[1], np.int32)[rows.offset : rows.offset + len(rows) + 1]
@@ -277,5 +277,5 @@ def _chunks(rows: pa.Array) -> Iterator[tuple[bytes, int]]:
 def _fenced(address: str) -> ConflictError:
     return ConflictError(
         f"This load lost its fence on Redis at {address}: a newer load began, or the server was flushed or restarted empty. "
-        "Nothing more was written; read the head of the publication log again and load that."
+        "Nothing more was written; load the head again: feature-platform online load <feature_set>"
     )

@@ -40,7 +40,7 @@ Connection strings are written for readers, who wait 0.2 s; a load that gives up
 
 SENTINEL_OPTION: Final = "sentinel_master"
 _CLUSTER_ONLY: Final = frozenset({"skip_full_coverage_check"})
-# Retries are the caller's; bytes must stay bytes, in RESP2, whose replies `redis_channel` counts.
+# The caller decides about retries; replies must stay bytes, in RESP2, whose lines `redis_channel` counts.
 _OURS: Final = frozenset({"retry", "retry_on_timeout", "retry_on_error", "decode_responses", "protocol"})
 
 
@@ -117,7 +117,7 @@ def parse_address(connection_string: str) -> RedisAddress:
             ["expected host:port[,option=value…], e.g. localhost:6379,db=0; a password must not hold a comma"],
         )
     options = {name: _json(value) for name, _, value in (part.partition("=") for part in parts if "=" in part)}
-    # Readers are told not to repeat calls by this, which is what loads do anyway.
+    # `retry=null` tells redis-py's readers not to repeat calls; loads never do.
     if options.get("retry", "") is None:
         del options["retry"]
     if ours := sorted(_OURS & options.keys()):
@@ -155,7 +155,7 @@ def connect(address: RedisAddress) -> RedisTopology:
 
 
 def _primary(address: RedisAddress) -> tuple[str, int]:
-    """Where the Sentinels say that the primary is, once it says so itself."""
+    """Where the Sentinels say that the primary is; redis-py confirms it with the server itself."""
     from redis.sentinel import MasterNotFoundError, Sentinel
 
     sentinel = Sentinel(address.nodes, sentinel_kwargs=dict(_BOUNDS))  # type: ignore[no-untyped-call]
@@ -191,7 +191,7 @@ def redis_errors(address: str) -> Iterator[None]:
 
 
 def server_error(text: str, address: str) -> FeaturePlatformError:
-    """The error for what a server answered instead of doing what it was told."""
+    """The error that an error reply of a server means."""
     if text.startswith("OOM"):
         return out_of_memory(address)
     if text.startswith(("NOPERM", "NOAUTH", "WRONGPASS")):
@@ -200,7 +200,7 @@ def server_error(text: str, address: str) -> FeaturePlatformError:
 
 
 def out_of_memory(address: str) -> StorageError:
-    """Redis is full and, rightly, evicts nothing."""
+    """The error for a Redis that is full and, as it is configured to, evicts nothing."""
     return StorageError(
         f"Redis at {address} is full (maxmemory reached). What was online before stays marked as not whole; raise maxmemory or free keys, "
         "then load again."
@@ -216,7 +216,7 @@ def _json(value: str) -> Any:
 
 def _client(host: str, port: int, address: RedisAddress) -> Any:
     # redis-py repeats failed commands by default, three times with pauses: a dead server then costs ten seconds, and a repeated
-    # command may run twice. Who calls us decides about another attempt.
+    # command may run twice. The caller decides about another attempt.
     try:
         return redis.Redis(host=host, port=port, **address.options, protocol=2, retry=Retry(NoBackoff(), 0))
     except TypeError as error:

@@ -1,7 +1,7 @@
-"""Who may load a feature view: a lease that one load holds at a time, a fencing token that never goes back, and the marker behind both.
+"""Who may load a feature view: a lease that one load holds at a time, a fencing token that only grows, and the marker that both guard.
 
-The lease keeps two live loads apart; it expires by itself when its holder falls silent. The fence is what makes that safe: a holder that
-was only frozen wakes up with an old token, and no server applies anything of it. Sending rows does not belong here
+The lease keeps two live loads apart; Redis drops it when its holder stops renewing it. The fence makes that safe: a holder that was only
+frozen wakes up with an old token, and no server applies its writes. Sending rows does not belong here
 (``adapters.online_store.redis_channel``).
 """
 
@@ -25,7 +25,7 @@ from feature_platform.core.online.slots import key_slot
 from feature_platform.errors import ConflictError, FeaturePlatformError
 
 LEASE_S: Final = 15.0
-"""Seconds of silence after which another load may take over; one that is alive renews three times as often."""
+"""Seconds without a renewal after which another load may take over; a load renews three times in this time."""
 
 _log = logging.getLogger(__name__)
 _POLL_S: Final = 0.05
@@ -100,7 +100,7 @@ class Lease:
             self._renewed_at_s = time.monotonic()
 
     def acquire(self, *, wait_s: float) -> None:
-        """Take the lease, waiting for the load that holds it to finish or fall silent, and raise the fence on every node.
+        """Take the lease, waiting for the load that holds it to finish or to stop renewing it, and raise the fence on every node.
 
         Raises:
             ConflictError: Another load held the lease for ``wait_s`` seconds.
@@ -109,7 +109,7 @@ class Lease:
         while not self._take():
             if not is_announced:
                 _log.warning(
-                    "Another load of %s is running; waits for its end, for up to %.0f s.",
+                    "Another load of %s is running; this one waits for its end, up to %.0f s.",
                     self._view,
                     wait_s,
                     extra={"feature_set": self._view},
@@ -127,19 +127,19 @@ class Lease:
                 raise self._lost()
 
     def release(self) -> None:
-        """Give the lease back where it is still ours; a load that failed must not keep its successor waiting."""
+        """Give the lease back where this load still holds it; a load that failed must not keep the next one waiting."""
         with suppress(FeaturePlatformError):
             self._guarded(("DEL", self._keys.lease))
 
     def _take(self) -> bool:
         with redis_errors(self._home.address), self._home.client.pipeline(transaction=True) as pipe:
             now_us = self._now_us()
-            # WATCH before GET: whoever takes the lease between the look and EXEC makes EXEC fail instead of being overwritten.
+            # WATCH before GET: where another load takes the lease between GET and EXEC, EXEC fails instead of overwriting it.
             pipe.watch(self._keys.lease, self._keys.fence)
             if pipe.get(self._keys.lease) is not None:
                 return False
             held: Any = pipe.get(self._keys.fence)
-            # The server's clock keeps tokens rising even where a flush took the last one.
+            # The server's clock keeps tokens rising even where a flush removed the last one.
             number = max(now_us, int(held.split(b":")[0]) + 1 if held else 0)
             self.token = f"{number}:{uuid.uuid4().hex}".encode()
             pipe.multi()
@@ -184,7 +184,7 @@ class Lease:
     def _lost(self) -> ConflictError:
         return ConflictError(
             f"This load of {self._view} lost its fence: a newer load began, or the server was flushed or restarted empty. "
-            "Nothing more was written; read the head of the publication log again and load that."
+            "Nothing more was written; load the head again: feature-platform online load <feature_set>"
         )
 
 
@@ -196,7 +196,7 @@ def hold_lease(topology: RedisTopology, layout: ViewLayout, *, lease_s: float = 
         topology: The servers.
         layout: Whose view.
         lease_s: Seconds of silence after which another load may take over.
-        wait_s: Seconds to wait for a load that holds it; as long as a silent one needs to be given up, where left out.
+        wait_s: Seconds to wait for a load that holds it; where left out, until the lease of a dead load has certainly ended.
 
     Raises:
         ConflictError: Another load is running and stays alive.
@@ -217,7 +217,7 @@ def read_marker(node: RedisNode, key: bytes) -> Marker | None:
 
 
 def doubt_marker(node: RedisNode, key: bytes, *, version: str) -> None:
-    """Have the marker say that nothing may rest on what is online, if that is still a version. An account that only reads cannot."""
+    """Make the next load write every row: remove the basis from the marker, if ``version`` is still online and the account may write."""
     with suppress(FeaturePlatformError), redis_errors(node.address), node.client.pipeline(transaction=True) as pipe:
         pipe.watch(key)
         raw: Any = pipe.get(key)

@@ -1,6 +1,6 @@
-"""Looking at what Redis holds: every entity of a view by a scan of the keyspace, and the stored bytes of given entities.
+"""Reads what Redis holds: every entity of a view by a scan of the keyspace, and the stored bytes of given entities.
 
-Used where nobody knows what is there (after a flush, for a repair) and to compare. Changing anything does not belong here.
+Used where it is not known what Redis holds (after a flush, for a repair) and to compare. Writing does not belong here.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def strays(
         topology: The servers.
         layout: The view. Entities stored under other join keys count as strays too.
         version_keys: Reads the version's keys; called once per :data:`CANDIDATES` keys found.
-        progress: Is updated as the scan goes on.
+        progress: Updated as the scan goes on.
     """
     waiting: list[bytes] = []
     for node in topology.nodes:
@@ -70,7 +70,7 @@ def _having_view(node: RedisNode, layout: ViewLayout, progress: ScanProgress) ->
     with redis_errors(node.address):
         while True:
             cursor, page = node.client.scan(cursor, count=SCAN_COUNT, _type="hash")
-            # The ending first, which is cheap, then the whole key: MATCH would read some bytes of a key as a pattern.
+            # First the cheap comparison of the ending, then the whole key. Not MATCH, which would read some bytes of a key as a pattern.
             ours = [key for key in page if key.endswith(project) and project_of_key(key) == project]
             progress.scanned += len(ours)
             yield _with_field(node, ours, layout.timestamp_key)

@@ -1,9 +1,9 @@
 """Redis as Feast's online store: exact loads of published versions, their marker, repair and comparison.
 
-The protocol of a load: take the lease and a token; write a ``loading`` marker that keeps what was online; write every entity of the
-version, or those alone that differ from what the marker proves to be online; remove those of earlier versions that it lacks; check that
+The steps of a load: take the lease and a token; write a ``loading`` marker that keeps what was online; write every entity of the
+version, or only those that differ from what the marker proves to be online; remove those of earlier versions that it lacks; check that
 every row was acknowledged by servers that did not restart; write the ``online`` marker. Each chunk is conditional on the token
-(``redis_channel``). Whatever ends a load early leaves a ``loading`` marker, from which the next load becomes exact again.
+(``redis_channel``). A load that ends early leaves a ``loading`` marker, by which the next load makes the store exact again.
 
 Bytes and decisions do not belong here (``core.online``), nor Feast's read path (``feast_plugins``).
 """
@@ -54,12 +54,12 @@ from feature_platform.errors import ConfigurationError, NotFoundError, StorageEr
 T = TypeVar("T")
 
 Progress = Callable[[int, int], object]
-"""Is told rows done and rows in total, a few times a second."""
+"""Called with rows done and rows in total, a few times a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """Commands to send, and what they do: rows of the version that are done with them, rows that they write, entities that they remove."""
+    """Commands to send, and how many rows of the version they complete, rows they write and entities they remove."""
 
     frames: Frames | None
     done: int
@@ -85,10 +85,10 @@ class RedisOnlineStore:
 
     Args:
         connection_string: ``host:port[,option=value…]``; a cluster is recognised by asking the server.
-        lease_s: Seconds of silence after which another load may take over.
-        wait_s: Seconds to wait for a load that is running; as long as a silent one needs to be given up, where left out.
-        expire: Whether keys get a Redis TTL (the contract's), so that those of a stopped pipeline vanish.
-        full_every_s: Seconds after which a load writes every row again, whatever is known to be online.
+        lease_s: Seconds without a renewal after which another load may take over.
+        wait_s: Seconds to wait for a load that is running; where left out, until the lease of a dead load has certainly ended.
+        expire: Whether keys get a Redis TTL (the contract's), so that Redis drops them when the pipeline stops.
+        full_every_s: Seconds after which a load writes every row again, even where only some differ.
     """
 
     def __init__(
@@ -191,7 +191,7 @@ class RedisOnlineStore:
     def _write(
         self, session: _Session, plan: LoadPlan, before: Marker | None, *, expire_at_ms: int | None, why: str | None
     ) -> tuple[_Part, str | None]:
-        """Send the rows that differ, or all of them where there is a reason to; what was done, and that reason."""
+        """Send the rows that differ, or all rows where there is a reason to; returns what was sent, and that reason."""
         if before and not why:
             try:
                 return _sent(session, _differing(session, before.target, expire_at_ms=expire_at_ms)), None
@@ -207,10 +207,10 @@ def _all_rows(session: _Session, plan: LoadPlan, *, expire_at_ms: int | None) ->
 
 
 def _differing(session: _Session, online: OnlineVersion, *, expire_at_ms: int | None) -> Iterator[_Part]:
-    """What makes the version of the request out of the one that is online.
+    """The commands that turn the version that is online into that of the request.
 
     Raises:
-        NotFoundError: The file of the one that is online is gone, damaged or another; what was sent so far does not have to be taken back.
+        NotFoundError: The online version's file is gone, damaged or another; what was sent so far need not be undone.
     """
     framing, batch_rows = session.channels.framing, session.file.batch_rows
     earlier, later = _ahead(version_rows(session.request, online, like=session.file)), _ahead(session.file.rows(at_once=KEY_ROWS))
@@ -237,13 +237,13 @@ def _sent(session: _Session, parts: Iterator[_Part]) -> _Part:
 
 
 def _carried_on(basis: Basis, *, expire_at_ms: int | None, is_all_written: bool) -> Basis:
-    """The basis after a difference: rows that were not sent keep the moment at which the server drops them."""
+    """The basis after a load of only what differs: rows that were not sent keep the moment at which the server drops them."""
     moments = [moment for moment in (expire_at_ms, None if is_all_written else basis.expire_at_ms) if moment is not None]
     return replace(basis, expire_at_ms=min(moments, default=None))
 
 
 def _doubted(report: ParityReport, request: OnlineLoad, topology: RedisTopology) -> ParityReport:
-    """The report; where it found what nobody published, the next load no longer rests on what the marker says."""
+    """The report; where it found a difference, the marker is changed so that the next load writes every row."""
     if not report.exact:
         key = marker_key(request.project, request.contract.feature_set)
         doubt_marker(topology.place(key), key, version=request.version)
@@ -251,7 +251,7 @@ def _doubted(report: ParityReport, request: OnlineLoad, topology: RedisTopology)
 
 
 def _silent(_done: int, _total: int) -> None:
-    """The progress of who does not ask for it."""
+    """The progress function of a caller that gives none."""
 
 
 def _stored(topology: RedisTopology, layout: ViewLayout, _rows: pa.RecordBatch, keys: pa.Array) -> OnlineRows:
@@ -279,7 +279,7 @@ def _remove_vanished(session: _Session, plan: LoadPlan) -> int:
             for keys in vanished(earlier, current):
                 removed += _remove(session, keys, plan.stale_fields)
         except NotFoundError:
-            # Retention has taken the file that names them; only a scan still knows.
+            # Retention has deleted the file that names them; only a scan can find them.
             return removed + _remove_strays(session, plan.stale_fields, ScanProgress())
     return removed
 
@@ -297,8 +297,8 @@ def _remove(session: _Session, keys: pa.Array, fields: tuple[bytes, ...]) -> int
 
 
 def _retention_s(session: _Session) -> int:
-    """How long keys of this entity live: as long as the most patient of all views on it, since they share the keys."""
-    # Never shortened: another view's load may rest on its keys' being there as long as it once made sure of.
+    """How long keys of this entity live: the longest time of all views on it, since they share the keys."""
+    # Never shortened: another view's load may rely on its keys staying as long as it once asked for.
     key = retention_key(session.request.project, session.layout.key_prefix)
     node = session.topology.place(key)
     own = int(session.request.contract.ttl_duration.total_seconds())
@@ -310,7 +310,7 @@ def _retention_s(session: _Session) -> int:
 
 def _require_noeviction(topology: RedisTopology) -> None:
     for node in topology.nodes:
-        # INFO, because managed servers and careful operators forbid CONFIG.
+        # INFO and not CONFIG, which managed servers and careful operators forbid.
         with redis_errors(node.address):
             policy = node.client.info("memory").get("maxmemory_policy")
         if policy != "noeviction":
@@ -321,7 +321,7 @@ def _require_noeviction(topology: RedisTopology) -> None:
 
 
 def _run_ids(topology: RedisTopology) -> tuple[str, ...]:
-    """What each server process calls itself; a restart changes it."""
+    """The run id of each server process; a restart changes it."""
     ids = []
     for node in topology.nodes:
         with redis_errors(node.address):
