@@ -1,1 +1,1 @@
-"""What ``feature_store.yaml`` names by class path. Importing these imports Feast, so only Feast's own processes and steps do."""
+"""The classes that ``feature_store.yaml`` names. Importing them imports Feast, so code that runs without Feast does not belong here."""

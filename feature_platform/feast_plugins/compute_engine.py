@@ -1,7 +1,8 @@
-"""``feast materialize`` by hand as the platform loads: the published version, whole, exact and fenced.
+"""``feast materialize`` run by hand: it loads the published version exactly and fenced, as the platform's own load does.
 
-Feast's own engine turns integers with nulls into floats on their way (2^53 is the last exact one), keeps entities that vanished, and knows
-neither marker nor fence. Views that no publication log stands behind are left to it. Decision: docs/adr/0004-materialize-by-hand.md.
+Feast's own engine turns integers with nulls into floats (exact only up to 2^53), keeps entities that vanished, and knows neither marker nor
+fence. Views without a log are left to it. Loading itself does not belong here (``ports.online_store``). Decision:
+docs/adr/0004-materialize-by-hand.md.
 """
 
 from typing import Any
@@ -28,7 +29,7 @@ class PublishedVersionEngineConfig(LocalComputeEngineConfig):  # type: ignore[mi
 
 
 class PublishedVersionEngine(LocalComputeEngine):  # type: ignore[misc]
-    """Materializes a view of a feature set by making the head of its publication log exactly what is online.
+    """Materializes a view of a feature set by making the head of its log exactly what is online.
 
     The head is loaded whatever the start of the interval is, so that a correction or a rollback to an older moment is loaded too; one that
     lies beyond the end is not.
@@ -60,12 +61,12 @@ class PublishedVersionEngine(LocalComputeEngine):  # type: ignore[misc]
                 )
             if view.tags.get(SCHEMA_HASH_TAG) != head.load.schema_hash:
                 self._describe(head, base, s3_endpoint=view.batch_source.s3_endpoint_override or None)
-            # Every row, each time: who materializes by hand may want to heal what somebody else wrote.
+            # Every row, each time: a person who materializes by hand may want to correct what others wrote to the online store.
             store = online_store_at(self.repo_config.online_store.connection_string, full_every_s=0)
             store.load(head.load, progress=_progress(task, head))
 
     def _describe(self, head: PublishedHead, base: str, *, s3_endpoint: str | None) -> None:
-        """Make the registry say the head's own contract: a rollback, or an apply before anything was built, left it with another one."""
+        """Apply the head's own contract: after a rollback, or an apply before the first build, the registry has another one."""
         objects = feast_objects([head.load.contract], feature_base=base, s3_endpoint=s3_endpoint)
         FeatureStore(config=self.repo_config).apply(objects.all, partial=True)
 

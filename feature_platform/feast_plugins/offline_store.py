@@ -1,7 +1,7 @@
 """Feast's offline store over published Parquet files on S3: whole-object reads by Arrow, point-in-time joins by DuckDB.
 
 Feast's own DuckDB store needs ibis and, for S3, an extension that DuckDB downloads at run time; its Dask store drops entity rows that
-share key and timestamp. This one needs neither network nor temporary files. Writing features does not belong here.
+share key and timestamp. This one downloads nothing and writes no temporary files. Writing features does not belong here.
 """
 
 import io
@@ -69,7 +69,7 @@ class ArrowRetrievalJob(RetrievalJob):  # type: ignore[misc]
         """Keep the rows as one Parquet file, for a saved dataset.
 
         Raises:
-            SavedDatasetLocationAlreadyExists: A file is there, and may not be overwritten.
+            SavedDatasetLocationAlreadyExists: The file exists, and ``allow_overwrite`` is false.
         """
         uri, sink = storage.file_options.uri, io.BytesIO()
         pq.write_table(self.to_arrow(timeout=timeout), sink, compression="zstd", write_page_checksum=True)
@@ -173,7 +173,7 @@ class ArrowOfflineStore(OfflineStore):  # type: ignore[misc]
         return ArrowRetrievalJob(join, full_feature_names=full_feature_names, metadata=told)
 
     def validate_data_source(self, config: Any, data_source: Any) -> None:
-        """Nothing: a feature set may be declared before its first version is published."""
+        """Does nothing: a feature set may be declared before its first version is published."""
 
     def get_table_column_names_and_types_from_data_source(self, config: Any, data_source: Any) -> list[tuple[str, str]]:
         """Names and Arrow types of a source's columns."""
@@ -225,7 +225,7 @@ def _entity_rows(entity_df: Any) -> pa.Table:
 
 
 def _join_versions(rows: pa.Table, view: Any, features: list[str], *, base: str, feature_set: str, prefix: str) -> pa.Table:
-    """Features over every committed version, by event time: the newest as-of moment that is not after the row's."""
+    """Features from every committed version, by event time: of the newest as-of moment that is not after the row's timestamp."""
     endpoint = s3_endpoint_url() or view.batch_source.s3_endpoint_override or None
     feature_sets = feature_sets_at(base, endpoint_url=endpoint)
     ttl, history = view.ttl or timedelta(0), feature_sets.history(feature_set)

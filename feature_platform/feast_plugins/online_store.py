@@ -33,23 +33,23 @@ from feature_platform.feast_plugins.read_plan import ReadPlan, read_plan
 from feature_platform.feast_plugins.redis_reads import fetch
 
 TIMEOUTS: Final = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "retry": "null"}
-"""Client options that a connection string leaves out: without them a silent server holds a reader for 20 s."""
+"""Client options for a connection string that leaves them out: without them a reader waits 20 s for a silent server."""
 
 _PLANS_KEPT: Final = 256
-"""Request shapes remembered; services ask in few, and a client that makes up ever new ones must not grow the process."""
+"""Most request shapes whose plans are kept; services use few, and a client that sends ever new ones must not fill memory."""
 
 _SCAN_COUNT: Final = 5000
 _IGNORED: Final = ("key_ttl_seconds", "full_scan_for_deletion")
-"""A key that Feast lets expire takes loaded values of every view with it; and no apply or removal here deletes whole keys."""
+"""Options of Feast that are refused: a key with Feast's ttl would drop loaded values of every view, and nothing here deletes whole keys."""
 
 _log = logging.getLogger(__name__)
 
 
 class BoundedRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast ships no types
-    """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, safer where left out.
+    """The ``online_store`` section of ``feature_store.yaml``: Feast's own options, some with safer defaults.
 
     Raises:
-        ConfigurationError: An option is set that exact loads and removals do not follow.
+        ConfigurationError: An option is set that exact loads and removals do not support.
     """
 
     type: str = ONLINE_STORE
@@ -104,7 +104,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         return [_masked(row, table) for row in rows]
 
     def update(self, config: Any, tables_to_delete: Any, *_: Any, **__: Any) -> None:
-        """Nothing: an apply never deletes values, since a checkout that lacks a view proves nothing."""
+        """Deletes nothing: a checkout that lacks a view does not prove that its values are no longer needed."""
         for table in tables_to_delete:
             _log.warning("Kept the online values of %s in %s; decommission the feature set to remove them.", table.name, config.project)
 
@@ -114,7 +114,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         project = config.project.encode()
         fields = [timestamp_key(table.name), *(feature_key(table.name, field.name) for field in table.features)]
         client.delete(marker_key(config.project, table.name))
-        # Every key of the project, not those of the published file: who decommissions wants nothing left, whatever wrote it.
+        # Every key of the project, not only those of the published file: a decommissioned view must leave nothing, whoever wrote it.
         batch = client.pipeline(transaction=False)
         for key in client.scan_iter(count=_SCAN_COUNT):
             if project_of_key(key) == project:
@@ -124,7 +124,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         batch.execute()
 
     def teardown(self, config: Any, tables: Any, entities: Any) -> None:
-        """Remove the fields of these views; other views, other projects and foreign keys stay."""
+        """Remove the fields of these views; those of other views and projects stay, and keys that Feast did not write."""
         del entities
         for table in tables:
             self.delete_table(config, table)
@@ -165,7 +165,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         return RawOnlineResponse(columns, context[3], views)
 
     def _plan(self, context: Any, features: Any, config: Any, *, full_feature_names: bool) -> tuple[ReadPlan, ...]:
-        """The plans of a resolved request, remembered for as long as Feast remembers the resolution."""
+        """The plans of a resolved request, kept as long as Feast keeps the resolution."""
         # Feast caches the context and hands out the same object; keeping it here too keeps its id from being used again.
         known = self._plans.get(id(context))
         if known is None or known[0] is not context:
@@ -193,7 +193,7 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
 
 
 def _count(views: list[ViewRows], *, read_s: float) -> None:
-    """Keep Feast's own metrics, where its server has them switched on; importing them here would cost every reader its start-up."""
+    """Count in Feast's own metrics where its server has them switched on; importing them here would slow every reader's start."""
     metrics = sys.modules.get("feast.metrics")
     if metrics is None or not metrics._config.online_features:
         return
@@ -204,7 +204,7 @@ def _count(views: list[ViewRows], *, read_s: float) -> None:
 
 
 def _bounded(online_store_config: Any) -> Any:
-    """The configuration with bounds on waiting, and with Sentinel where the connection string names a primary of one."""
+    """The configuration with timeouts, and of type Sentinel where the connection string names a primary that Sentinels guard."""
     options = online_store_config.connection_string.split(",")
     master = next((value for name, _, value in (option.partition("=") for option in options) if name == SENTINEL_OPTION), "")
     kind = RedisType.redis_sentinel if master else online_store_config.redis_type
@@ -227,7 +227,7 @@ def _plans(context: Any, features: Any, config: Any, *, full_feature_names: bool
 
 
 def _columns(entity_rows: Any, *, join_keys: set[str]) -> dict[str, list[Any]]:
-    """Join key → values; refuses whatever Feast would check, convert or explain."""
+    """Join key → values; leaves every request to Feast's own code that Feast would convert or answer with an error."""
     if isinstance(entity_rows, Mapping):
         columns = {key: values for key, values in entity_rows.items() if isinstance(values, list)}
     elif isinstance(entity_rows, list) and entity_rows:
@@ -269,7 +269,7 @@ def _masked(row: Any, table: Any) -> Any:
 
 
 def _mask_message(vectors: Any, table: Any) -> None:
-    """Null what is past its ttl in a response that Feast's own code filled."""
+    """Make values that are past their ttl null, in a response that Feast's own code filled."""
     for vector in vectors:
         for row, stamp in enumerate(vector.event_timestamps):
             if _is_past_ttl(stamp.seconds + stamp.nanos / 1e9, table):

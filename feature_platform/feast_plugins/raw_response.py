@@ -1,4 +1,4 @@
-"""An online response that keeps the server's bytes and becomes what its reader asks for: Python values or Feast's message.
+"""An online response that keeps the bytes from Redis until the caller asks for Python values or for Feast's message.
 
 Callers see ``feast.online_response.OnlineResponse``. Fetching the bytes does not belong here (``redis_reads``).
 """
@@ -20,7 +20,7 @@ _PRESENT: Final = FieldStatus.PRESENT
 _OUTSIDE: Final = FieldStatus.OUTSIDE_MAX_AGE
 _KEY_FIELDS: Final = {"INT32": "int32_val", "INT64": "int64_val", "STRING": "string_val"}
 _VALUES, _STATUSES, _TIMESTAMPS = b"\x0a", b"\x12", b"\x1a"
-# Tag and length of a value below 128 bytes, which nearly all are: a lookup, no call.
+# Tag and length of a value below 128 bytes, which nearly all are, by its length: a lookup is cheaper than a call.
 _SHORT: Final = [_VALUES + bytes([length]) for length in range(128)]
 
 
@@ -41,11 +41,11 @@ def view_rows(plan: ReadPlan, replies: Sequence[Sequence[bytes | None]], *, now_
     """Arrange one view's replies by column and find the rows that are past their ttl at ``now_s`` (Unix time).
 
     Raises:
-        UnplannedRequestError: A stored event timestamp is none.
+        UnplannedRequestError: A stored event timestamp is not one.
     """
     *columns, timestamps = zip(*replies, strict=True)
     past_ttl = None
-    # Rows of one version share their timestamp, so the set has one or two members and is judged instead of every row.
+    # Rows of one version share their timestamp, so the set has one or two members; testing these is cheaper than testing every row.
     ages_s = {raw: now_s - (seconds + nanos / 1e9) for raw in set(timestamps) if raw for seconds, nanos in [timestamp_of(raw)]}
     if plan.ttl_s is not None:
         late = {raw for raw, age_s in ages_s.items() if age_s > plan.ttl_s}
@@ -61,7 +61,7 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
     Args:
         keys: Join key → its values, in request order.
         key_types: Join key → Feast value type.
-        views: What was read of each view.
+        views: The rows of each view.
     """
 
     def __init__(self, keys: Mapping[str, Sequence[Any]], key_types: Mapping[str, Any], views: Sequence[ViewRows]) -> None:
@@ -121,7 +121,7 @@ def _decoded(column: Sequence[bytes | None], read: Reader | None, kind: Any) -> 
         try:
             return read(column)
         except UnplannedRequestError:
-            pass  # of no contract type; served as what it is, as Feast does
+            pass  # of a type that no contract allows: decoded below by its own type, as Feast does
     return [feast_value_type_to_python_type(ValueProto.FromString(raw), kind) if raw else None for raw in column]
 
 

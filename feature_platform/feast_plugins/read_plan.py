@@ -1,7 +1,7 @@
 """How one request reads one feature view: entity rows → Redis commands, and which reader decodes each column of the replies.
 
-Pure, and built once per request shape. Sending commands does not belong here (``redis_reads``), nor what becomes of the replies
-(``raw_response``). The bytes are ``core.online.layout``'s.
+Pure, and built once per request shape. Sending commands does not belong here (``redis_reads``), nor decoding the replies
+(``raw_response``), nor which bytes name a key or field (``core.online.layout``).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from feature_platform.core.online.reads import INTEGER_KEYS, HashReads, Unplanne
 class ReadPlan:
     """One view's part of a request: the commands of its rows, and its columns.
 
-    ``names`` are the columns as the response calls them; ``readers`` has None where a type is Feast's alone.
+    ``names`` are the columns as the response calls them; ``readers`` has None for a type that only Feast decodes.
     """
 
     view: str

@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 DEADLINE_S: Final = 1.0
-"""For all replies of one request together, beside each packet's own timeout."""
+"""Seconds for all replies of one request together, in addition to the timeout of each packet."""
 
 _CHUNK_BYTES: Final = 1 << 16
 
@@ -32,8 +32,8 @@ def fetch(client: Any, commands: list[bytes]) -> list[list[bytes | None]]:
     try:
         return _exchange(pool, payload, len(commands))
     except RedisConnectionError:
-        # A pooled connection may have been closed while it was idle, which shows only now. Reads can be repeated; a silent server is not
-        # asked again, since the reader has waited once already.
+        # A pooled connection may have been closed while it was idle, which shows only now. Reads can be repeated. After a timeout the
+        # server is not asked again, because the reader has waited once already.
         return _exchange(pool, payload, len(commands))
 
 

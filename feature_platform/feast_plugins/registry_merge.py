@@ -1,6 +1,6 @@
-"""A three-way merge of Feast registries: what one writer changed since it read, applied to what is stored now.
+"""A three-way merge of Feast registries: the change that one writer made since it read, applied to what is stored now.
 
-Feast hands a registry store the whole registry, so the change it means is the difference between that and what it had read. Pure:
+Feast hands a registry store the whole registry, so the intended change is the difference between that and what Feast had read. Pure:
 protobuf messages in, a message out. Reading and writing them does not belong here (``registry_store``).
 """
 
@@ -17,7 +17,7 @@ from feast.protos.feast.core.StreamFeatureView_pb2 import StreamFeatureView as S
 Key = tuple[str, ...]
 
 _INCIDENTAL: Final = frozenset({"created_timestamp", "last_updated_timestamp", "data_source_class_type"})
-"""Fields that Feast renews, or leaves out when it updates a view in place, although nothing was changed."""
+"""Fields that Feast renews, or leaves out when it updates a view in place, even where nothing changed."""
 
 _DUMMY_ENTITY: Final = "__dummy"
 """The entity of views without entities; every apply renews it."""
@@ -57,10 +57,10 @@ _KEYS: Final[dict[str, Callable[[Any], Key]]] = {
     "validation_references": _direct,
     "permissions": _in_spec,
 }
-"""Every repeated field of a registry → how its items are told apart. Other fields are handled one by one."""
+"""Every repeated field of a registry → a function that gives an item's key. Other fields are handled one by one."""
 
 KNOWN_FIELDS: Final = frozenset({*_KEYS, "infra", "feature_view_version_history", "registry_schema_version", "version_id", "last_updated"})
-"""What this merge understands; a registry message with another field is a Feast that it was not written for."""
+"""The fields that this merge handles; another field means a release of Feast that it was not written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Merge:
     """The outcome of a merge.
 
     ``changed`` says whether ``registry`` differs from what was stored; ``kept`` names the objects (``field/name``) that the writer
-    had left out while applying others, and which were kept.
+    left out while applying others, and that were not deleted.
     """
 
     registry: RegistryProto
@@ -77,7 +77,7 @@ class Merge:
 
 
 def merge(*, base: RegistryProto, ours: RegistryProto, theirs: RegistryProto) -> Merge:
-    """Apply the change from ``base`` to ``ours`` to ``theirs``.
+    """Apply to ``theirs`` the change that leads from ``base`` to ``ours``.
 
     An object that only ``ours`` has is added, one that ``ours`` changed is changed, and one that ``ours`` lacks is deleted only where
     the change is deliberate (:func:`is_deliberate_deletion`): an apply from a checkout that lacks a view never deletes it.
@@ -100,8 +100,8 @@ def merge(*, base: RegistryProto, ours: RegistryProto, theirs: RegistryProto) ->
 def is_deliberate_deletion(*, base: RegistryProto, ours: RegistryProto) -> bool:
     """Whether a change deletes on purpose.
 
-    Feast's delete calls commit nothing but deletions, and ``feast delete`` deletes one object beside the renewed dummy entity; an
-    apply renews every object of its checkout along with deleting what the checkout lacks.
+    Feast's delete calls change nothing else, and ``feast delete`` deletes one object and renews the dummy entity; an apply renews every
+    object of its checkout while it deletes what the checkout lacks.
     """
     deleted = renewed = 0
     for field, key_of in _KEYS.items():
@@ -115,7 +115,7 @@ def is_deliberate_deletion(*, base: RegistryProto, ours: RegistryProto) -> bool:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two messages say the same, whatever their clocks and write ids are."""
+    """Whether two messages are equal apart from timestamps and version ids."""
     return bool(_essence(left) == _essence(right))
 
 
@@ -156,7 +156,7 @@ def _merge_field(
     for key, item in after.items():
         old, current = before.get(key), stored.get(key)
         if old is not None and current is None and not _definition_changed(old, item):
-            continue  # deleted by someone else, and we did not mean to bring it back
+            continue  # another writer deleted it, and our change does not add it again
         if current is None:
             items.add().CopyFrom(item)
         elif old is None or not same(old, item):
@@ -178,7 +178,7 @@ def _has(message: Any, field: str) -> bool:
 
 
 def _merge_item(current: Any, old: Any | None, new: Any) -> None:
-    """Bring one object's change into its stored message, which someone else may have changed too."""
+    """Apply one object's change to its stored message, which another writer may have changed too."""
     if not (_has(new, "spec") and _has(new, "meta")):
         current.CopyFrom(new)
         return
@@ -207,7 +207,7 @@ def _later(left: Any, right: Any) -> bool:
 
 
 def _merge_history(result: RegistryProto, base: RegistryProto, ours: RegistryProto, *, delete: bool) -> None:
-    """Append our new version records; a number that someone else took meanwhile for another definition becomes the next free one."""
+    """Append our new version records; one whose number another writer used meanwhile for another definition gets the next free number."""
     records = result.feature_view_version_history.records
     before = _by_key(base.feature_view_version_history.records, _record_key)
     after = _by_key(ours.feature_view_version_history.records, _record_key)

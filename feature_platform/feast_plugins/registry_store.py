@@ -26,16 +26,16 @@ from feature_platform.feast_plugins.registry_merge import KNOWN_FIELDS, Merge, m
 from feature_platform.ports.object_store import ObjectStore
 
 DEADLINE_S: Final = 60.0
-"""How long one update may lose races before it gives up; eight simultaneous writers need about one second."""
+"""How long an update is repeated after conflicts before it fails; eight simultaneous writers need about one second."""
 
 RETRY_AFTER_S: Final = 15.0
-"""How long a reader goes on with what it has after a failed attempt to read it again."""
+"""How long after a failed read a reader uses the registry it has, before it tries to read again."""
 
 _BRIEF: Final = S3Timeouts(connect_s=0.5, read_s=1.0, attempts=1, deadline_s=1.5, body_attempts=1)
-"""For reading again what is known already: Feast's other readers wait meanwhile."""
+"""Timeouts for reading a registry again: they are short because Feast's other readers wait meanwhile."""
 
 _BASES_KEPT: Final = 16
-"""Registries read lately, by version id: Feast may hand back a change against any of them, and each is a whole registry."""
+"""How many registries that were read lately are kept: Feast may hand back a change against any of them."""
 
 _log = logging.getLogger(__name__)
 
@@ -68,8 +68,8 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
     def get_registry_proto(self) -> Any:
         """The stored registry; an empty one where there is none yet.
 
-        After a first success, whatever is wrong is logged as an error and what was read last is the answer: readers go on, and a writer
-        that starts from it meets the same fault when it writes.
+        After a first success, a failed read is logged as an error and the registry that was read last is returned: readers continue, and a
+        writer that starts from it meets the same error when it writes.
 
         Raises:
             StorageError: At the first read, the store cannot be reached, or the object is empty or no registry.
@@ -94,15 +94,15 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
             return RegistryProto.FromString(last)
 
     def update_registry_proto(self, registry_proto: Any) -> None:
-        """Apply the change that ``registry_proto`` means to what is stored; afterwards it holds the merged registry.
+        """Apply the change that ``registry_proto`` contains to the stored registry; afterwards ``registry_proto`` is the merged one.
 
-        The change is its difference from what this store had returned under the same ``version_id``. One that changes nothing writes
-        nothing.
+        The change is its difference from the registry that this store had returned under the same ``version_id``. Without a difference
+        nothing is written.
 
         Raises:
-            ConflictError: Others were first until the deadline, or the registry was removed meanwhile.
+            ConflictError: Other writers were first until the deadline, or the registry was removed meanwhile.
             StorageError, ConfigurationError: As for reading; nothing was written.
-            UnknownOutcomeError: A write was sent and its fate could not be learned.
+            UnknownOutcomeError: A write was sent, and it may or may not have happened.
         """
         with self._lock:
             base = self._base_of(registry_proto.version_id)
@@ -149,7 +149,7 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
                         "was being applied; it was not applied. Try again."
                     ) from error
             except UnknownOutcomeError as error:
-                # The condition decides: whichever of this and the next attempt arrives first excludes the other.
+                # Trying again is safe: the condition lets only one of the two attempts succeed.
                 unknown = error
                 if time.monotonic() > deadline_s:
                     raise
@@ -202,7 +202,7 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
 
 
 class UnreadableRegistryError(StorageError):
-    """What is stored under the registry's key is not a whole registry; it is left as it is."""
+    """The object under the registry's key is not a whole registry; it is left as it is."""
 
 
 _KEPT: Final = (

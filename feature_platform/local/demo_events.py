@@ -1,7 +1,8 @@
-"""A small product's event log, as upstream would leave it: several files a day in mixed formats, with everything real logs have.
+"""Made-up raw events of a small product, as upstream would deliver them: several files a day in mixed formats.
 
-Every day has bad rows (a missing user, text where a number belongs, NaN, a duplicate, an event of another day). Among the users one
-speaks no ASCII, one disappears after the first day, and one's events arrive late. The same day always yields the same bytes.
+Every day has bad rows (a missing user, text where a number belongs, NaN, a duplicate, an event of another day). One user's country is not
+ASCII, one user disappears after the first day, and one's events arrive late. The same day always yields the same bytes. Uploading files
+does not belong here (``cli.demo``).
 """
 
 import csv
@@ -70,7 +71,7 @@ def events_of(day: date, *, first_day: date) -> list[Event]:
 
 
 def late_events(day: date) -> list[Event]:
-    """What is delivered for a day only after it was built."""
+    """Events that are delivered for a day only after it was built."""
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return [Event(f"{day:%Y%m%d}-{LATE}-{n}", LATE, midnight + timedelta(hours=20 + n), "purchase", 60.0 * (n + 1), "PL") for n in range(3)]
 

@@ -1,4 +1,7 @@
-"""One process at a time, where several may start the same server or prepare the same home; waiting ends with an error, never for ever."""
+"""Locks between processes that may start the same server or prepare the same home; waiting is bounded and then an error.
+
+What is guarded does not belong here.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +11,7 @@ from typing import Final
 from feature_platform.errors import StorageError
 
 WITHIN_S: Final = 180.0
-"""Above the longest that a holder takes: three starts and two stops of a server."""
+"""More than a holder needs at most: three starts and two stops of a server."""
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def held(path: Path, *, within_s: float = WITHIN_S) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise StorageError(
-            f"Another process has held {path} for {within_s:g} s; expected it to be done. End it (`fuser {path}` names it), then run again."
+            f"Another process has held {path} for more than {within_s:g} s. End it (`fuser {path}` names it), then run again."
         ) from error
     try:
         yield

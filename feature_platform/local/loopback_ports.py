@@ -1,6 +1,6 @@
 """Free TCP ports on 127.0.0.1 for the embedded servers.
 
-Binding them does not belong here: a port is free when it is chosen, and whoever starts a server on it tries again if it no longer is.
+Binding them does not belong here: a port is free when it is chosen, and the caller chooses again where its server finds it taken.
 """
 
 import socket

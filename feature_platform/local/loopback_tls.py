@@ -1,4 +1,4 @@
-"""A certificate that one embedded server shows to itself: what its parts say to each other, nobody else can say.
+"""A certificate by which the parts of one embedded server authenticate each other, so that no other process can talk to them.
 
 Certificates that clients must trust do not belong here.
 """
@@ -11,8 +11,8 @@ from feature_platform.errors import ConfigurationError
 def own_certificate() -> tuple[str, str]:
     """A new self-signed certificate and its key, both in PEM; the certificate is its own authority.
 
-    It never ends (the date is RFC 5280's "no well-defined expiration"), because the key does not outlive its server anyway, and a clock
-    that is wrong must not keep a server from starting.
+    It is valid for ever (the date is RFC 5280's "no well-defined expiration"), because the key does not outlive its server, and a wrong
+    clock must not keep a server from starting.
 
     Raises:
         ConfigurationError: The library that makes it is not installed.

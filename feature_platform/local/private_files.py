@@ -1,4 +1,7 @@
-"""Small state files of this machine, of the embedded servers first of all: written whole or not at all, read by their owner only."""
+"""Small state files of this machine, mostly of the embedded servers: written whole or not at all, readable by their owner only.
+
+What a file says does not belong here.
+"""
 
 import json
 import os
@@ -30,10 +33,10 @@ def write_private(path: Path, text: str, *, replace: bool = True) -> None:
 
 
 def kept_secrets(path: Path, draw: Callable[[], Mapping[str, str]]) -> dict[str, str]:
-    """The secrets of a file, drawn when they are first needed: the same for every process, however many ask first.
+    """The secrets in a file, drawn when they are first needed; processes that ask at the same time get the same ones.
 
     Raises:
-        ConfigurationError: The file is there and holds something else.
+        ConfigurationError: The file exists and holds something else.
     """
     drawn = draw()
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Server processes that may outlive the one that started them: told apart from strangers, waited for, stopped within a bound.
+"""Server processes that may outlive the process that started them: recognised later, waited for, and stopped within a time limit.
 
 Which servers there are, and how one is asked whether it is ready, does not belong here.
 """
@@ -25,7 +25,7 @@ _WATCHDOG: Final = 'read -r _; kill -TERM "$1" && sleep 10 && kill -KILL "$1"'
 
 
 _outliving: Final[list[subprocess.Popen[bytes]]] = []
-"""Kept, because a handle that is collected before its process ends warns of a leak that is meant."""
+"""Handles of detached servers, kept because Python warns of a leak when one is collected while its process runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,12 @@ class ProcessMark:
 
     pid: int
     started: str
-    """When it started, in the operating system's words; only ever compared."""
+    """When it started, as the operating system writes it; it is only compared."""
 
 
 @dataclass(slots=True)
 class Owned:
-    """What the starting process holds on to."""
+    """The handles that the starting process keeps of a server."""
 
     process: subprocess.Popen[bytes]
     watchdog: subprocess.Popen[bytes] | None = None
@@ -61,7 +61,7 @@ def mark_of(pid: int) -> ProcessMark | None:
 
 
 def is_running(mark: ProcessMark) -> bool:
-    """True while the very process of the mark runs."""
+    """True while the process of the mark runs, and not another one with its number."""
     return mark_of(mark.pid) == mark
 
 
@@ -72,7 +72,7 @@ def launch(command: Sequence[str], *, env: Mapping[str, str], directory: Path, l
         command: Program and arguments.
         env: Its whole environment.
         directory: Its working directory.
-        log: Where its output is appended; begun anew once it is large.
+        log: The file that its output is appended to; an old one of more than 5 MB is removed first.
         detached: Whether it outlives this process; otherwise it is ended when this process ends, however that happens.
 
     Raises:
@@ -110,10 +110,10 @@ def wait_until(ready: Callable[[], bool], *, mark: ProcessMark, within_s: float,
 
 
 def stop(mark: ProcessMark, *, within_s: float, owned: Owned | None = None) -> None:
-    """Ask a process to end, and kill it when it has not ended in time. One that is gone already is not an error.
+    """Ask a process to end, and kill it when it has not ended in time. One that has ended already is not an error.
 
     Raises:
-        StorageError: It survives even that.
+        StorageError: It still runs after it was killed.
     """
     for number in (signal.SIGTERM, signal.SIGKILL):
         if not is_running(mark):
@@ -129,7 +129,7 @@ def stop(mark: ProcessMark, *, within_s: float, owned: Owned | None = None) -> N
 
 
 def stop_owned(owned: Owned, *, within_s: float) -> None:
-    """Let go of an ended process and of its watchdog."""
+    """Release the handles of an ended process and of its watchdog."""
     if owned.watchdog is not None:
         owned.watchdog.kill()
         owned.watchdog.wait()
@@ -159,9 +159,9 @@ def _watch(pid: int) -> subprocess.Popen[bytes]:
 
 
 def _reap(pid: int, *, within_s: float) -> None:
-    """Let go of an ended server that this process itself had started to outlive it; nobody else can wait for it.
+    """Wait for an ended server that this process had started detached: no other process can.
 
-    Its first thread is gone before its last one, so asking once would sometimes be too early.
+    Its first thread ends before its last one, so a single look would sometimes come too early.
     """
     for process in [one for one in _outliving if one.pid == pid]:
         with suppress(subprocess.TimeoutExpired):

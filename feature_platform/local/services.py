@@ -1,6 +1,6 @@
 """The servers that a laptop, the demo and the tests use in place of S3 and Redis, and the environment that points the platform at them.
 
-One code path: with this environment the platform runs as it does in production. Nothing here is imported there.
+With this environment the platform runs the same code as in production. Nothing that runs in production belongs here.
 """
 
 import tempfile
@@ -53,7 +53,7 @@ class LocalServices:
         self.redis = EmbeddedServer(self.redis_program, directory=self.home / "redis", detached=detached)
 
     def up(self) -> None:
-        """Have both servers running and the bucket there; finds what runs already, and restarts what does not on its data.
+        """Start both servers on their data, where they do not run yet, and create the bucket where it is absent.
 
         Raises:
             StorageError: A server does not come up; the message shows the end of its log.
@@ -71,7 +71,7 @@ class LocalServices:
                 stops.callback(server.stop)
 
     def status(self) -> tuple[ServiceStatus, ...]:
-        """What runs, and whether it answers."""
+        """Whether each server runs and answers."""
         return (_status(self.s3, scheme="http://"), _status(self.redis, scheme=""))
 
     def environment(self, *, start_date: date, contracts_dir: Path | None = None, redis_read_only: bool = False) -> dict[str, str]:
@@ -108,7 +108,7 @@ class LocalServices:
 
 
 def prepare_home(home: Path) -> None:
-    """Make the directory where there is none, and let its owner alone read it: passwords and data lie below.
+    """Create the directory where there is none, and make it readable by its owner only: it holds passwords and data.
 
     Raises:
         ConfigurationError: It is a file, or this user may not write it.

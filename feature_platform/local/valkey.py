@@ -1,4 +1,7 @@
-"""Valkey as the embedded Redis: a real server that keeps every write in an append-only file, from its wheel."""
+"""Valkey as the embedded Redis: a real server that keeps every write in an append-only file, from its wheel.
+
+Starting and stopping does not belong here (``server``).
+"""
 
 import os
 import secrets
@@ -19,7 +22,7 @@ _READER_MAY: Final = "~* +@read +@connection -@dangerous +info"
 
 @dataclass(frozen=True, slots=True)
 class Passwords:
-    """Of the user ``default``, who may do everything, and of the user ``reader``, who may only read."""
+    """The passwords of the user ``default``, who may do everything, and of the user ``reader``, who may only read."""
 
     default: str
     reader: str
@@ -27,7 +30,7 @@ class Passwords:
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """One server, which only this machine can reach and only who knows a password can use.
+    """One server, which listens on this machine only and demands a password.
 
     Args:
         passwords_file: Where its passwords are kept; they are drawn when first needed and never leave the machine.
@@ -41,7 +44,7 @@ class Valkey:
 
     @property
     def passwords(self) -> Passwords:
-        """The passwords, the same for every process however many ask first."""
+        """The passwords, the same for every process."""
         return Passwords(**kept_secrets(self.passwords_file, _new_passwords))
 
     def command(self, ports: Mapping[str, int], data: Path) -> list[str]:
@@ -54,13 +57,13 @@ class Valkey:
             *("--dir", str(data)),
             *("--appendonly", "yes"),
             *("--save", ""),
-            # A full cache must refuse writes: evicting would serve a part of the users without a word.
+            # When memory is full, writes must fail: eviction would silently serve only a part of the users.
             *("--maxmemory-policy", "noeviction"),
             *("--daemonize", "no"),
         ]
 
     def files(self) -> dict[str, str]:
-        """See :class:`Program`: the passwords, which the command line would show to everybody."""
+        """See :class:`Program`: the passwords, because a command line can be read by every user."""
         passwords = self.passwords
         return {_CONFIGURATION: f"requirepass {passwords.default}\nuser {READER} on >{passwords.reader} {_READER_MAY}\n"}
 
@@ -85,7 +88,7 @@ class Valkey:
             return False
 
     def connection_string(self, *, port: int, read_only: bool = False) -> str:
-        """Feast's connection string of one of its users."""
+        """Feast's connection string for one of its users."""
         passwords = self.passwords
         if read_only:
             return connection_string(port, username=READER, password=passwords.reader)
@@ -93,7 +96,7 @@ class Valkey:
 
 
 def connection_string(port: int, **credentials: str) -> str:
-    """Feast's connection string, with bounds that keep a server that hangs from hanging its readers."""
+    """Feast's connection string, with timeouts, so that a server that hangs does not make its readers hang."""
     given = "".join(f",{name}={value}" for name, value in credentials.items())
     return f"{HOST}:{port},db=0{given},socket_timeout=0.2,socket_connect_timeout=0.2,retry=null"
 
