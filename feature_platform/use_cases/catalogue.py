@@ -1,4 +1,4 @@
-"""Gather what a person wants to see of every feature set on one page. How it looks does not belong here (``adapters.report``)."""
+"""Gather what the catalogue shows of every feature set. How it looks does not belong here (``adapters.report``)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.health import health
 
 NEWEST: Final = 30
-"""Versions whose course is shown."""
+"""How many moments the curves over time show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def _entry(platform: Platform, contract: Contract, *, now: datetime, version: st
 
 
 def _metadata(platform: Platform, name: str, version: str) -> VersionMetadata | None:
-    """What a version says of itself; None where it cannot be read, which the state says."""
+    """A version's metadata; None where it cannot be read, which the feature set's state reports."""
     try:
         return platform.feature_sets.metadata(name, version)
     except FeaturePlatformError:

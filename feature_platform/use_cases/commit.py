@@ -1,4 +1,4 @@
-"""Commit a build as a version. How a version is written is decided in ``core.publishing``; moving latest is ``use_cases.promote``."""
+"""Commit a build as a version. How it is written does not belong here (``core.publishing``), nor moving latest (``use_cases.promote``)."""
 
 from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.ports.platform import Platform
@@ -12,10 +12,10 @@ def commit(
 
     Args:
         platform: The environment.
-        feature_set: Of which.
-        partition: What was built.
+        feature_set: The feature set's name.
+        partition: The partition that was built.
         build: Its rows.
-        actor: Who publishes; the build's Dagster run where left out.
+        actor: Who commits; the build's Dagster run where left out.
         reason: Why, for the log.
 
     Raises:

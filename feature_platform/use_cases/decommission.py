@@ -1,6 +1,7 @@
-"""Take a feature set out of service on purpose: registry and online values go, files and log stay.
+"""Take a feature set out of service: its registry objects and online values are removed; its versions and log stay.
 
-A set whose contract is gone is one too: nothing builds it any more, and nothing but this stops it from being served.
+This also works for a set whose contract was removed: nothing builds it any more, but it is served until it is decommissioned. Deleting
+versions does not belong here (``use_cases.retain``).
 """
 
 from collections.abc import Sequence
@@ -39,10 +40,10 @@ def retired(platform: Platform) -> Sequence[Retired]:
 
 
 def known(platform: Platform, feature_set: str) -> str:
-    """The name, where it is that of a contract or of a published feature set.
+    """The name itself, where a contract or a committed version has it.
 
     Raises:
-        UnknownNameError: It is neither.
+        UnknownNameError: Neither has.
     """
     if feature_set not in platform.catalog.contracts and not platform.feature_sets.history(feature_set).versions:
         return platform.catalog.contract(feature_set).feature_set
@@ -69,7 +70,7 @@ def decommission(platform: Platform, feature_set: str) -> Decommission:
 
 
 def _contract(platform: Platform, feature_set: str) -> Contract:
-    """The deployed contract, or else that of the newest version there is."""
+    """The deployed contract, or else that of the head, or of the newest version."""
     if feature_set in platform.catalog.contracts:
         return platform.catalog.contracts[feature_set]
     history = platform.feature_sets.history(feature_set)

@@ -1,4 +1,4 @@
-"""Deliver raw files of one's own to where upstream's lie: for first days, trials and small sources. Judging rows does not belong here."""
+"""Upload raw files of your own to a source's raw data: for a first day, a trial or a small source. Judging rows does not belong here."""
 
 import hashlib
 import re
@@ -33,7 +33,7 @@ def found_below(path: Path, *, day: str | None) -> Mapping[str, Sequence[Path]]:
     """Day → data files, sorted: of the ``dt=YYYY-MM-DD`` directories of a directory, or of one day where it is given.
 
     Raises:
-        ConfigurationError: There is no data file, a directory names no day, or two days of which one has no data; all of it together.
+        ConfigurationError: There is no data file, a directory names no day, or a day has no data; all such faults together.
     """
     places = {day: path} if day else _day_directories(path)
     found = {key: _data_files(place) for key, place in places.items()}
@@ -47,10 +47,10 @@ def found_below(path: Path, *, day: str | None) -> Mapping[str, Sequence[Path]]:
 
 
 def deliver(platform: Platform, source: SourceContract, partition: str, files: Sequence[Path]) -> list[Delivered]:
-    """Write files to one day of a source, each only where no object of its name is; a file that is there already is left as it is.
+    """Write files to one day of a source; an object that exists already is never overwritten.
 
     Raises:
-        ConflictError: An object of that name holds something else; those before it were written.
+        ConflictError: An object of that name holds something else; the files before it were written.
     """
     return [_delivered(platform, raw_partition(platform.raw.uri, source.source, partition) + file.name, file, partition) for file in files]
 

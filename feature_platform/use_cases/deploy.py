@@ -1,6 +1,6 @@
-"""What a deployment does around its pods: tell the registry about contracts, and prove everything that is served.
+"""The work of a deployment's jobs: apply the contracts to the registry, and prove everything that is served.
 
-Both may run any number of times, and are content with an environment in which nothing is published yet. Looking at one feature set by hand
+Both may run any number of times, and succeed in an environment in which nothing is published yet. Looking at one feature set by hand
 does not belong here (``use_cases.inspect``).
 """
 
@@ -26,7 +26,7 @@ _AS_JSON_SAYS_IT: Final = frozenset({"int32", "int64", "bool", "string"})
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """One feature set of a deployment: what it is in, and what is wrong with it."""
+    """One feature set of a deployment: its state in words, and what is wrong with it."""
 
     feature_set: str
     state: str
@@ -34,10 +34,10 @@ class Deployed:
 
 
 def apply_ready(platform: Platform) -> dict[str, bool]:
-    """Make the registry describe every feature set; feature set → whether it does so by the deployed contract.
+    """Apply a contract of every feature set to the registry; feature set → whether it is the deployed one.
 
-    A changed contract waits for the first version that is built by it: readers of what is online need the description of that, and the
-    online asset changes both together.
+    A changed contract is applied only with the first version that is built from it: until then readers need the old description of the old
+    online values, and the online asset changes both together.
     """
     described = contracts_to_register(platform)
     platform.registry.apply(described)

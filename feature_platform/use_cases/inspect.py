@@ -1,6 +1,6 @@
-"""Look at a feature set from end to end: log, ``latest/``, contract, registry and online store, side by side.
+"""Compare all parts of a feature set: raw data, log, ``latest/``, contract, registry and online store.
 
-What each must be is decided in ``core``; changing anything does not belong here.
+Changing anything does not belong here, nor what each part must be (``core``).
 """
 
 import time
@@ -30,7 +30,7 @@ from feature_platform.use_cases.verify import verify_latest, verify_version
 class Status:
     """Newest version, latest and online of one feature set.
 
-    ``findings`` are where they disagree; ``notes`` are no disagreement and worth knowing: latest, and so what is served, was built by
+    ``findings`` say where they disagree; ``notes`` say what is not wrong but worth knowing: latest, and so what is served, was built by
     another contract than the deployed one.
     """
 
@@ -47,7 +47,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One thing that was looked at, how long it took, and what was found."""
+    """One part that was looked at, how many seconds it took, and what was found."""
 
     what: str
     elapsed_s: float
@@ -56,7 +56,7 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """Which version was looked at, and every probe of it; no findings in any means proved."""
+    """The version that was looked at, and every probe of it; it is proved where no probe has a finding."""
 
     feature_set: str
     version: str
@@ -74,9 +74,9 @@ def online_marker(platform: Platform, feature_set: str) -> Marker | None:
 
 
 def status(platform: Platform, contract: Contract, *, now: datetime, history: History | None = None) -> Status:
-    """Newest version, latest and online of one feature set, whether they agree, and whether they rest on the raw data as it is now.
+    """Newest version, latest and online of one feature set, whether they agree, and whether they were built from the present raw data.
 
-    The registry is not asked. ``history`` is the state of the log, where it was read already.
+    The registry is not read. ``history`` is the state of the log, where it was read already.
     """
     store, name = platform.feature_sets, contract.feature_set
     history = history or store.history(name)
@@ -152,7 +152,7 @@ def _probed(what: str, look: Callable[[], Sequence[Finding]]) -> Probe:
 
 
 def readable(what: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Finding]:
-    """What a look finds; that it could not look is a finding too."""
+    """The findings of a look; where a part cannot be read, that is the finding."""
     try:
         return look()
     except FeaturePlatformError as error:
@@ -160,7 +160,7 @@ def readable(what: str, look: Callable[[], Sequence[Finding]]) -> Sequence[Findi
 
 
 def _log(platform: Platform, name: str) -> list[Finding]:
-    """Reads every record again: what was read before, or stands in a checkpoint, does not show that one was lost since."""
+    """Read every record again: only that shows that one was lost since the last read or since the checkpoint."""
     platform.feature_sets.audit(name)
     return []
 
@@ -177,7 +177,7 @@ def _latest(platform: Platform, name: str, history: History) -> list[Finding]:
 
 
 def _held_back(platform: Platform, contract: Contract, history: History) -> list[Finding]:
-    """The newest version that latest could move to, where checks keep it out."""
+    """The newest version that latest could move to, where checks hold it back."""
     for version in newest_promotable(history)[:1]:
         if faults := failures(judge(platform, contract, history, version)):
             return [Finding("held_back", "versions", "latest", f"{version.version} stays out of latest: {'; '.join(faults)}", CORRECT)]
@@ -190,7 +190,7 @@ def registered(platform: Platform, contract: Contract, head: Version | None) -> 
 
 
 def _currency(platform: Platform, contract: Contract, history: History, marker: Marker | None, *, today: date) -> list[Finding]:
-    """Which versions, latest and online rest on raw data that is not there any more as it was."""
+    """Which versions, among them latest and online, were built from raw data that has changed or vanished."""
     shown, head = marker.target.version if marker else None, history.head.version if history.head else None
     found = look(platform, contract, today=today, days=platform.look_back_days, also=[shown] if shown else [], history=history)
     as_it_is, remedy = "the raw data as it is now", refresh_remedy(contract.feature_set)
@@ -211,7 +211,7 @@ def _currency(platform: Platform, contract: Contract, history: History, marker: 
 
 
 def _remedy(feature_set: str, item: Outdated, history: History) -> str:
-    """What mends latest or online: building again, unless the day itself is gone or a correction exists that a rollback keeps out."""
+    """The remedy for latest or online: rebuild, unless the day's raw data is gone or a rollback keeps a correction back."""
     if not item.is_buildable:
         return f"Have upstream deliver {item.partition} again, or roll back: `feature-platform rollback {feature_set} VERSION --reason …`."
     if item.is_current or item.version is None:

@@ -1,6 +1,6 @@
-"""Which features are looked up where: a feature set's timeline, its newest contract, and its verified files.
+"""Prepare lookups of features: a feature set's timeline, its newest contract, and its verified files.
 
-Joining is the engine's; what was known when is decided in ``core.training.known``.
+Joining does not belong here (the compute engine), nor what was known when (``core.training.known``).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -26,16 +26,16 @@ def lookup_in(
     ttl: timedelta | None = None,
     prefix: str = "",
 ) -> Lookup:
-    """The lookup of features over everything that was ever known of a feature set.
+    """The lookup of features in all versions that were ever known of a feature set.
 
     Args:
-        feature_sets: Where versions are.
-        feature_set: Of which.
-        history: Its log.
-        features: Their names; ``*`` alone for all.
-        known_at: In which sense.
-        ttl: How old values may be; the newest contract's where left out.
-        prefix: Before the names that features get.
+        feature_sets: Where versions are read.
+        feature_set: The feature set's name.
+        history: The state of its log.
+        features: Names of features; ``*`` alone for all.
+        known_at: In which sense a version was known, see :data:`KnownAt`.
+        ttl: How old values may be; the newest contract's ttl where left out.
+        prefix: Put before the features' names.
 
     Raises:
         NotFoundError: Nothing that can be read was known at any moment.
@@ -67,7 +67,7 @@ def gone_versions(feature_sets: FeatureSetStore, feature_set: str, history: Hist
 
 
 def opener(feature_sets: FeatureSetStore, feature_set: str, history: History, *, gone: Collection[str]) -> OpenVersion:
-    """What opens verified versions of a feature set; None for those that are gone."""
+    """A function that opens verified versions of a feature set; it yields None for those that are gone."""
 
     @contextmanager
     def opened(version: str) -> Iterator[Callable[[], BinaryIO] | None]:

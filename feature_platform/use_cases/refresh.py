@@ -1,6 +1,6 @@
-"""Build again what rests on raw data that has changed, and let latest and online follow.
+"""Rebuild versions whose raw data changed, then move latest and load online.
 
-What is outdated is looked up in ``use_cases.currency``; each step of the pass is the use case that a run of the same partition takes.
+Finding them does not belong here (``use_cases.currency``); each step is the use case that a run of the same partition takes.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ REASON = "raw data changed"
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """What became of one partition: the version that it has now, or why it has none that rests on the raw data."""
+    """The outcome for one partition: its new version, or why it could not be rebuilt."""
 
     item: Outdated
     version: str | None
@@ -31,7 +31,7 @@ class Rebuilt:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a pass did: each partition oldest first, where latest is, and what was loaded online; None where that was so already."""
+    """What a pass did: its partitions, oldest first; the version that latest moved to and the one that was loaded, None where unchanged."""
 
     rebuilt: tuple[Rebuilt, ...]
     latest: str | None
@@ -46,8 +46,8 @@ class Refreshed:
 def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: str, actor: str, log: Log) -> Refreshed:
     """Build every outdated partition again, oldest first; then move latest once and load online once, where they differ.
 
-    A partition that cannot be built leaves what is published of it as it is and does not stop the others. Run again after an error: what
-    was committed is found, and latest and online follow then.
+    A partition that cannot be built keeps the version it has, and does not stop the others. After an error, run it again: versions that
+    were committed are found, and latest and online follow.
 
     Args:
         platform: The environment.
@@ -55,7 +55,7 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
         found: What to build (:func:`use_cases.currency.look`).
         run_id: Names the pass in metadata and log.
         actor: Who refreshes.
-        log: Hears of each step.
+        log: Called with a sentence for each step.
 
     Raises:
         ContractError: The SQL transform or the metadata template is wrong.
@@ -71,7 +71,7 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
 
 
 def follow(platform: Platform, contract: Contract, *, actor: str, log: Log) -> tuple[str | None, str | None]:
-    """Let latest, and online where it is behind, follow what was committed: the version each of them has now where it moved, else None.
+    """Move latest to what was committed, and load online where it is behind: the version of each where it changed, else None.
 
     Raises:
         ConflictError: Another load is running; run again.
@@ -87,7 +87,7 @@ def follow(platform: Platform, contract: Contract, *, actor: str, log: Log) -> t
         move.version.version,
         move.sequence,
     )
-    # A set that is not online at all was never served, or was taken out of service on purpose.
+    # A feature set without a marker was never served, or was decommissioned: it is not loaded.
     loaded = serve(platform, name).load.version if is_behind else None
     if loaded:
         log(f"{name}: {loaded} is online")
@@ -96,7 +96,7 @@ def follow(platform: Platform, contract: Contract, *, actor: str, log: Log) -> t
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What became of one partition: its version, or why it could not be built, which leaves what is published of it as it is."""
+    """The outcome for one partition: its version, or why it could not be built; then it keeps the version it has."""
 
     partition: str
     version: str | None
@@ -119,13 +119,13 @@ def rebuild(
 
     try:
         built = build(platform, contract, partition, run_id=run_id, on_validated=told, versions=versions)
-        publication = commit(platform, name, partition, built, actor=actor, reason=reason)
+        committed = commit(platform, name, partition, built, actor=actor, reason=reason)
     except (InvalidDataError, NotFoundError) as error:
         log(f"{name} {partition}: not built: {error}")
         return Built(partition, version=None, fault=str(error))
-    rows = publication.metadata.row_count
-    log(f"{name} {partition}: published {publication.version}, {rows} rows, because {reason}; read {built.window.told}")
-    return Built(partition, publication.version)
+    rows = committed.metadata.row_count
+    log(f"{name} {partition}: committed {committed.version}, {rows} rows, because {reason}; read {built.window.told}")
+    return Built(partition, committed.version)
 
 
 def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log, versions: int) -> Rebuilt:

@@ -21,12 +21,12 @@ PARITY_ROWS = 20_000
 """Up to this many rows parity compares every entity; above it a sample by key hash of about this many."""
 
 GLANCED_ROWS = 10_000
-"""Rows that a look at what is online compares: 15 milliseconds of Redis."""
+"""Rows that a glance compares: 15 ms of the Redis server's time."""
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedHead:
-    """The head of a log: the moment it is true as of, and the request that makes it what is online."""
+    """The head of a log: its as-of moment, and the load that makes it what is online."""
 
     as_of: datetime
     load: OnlineLoad
@@ -34,7 +34,7 @@ class PublishedHead:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What serving a version did, and the contract that it is served by: the version's own."""
+    """The load that served a version, and the version's own contract, by which it is served."""
 
     load: LoadReport
     contract: Contract
@@ -48,8 +48,8 @@ def published_head(
     """The head of a feature set's log, with the contract it was built by; its file is fetched once, when it is first read.
 
     Args:
-        feature_sets: Where versions are.
-        feature_set: Of which.
+        feature_sets: Where versions are read.
+        feature_set: The feature set's name.
         project: The Feast project that serves it.
         history: The state of the log, where it was read already.
 
@@ -77,16 +77,16 @@ def published_head(
 
 
 def serve(platform: Platform, feature_set: str, *, progress: Callable[[int, int], object] | None = None, is_full: bool = False) -> Served:
-    """Make the registry say the contract that the head was built by, and the online store hold exactly the head's rows.
+    """Apply the contract that the head was built by to the registry, and make the online store hold exactly the head's rows.
 
-    That contract is stored with the version and may be older or newer than the deployed one: after a rollback, or while nothing that was
-    built by a changed contract is latest yet, readers get the columns that the head has.
+    That contract is stored with the version and may be older or newer than the deployed one: after a rollback, or while no version of a
+    changed contract is latest yet, readers get the columns that the head has.
 
     Raises:
         NotFoundError: Nothing was promoted yet.
         ContractError: The head's contract cannot be read, or disagrees with another feature set about a join key.
         InvalidDataError: The version's file must not be served.
-        ConflictError: A newer publication is online already, or another load is running.
+        ConflictError: The version of a later record is online already, or another load is running.
         StorageError: S3, the registry or Redis failed; run it again.
     """
     started = time.monotonic()
@@ -101,9 +101,9 @@ def compare(platform: Platform, feature_set: str, *, limit: int | None = PARITY_
 
     Args:
         platform: The environment.
-        feature_set: Of which.
-        limit: Rows up to which every entity is compared, and about how many above it, chosen by key hash; None compares all.
-        is_through_registry: Read as a service does, by Feast's SDK (ttl judged at the version's own moment), or the stored bytes directly.
+        feature_set: The feature set's name.
+        limit: Up to this many rows every entity is compared; above, about this many, chosen by key hash. None compares all.
+        is_through_registry: Read by Feast's SDK, as services do (ttl judged at the version's own moment), and not the stored bytes.
 
     Raises:
         NotFoundError: Nothing was promoted yet.
@@ -123,7 +123,7 @@ def glance(platform: Platform, feature_set: str, *, history: History) -> ParityR
     """
     store = platform.feature_sets
     with published_head(store, feature_set, project=platform.project, history=history) as head:
-        # In place: fetching a large file for its first rows would cost more than reading them.
+        # Opened on S3: downloading a large file would cost more than reading its first rows.
         request = replace(head.load, open_features=lambda: store.open_features(feature_set, head.load.version))
         return platform.online.glance(request, rows=GLANCED_ROWS)
 

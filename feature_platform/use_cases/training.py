@@ -1,6 +1,6 @@
-"""Make a training set, make the same bytes again, prove it: features as they were known at each label's moment.
+"""Make a training set (features as they were known at each label's moment), make the same bytes again, and prove it.
 
-What was known when is decided in ``core.training.known``; joining is the engine's.
+What was known when does not belong here (``core.training.known``), nor joining (the compute engine).
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,15 +26,15 @@ from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.look_up import gone_versions, lookup_in, opener
 
 SPLIT = "split"
-"""Column of the part that a row belongs to."""
+"""Name of the column that says which part of the split a row belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a training set shall hold, beside its labels.
+    """What a training set shall hold, besides its labels.
 
-    ``features`` are ``<feature_set>:<feature>``, or ``<feature_set>`` for all. ``ttl`` stands for that of each contract where left out;
-    zero means any age. ``full_names`` puts ``<feature_set>__`` before each feature, as Feast does.
+    ``features`` are ``<feature_set>:<feature>``, or ``<feature_set>`` for all. ``ttl`` is each contract's own where left out; zero means
+    any age. ``full_names`` puts ``<feature_set>__`` before each feature, as Feast does.
     """
 
     features: Sequence[str]
@@ -47,7 +47,7 @@ class Asked:
 
 @dataclass(slots=True)
 class _Counts:
-    """What came of the lookups so far: status → rows, and version → rows that it was known for."""
+    """The results of the lookups so far: status → number of rows, and version → number of rows that it was known for."""
 
     statuses: dict[str, int]
     versions: dict[str, int]
@@ -59,7 +59,7 @@ class _Counts:
                     counts[item["values"]] = counts.get(item["values"], 0) + item["counts"]
 
     def told(self, item: UsedFeatureSet) -> UsedFeatureSet:
-        """A manifest's entry with what came of it."""
+        """A manifest's entry with these counts."""
         versions = tuple(used.model_copy(update={"rows": self.versions.get(used.version, 0)}) for used in item.versions)
         return item.model_copy(update={"versions": versions, "statuses": self.statuses})
 
@@ -83,14 +83,14 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
         platform: The environment.
         labels: One row for each example.
         wanted: What is looked up, and how.
-        now: Labels beyond it are refused.
-        actor: Who asks.
-        out: URI of the directory for the files; beside the feature sets where left out. The manifest is there in any case.
+        now: The present moment; later labels are refused.
+        actor: Who makes it.
+        out: URI of the directory for the files; beside the feature sets where left out, where the manifest is kept in any case.
 
     Raises:
         InvalidDataError: Labels or features cannot be used.
         UnknownNameError: There is no such feature set.
-        NotFoundError: Nothing of a feature set was ever published.
+        NotFoundError: No version of a feature set was ever published.
     """
     feature_sets, chosen = platform.feature_sets, parse_features(wanted.features)
     for name in chosen:
@@ -114,7 +114,7 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
     if faults:
         raise InvalidDataError(f"Features of several sets are called {', '.join(faults)}; ask for full feature names.")
     oldest, newest = check_labels(labels, timestamp=wanted.timestamp, keys=keys, taken=added, now=now)
-    # Versions that no label's moment can meet must not change the name.
+    # Versions that were not known at any label's moment must not change the training set's name.
     lookups = [replace(lookup, timeline=between(lookup.timeline, oldest, newest)) for lookup in lookups]
     store, split = platform.training_sets, wanted.split
     sets = [_used(platform, lookup, histories[lookup.feature_set]) for lookup in lookups]
@@ -146,11 +146,11 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
 
 @contextmanager
 def rebuilt(platform: Platform, manifest: TrainingManifest) -> Iterator[Rows]:
-    """The rows of a training set, made again from its labels and versions, whatever was published since.
+    """The rows of a training set, made again from its labels and versions; versions that were published later do not matter.
 
     Raises:
         NotFoundError: A version or the labels are gone.
-        InvalidDataError: They were altered, or the rows came out otherwise.
+        InvalidDataError: They were altered, or the rows differ.
     """
     store = platform.training_sets
     with store.open_rows(manifest.labels) as labels:
@@ -170,8 +170,8 @@ def verify(platform: Platform, name: str) -> TrainingManifest:
 
     Raises:
         UnknownNameError: There is none of this name.
-        NotFoundError: What it rests on is gone.
-        InvalidDataError: Something was altered.
+        NotFoundError: A file or version that it was made from is gone.
+        InvalidDataError: A file or version was altered.
     """
     manifest = platform.training_sets.manifest(name)
     with platform.training_sets.open_rows(manifest.data), rebuilt(platform, manifest):
@@ -192,7 +192,7 @@ def delete(platform: Platform, name: str) -> TrainingManifest:
 
 @contextmanager
 def _joined(platform: Platform, labels: Rows, lookups: Sequence[Lookup], split: Split | None, timestamp: str) -> Iterator[_Joined]:
-    """Labels with what was looked up for them, side by side in their order, in a local file."""
+    """Labels with their features, in the order of the labels, in a local file."""
     keys = _keys(lookups)
     question = asked(labels.batches(), timestamp=timestamp, keys=keys)
     parts = [pa.schema([pa.field(SPLIT, pa.string(), nullable=False)])] if split else []

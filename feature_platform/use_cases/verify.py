@@ -1,6 +1,6 @@
 """Proof of published versions: every file read again and compared with the log, the contract and the other files.
 
-What must hold is said in ``core.versions.proof``. Whether what is *online* is what was published does not belong here.
+What must hold does not belong here (``core.versions.proof``), nor whether online values are those that were published (``serve``).
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from feature_platform.errors import ConflictError, FeaturePlatformError, NotFoun
 from feature_platform.ports.feature_set_store import FeatureSetStore
 
 _LOOKS: Final = 5
-"""How often ``latest/`` is read again because it moved while it was read."""
+"""How often ``latest/`` is read at most, where it moves while it is read."""
 
 
 @dataclass(slots=True)
 class _Rows:
-    """What reading the Parquet file gave."""
+    """The result of reading the Parquet file."""
 
     count: int = 0
     findings: list[Finding] = field(default_factory=list)
@@ -41,12 +41,12 @@ class _Rows:
 def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, contract: Contract | None = None) -> Verification:
     """Read a committed version's four files again and compare them with the log and with each other.
 
-    Only files whose bytes are the published ones are decoded: a damaged file is one finding, and its content is not looked at. The
+    Only files whose bytes are the committed ones are decoded: a damaged file is one finding, and its content is not examined. The
     Parquet file is streamed; the CSV file is held in memory once.
 
     Args:
-        store: Where versions are.
-        feature_set: Of which.
+        store: Where versions are read.
+        feature_set: The feature set's name.
         version: A version id.
         contract: The contract that it must have been built by; its own ``schema.json`` is taken where left out.
 
@@ -72,7 +72,7 @@ def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, co
 
 
 def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
-    """Compare the four files of ``latest/`` with the version that the log's head names; that version's own proof is another call.
+    """Compare the four files of ``latest/`` with those of the head. The head's own proof is :func:`verify_version`.
 
     Raises:
         NotFoundError: Nothing was promoted yet, or the head's metadata is gone.
@@ -110,7 +110,7 @@ def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, lay
 
 
 def _stale(store: FeatureSetStore, head: Head, *, layout: FeatureSetLayout) -> dict[str, Finding]:
-    """The files that were not written for the head, as a crash leaves them; that they differ is no finding of its own."""
+    """The files of ``latest/`` that were written for another record than the head's, as a crash leaves them; one finding for each."""
     stale = {}
     for file in FILES:
         info = store.objects.head(layout.latest_file(file))
@@ -122,7 +122,7 @@ def _stale(store: FeatureSetStore, head: Head, *, layout: FeatureSetLayout) -> d
 
 
 def _rolled_back(store: FeatureSetStore, head: Head, *, padded: FileDigest, layout: FeatureSetLayout) -> FileDigest:
-    """What ``latest/metadata.json`` must be after a rollback: it follows from the version's own and from the padded file."""
+    """What ``latest/metadata.json`` must be after a rollback, computed from the version's own and from the padded file."""
     stored = store.objects.get(layout.version_file(head.version, METADATA))
     if stored is None:
         gone = layout.version_file(head.version, METADATA)
@@ -188,7 +188,7 @@ def _rows(store: FeatureSetStore, directory: Path, whole: Collection[str], *, ve
 
 
 def _metadata(directory: Path, whole: Collection[str], *, layout: FeatureSetLayout, version: Version) -> VersionMetadata | None:
-    """The metadata where it can be read; that it cannot is a finding elsewhere."""
+    """The metadata, or None where it cannot be read, which is a finding of :func:`_described`."""
     if METADATA not in whole:
         return None
     try:
@@ -198,7 +198,7 @@ def _metadata(directory: Path, whole: Collection[str], *, layout: FeatureSetLayo
 
 
 def _compare_csv(store: FeatureSetStore, directory: Path, *, rows: int, hashed: str, schema: pa.Schema, feature_set: str) -> list[Finding]:
-    """The CSV file reads back as the very rows of the Parquet file."""
+    """How the rows of the CSV file differ from those of the Parquet file."""
     try:
         contract = proof.contract_of((directory / SCHEMA).read_bytes(), feature_set=feature_set)
         table = store.read_csv(directory / CSV, contract=contract)
