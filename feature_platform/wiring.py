@@ -1,7 +1,7 @@
-"""Where ports meet adapters: one environment's stores, engine and catalog, each constructed when it is first used.
+"""Constructs the adapters of one environment from its settings, each when it is first used.
 
-The only place that constructs adapters; the command line, Dagster, Feast's plugins and the server all start here, so that a step does the
-same whoever runs it. Decisions do not belong here.
+No other module constructs adapters; the command line, Dagster, Feast's plugins and the server all start here, so that a step does the same
+whoever runs it. Decisions do not belong here.
 """
 
 from collections.abc import Callable, Collection
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SCRATCH_URI = "s3://in-memory/work"
-"""Where a bench writes; its object store keeps that in memory."""
+"""The URI below which a bench writes; its object store keeps that in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Platform:
 
     @cached_property
     def _owned(self) -> "ObjectStore":
-        """The same, refusing to write below what another environment owns; registry and online store name the environment themselves."""
+        """The same, but it refuses writes below a base of another environment. Keys of the registry and Redis contain the environment."""
         from feature_platform.adapters.object_store.owned import OwnedObjects
 
         return OwnedObjects(self.objects, bases=(self.settings.feature_base, self.settings.work_uri), owner=self.settings.env)
@@ -177,21 +177,21 @@ def online_store_at(connection_string: str, *, full_every_s: int) -> "OnlineStor
 
 
 def feature_server_at(address: str, *, tokens: Path | None = None, authority: Path | None = None) -> "FeatureServer":
-    """The feature server at a URL; ``tokens`` is its own file of tokens, ``authority`` the certificate of who signed its own."""
+    """The feature server at a URL; ``tokens`` is the server's file of tokens, ``authority`` the CA certificate to check it by."""
     from feature_platform.adapters.feature_server import HTTPFeatureServer
 
     return HTTPFeatureServer.of(address, tokens=tokens, authority=authority)
 
 
 def orchestrator_at(url: str) -> "Orchestrator":
-    """Dagster as its webserver at a URL shows it."""
+    """Dagster, by its webserver at a URL."""
     from feature_platform.adapters.orchestrator import DagsterWebserver
 
     return DagsterWebserver(url)
 
 
 def alert_channels(settings: Settings, *, webhook: Path | None = None) -> "list[AlertChannel]":
-    """Slack where the settings name it, and the webhook whose address a file holds; none is no error.
+    """Slack where the settings name it, and the webhook whose address a file holds; the list may be empty.
 
     Raises:
         ConfigurationError: The file cannot be read or holds no address.
@@ -253,7 +253,7 @@ def _training_sets(objects: "ObjectStore", feature_base: str, workdir: Path) -> 
 
 
 def feast_environment(settings: Settings) -> "Environment":
-    """Where an environment's Feast finds things."""
+    """The addresses that an environment's Feast is configured with."""
     from feature_platform.adapters.feast.repository import Environment
 
     return Environment(

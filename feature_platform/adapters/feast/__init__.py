@@ -1,1 +1,1 @@
-"""Feast's objects, registry and SDK. Feast is imported inside functions: it takes seconds."""
+"""Feast's objects, registry and SDK. Feast is imported inside functions, because that takes seconds; its plugins do not belong here."""

@@ -1,6 +1,6 @@
-"""The moment at which online reads judge ttl: now, unless a check of an old version says otherwise.
+"""The moment at which online reads apply the ttl: now, or another one that a check of an old version sets.
 
-Apart from the online store plugin, so that naming a moment does not import Feast.
+It is not in the online store plugin, so that setting a moment does not import Feast. Applying the ttl does not belong here.
 """
 
 import time
@@ -14,7 +14,7 @@ _clock: ContextVar[float | None] = ContextVar("online_read_clock", default=None)
 
 @contextmanager
 def reading_as_of(moment: datetime) -> Iterator[None]:
-    """Judge ttl at this moment instead of now within the block."""
+    """Apply the ttl at this moment instead of now within the block."""
     token = _clock.set(moment.timestamp())
     try:
         yield
@@ -23,6 +23,6 @@ def reading_as_of(moment: datetime) -> Iterator[None]:
 
 
 def reading_time_s() -> float:
-    """The moment at which a read is judged, Unix time."""
+    """The moment at which a read applies the ttl, Unix time."""
     moment = _clock.get()
     return time.time() if moment is None else moment

@@ -1,6 +1,7 @@
-"""The feature registry port in this process's memory, over the online store in memory: what Feast does, without importing it.
+"""The feature registry port in this process's memory, over the online store in memory: it does what Feast does, without importing it.
 
-For tests and for building without publishing; the shared contract suite holds it to what Feast does. A restart forgets everything.
+For tests and for building without publishing; it passes the same contract suite as Feast. Nothing outlives the process. Storing values does
+not belong here (``adapters.online_store.memory``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +28,7 @@ class MemoryFeatureRegistry:
     """See :class:`FeatureRegistry`.
 
     Args:
-        online: Where values are read and removed.
+        online: The online store whose values are read and removed.
         project: The Feast project.
     """
 
@@ -77,7 +78,7 @@ class MemoryFeatureRegistry:
 
 
 def _served(fields: Mapping[bytes, bytes], layout: ViewLayout, contract: Contract, *, moment: datetime) -> Row:
-    """What a service gets of one entity's hash; nulls where it has no values, or values past their ttl."""
+    """The values that a service gets from one entity's hash; nulls where it has none, or where they are past their ttl."""
     nothing = dict.fromkeys(name for name, _ in layout.features)
     if layout.timestamp_key not in fields:
         return nothing

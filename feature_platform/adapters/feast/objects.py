@@ -20,7 +20,7 @@ OWNER_TAG: Final = "owner"
 
 @dataclass(frozen=True, slots=True)
 class FeastObjects:
-    """What one or more contracts declare to Feast; every list in contract order, entities once each."""
+    """The Feast objects of one or more contracts; every list in contract order, entities once each."""
 
     entities: tuple[Any, ...]
     sources: tuple[Any, ...]
@@ -54,7 +54,7 @@ def entity_names(contract: Contract) -> dict[str, str]:
 
 
 def tags(contract: Contract) -> dict[str, str]:
-    """What a view and its service carry so that a reader can name the contract behind a value."""
+    """The tags of a view and its service, by which a reader can name the contract behind a value."""
     return {SCHEMA_HASH_TAG: contract.schema_hash, VERSION_TAG: contract.version, OWNER_TAG: contract.owner}
 
 

@@ -1,7 +1,7 @@
-"""Feast's import without what its decorators do to its classes. Using Feast does not belong here.
+"""Imports Feast without the run-time type checks of its decorators. Using Feast does not belong here.
 
-Typeguard's ``typechecked`` compiles each decorated class of Feast again, to check the types of arguments at run time: measured, more than
-half of the seconds that Feast takes to import. Feast's objects are made in ``objects`` alone, which mypy and the tests hold.
+Typeguard's ``typechecked`` compiles each decorated class of Feast again, to check the types of arguments at run time; measured, that takes
+more than half of Feast's import time. Feast's objects are constructed only in ``objects``, whose types mypy and tests check.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ import typeguard
 
 @contextmanager
 def without_instrumentation() -> Iterator[None]:
-    """While the block runs, classes are decorated without being compiled again; modules imported before and after are as they were."""
+    """Within the block, decorated classes are not compiled again; modules that are imported before and after it are not affected."""
     original = typeguard.typechecked
     typeguard.typechecked = _as_it_is  # type: ignore[assignment]
     try:
@@ -23,5 +23,5 @@ def without_instrumentation() -> Iterator[None]:
 
 
 def _as_it_is(target: Any = None, **_: Any) -> Any | Callable[[Any], Any]:
-    """The decorator, and what it is when it is called with options."""
+    """A decorator that changes nothing; called with options, it returns itself."""
     return _as_it_is if target is None else target

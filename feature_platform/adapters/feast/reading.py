@@ -28,7 +28,7 @@ def read_online(store: Any, contract: Contract, keys: Sequence[Mapping[str, Any]
         as_of: Judge ttl at this moment; now where left out.
 
     Raises:
-        ContractError: The registry knows the feature set not at all, or not as this contract.
+        ContractError: The registry does not know the feature set, or knows it by another contract.
         StorageError: Redis did not answer.
     """
     rows: list[Row] = []
@@ -54,7 +54,7 @@ def _read(store: Any, contract: Contract, keys: Sequence[Mapping[str, Any]], *, 
     except (FeatureViewNotFoundException, KeyError) as error:
         raise ContractError(
             f"{contract.feature_set} cannot be read online",
-            [f"the registry of {store.project} does not know it so: {error}; apply its contract"],
+            [f"the registry of {store.project} does not have it by this contract: {error}; apply its contract"],
         ) from error
     except RedisError as error:
         raise StorageError(

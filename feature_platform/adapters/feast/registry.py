@@ -1,6 +1,6 @@
-"""The feature registry port on Feast. Feast is imported when it is first asked: that takes seconds.
+"""The feature registry port on Feast, which is imported at the first call, because that takes seconds.
 
-Feast's objects are declared in ``objects``, its registry is changed in ``repository``, its SDK is read in ``reading``.
+Declaring objects does not belong here (``objects``), nor changing the registry (``repository``), nor reading by the SDK (``reading``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -1,7 +1,7 @@
-"""A Feast store of one environment, and what may be done to its registry: apply contracts, decommission.
+"""A Feast store of one environment, and the changes of its registry: apply contracts, decommission.
 
-The declared objects are built in ``objects``; reading values back belongs in ``reading``. Feast is imported inside the
-functions: it takes seconds.
+Declaring objects does not belong here (``objects``), nor reading values (``reading``). Feast is imported inside functions, because that
+takes seconds.
 """
 
 import logging
@@ -23,7 +23,7 @@ WRITE_BATCH_ROWS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Where one environment's Feast finds things.
+    """The addresses that one environment's Feast is configured with.
 
     ``registry_uri`` is the registry object itself, ``redis`` Feast's connection string, ``s3_endpoint`` None for AWS.
     """
@@ -36,7 +36,7 @@ class Environment:
 
 
 def repo_config(environment: Environment) -> dict[str, Any]:
-    """What ``feast_repo/feature_store.yaml`` says for an environment, as ``feast.RepoConfig`` takes it; a test holds both equal."""
+    """The content of ``feast_repo/feature_store.yaml`` for an environment, as ``feast.RepoConfig`` takes it; a test compares the two."""
     return {
         "project": environment.project,
         "provider": "local",
@@ -70,22 +70,13 @@ def open_store(environment: Environment) -> Any:
     with without_instrumentation():
         from feast import FeatureStore, RepoConfig
 
-    # It says that serving while materializing has no effect on a file registry; measured, it has (tests/feast_repo).
+    # Feast warns that serving while materializing has no effect on a file registry; measured, it has one (tests/feast_repo).
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     return FeatureStore(config=RepoConfig(**repo_config(environment)))
 
 
-def declared_objects(environment: Environment, contracts: Iterable[Contract]) -> FeastObjects:
-    """What contracts declare to Feast in this environment.
-
-    Raises:
-        ContractError: Feature sets share an entity but not its join key.
-    """
-    return feast_objects(contracts, feature_base=environment.feature_base, s3_endpoint=environment.s3_endpoint)
-
-
 def apply_contracts(store: Any, contracts: Iterable[Contract], *, environment: Environment) -> FeastObjects:
-    """Make the registry say what the contracts say, and return the applied objects.
+    """Apply contracts to the registry, and return the applied objects.
 
     Only these contracts' objects are touched: a checkout that lacks a feature set never removes it. Applying the same contracts again
     writes nothing.
@@ -94,7 +85,7 @@ def apply_contracts(store: Any, contracts: Iterable[Contract], *, environment: E
         ContractError: Feature sets share an entity but not its join key: these, or one of these and one that the registry knows.
         StorageError, ConflictError, ConfigurationError: The registry could not be read or written; it is as it was.
     """
-    objects = declared_objects(environment, contracts)
+    objects = feast_objects(contracts, feature_base=environment.feature_base, s3_endpoint=environment.s3_endpoint)
     _require_known_join_keys(store, objects)
     store.apply(objects.all, partial=True)
     return objects
@@ -119,7 +110,7 @@ def _require_known_join_keys(store: Any, objects: FeastObjects) -> None:
 
 
 def registered(store: Any, feature_set: str) -> tuple[str, ...]:
-    """Names of a feature set's objects in the registry, ``kind/name`` each; its entity is not among them, others may share it."""
+    """Names of a feature set's objects in the registry, ``kind/name`` each; not its entity, which other feature sets may share."""
     registry, project = store.registry, store.project
     found = []
     if feature_set in {service.name for service in registry.list_feature_services(project)}:
@@ -132,7 +123,7 @@ def registered(store: Any, feature_set: str) -> tuple[str, ...]:
 
 
 def decommission(store: Any, feature_set: str) -> tuple[str, ...]:
-    """Remove one feature set from the registry on purpose, with its online values; its files stay.
+    """Remove one feature set from the registry, with its online values; its files stay.
 
     Returns:
         Names of the removed objects, ``kind/name`` each; empty where there was nothing.
