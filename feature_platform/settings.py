@@ -169,7 +169,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if name.startswith(PREFIX) and value != "" and not _SERVICE_LINK.fullmatch(name)
     }
     faults = [
-        f"{PREFIX}{name.upper()}: unknown setting; expected one of those in docs/environments.md"
+        f"{PREFIX}{name.upper()}: unknown setting; expected one of those in the README (Settings)"
         for name in given
         if name not in Settings.model_fields
     ]

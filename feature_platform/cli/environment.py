@@ -1,4 +1,4 @@
-"""The environment of one machine: the embedded servers, what `up` was told before, and a Dagster instance beside their state.
+"""The local environment: the embedded servers, the options that `up` was given before, and a Dagster instance.
 
 Commands do not belong here, nor anything that dev or prod reads.
 """

@@ -1,6 +1,6 @@
-"""Every key the platform reads or writes, built in one place and asserted literally in its test.
+"""Every key that the platform reads or writes, built in one place; a test asserts each literally.
 
-A URI is ``s3://bucket/key``. What is *in* an object does not belong here.
+A URI is ``s3://bucket/key``. What an object holds does not belong here.
 """
 
 import re
@@ -149,12 +149,12 @@ def quarantine_partition(work_uri: str, source: str, partition: str) -> str:
 
 
 def tile_block(work_uri: str, source: str, spec: str, *, first: str, days: int) -> str:
-    """Prefix of the tile of so many days from ``first`` on; ``spec`` names what it computes."""
+    """Prefix of the tile of ``days`` days from ``first`` on; ``spec`` identifies what it computes."""
     return f"{work_uri.rstrip('/')}/tiles/{source}/{spec}/days={days}/dt={first}/"
 
 
 def owner_mark(base: str) -> str:
-    """Says which environment writes below a base URI."""
+    """The object that names the environment that may write below a base URI."""
     return f"{base.rstrip('/')}/_owner.json"
 
 

@@ -14,12 +14,12 @@ SAMPLED_ROWS: Final = 16_384
 def read_whole(source: Path | BinaryIO | bytes, *, columns: Sequence[str] | None = None) -> pa.Table:
     """Every row, with page checksums verified.
 
-    Threads of Arrow's own still hold what they read from when the table is there. Where that is Python's, a process that ends soon aborts
-    after all its work: in one of three runs by ``pyarrow.parquet.read_table``, rarely by ``ParquetFile`` (apache/arrow, issues 33975 and
-    50482). So what is not a path is copied to memory of Arrow's first.
+    Arrow's threads may still refer to the source after the table is complete. Where the source is a Python object, a process that ends soon
+    after may abort: in one of three runs by ``pyarrow.parquet.read_table``, rarely by ``ParquetFile`` (apache/arrow, issues 33975 and
+    50482). So a source that is not a path is first copied to Arrow's own memory.
 
     Raises:
-        pyarrow.ArrowException, OSError: It is damaged, or no Parquet.
+        pyarrow.ArrowException, OSError: It is damaged, or not Parquet.
     """
     with pq.ParquetFile(source if isinstance(source, Path) else _copied(source), page_checksum_verification=True) as file:
         return file.read(columns=None if columns is None else list(columns))

@@ -9,15 +9,15 @@ from typing import Final
 import pyarrow as pa
 
 ROW_GROUP_ROWS: Final = 131_072
-"""Rows of a Parquet row group: what bounds the memory of its writer and of its readers."""
+"""Rows of a Parquet row group; it bounds the memory of writers and readers."""
 
 
 def in_row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The same rows in batches of :data:`ROW_GROUP_ROWS`, the last one smaller.
 
     Args:
-        batches: Of the schema's columns and types, in order.
-        schema: Put on every batch.
+        batches: Batches with the schema's columns and types, in its order.
+        schema: The schema that every batch gets.
     """
     waiting: list[pa.RecordBatch] = []
     size = 0

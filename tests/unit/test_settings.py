@@ -125,7 +125,7 @@ def test_a_secret_in_the_wrong_variable_is_not_repeated(field: str, value: str, 
 
 def test_an_unknown_setting_is_an_error_unless_kubernetes_made_it(environ: dict[str, str]) -> None:
     assert faults(environ | {"FEATURE_PLATFORM_RAW_URL": "s3://bucket"}) == (
-        "FEATURE_PLATFORM_RAW_URL: unknown setting; expected one of those in docs/environments.md",
+        "FEATURE_PLATFORM_RAW_URL: unknown setting; expected one of those in the README (Settings)",
     )
     made = {
         "FEATURE_PLATFORM_SERVICE_HOST": "10.0.0.1",

@@ -1,1 +1,1 @@
-"""A contract compiled to SQL: what is judged, aggregated and returned. Running SQL does not belong here."""
+"""Contracts compiled to SQL that validates rows and aggregates features. Running SQL does not belong here."""

@@ -1,6 +1,6 @@
-"""How the compiled SQL spells names, values and types: DuckDB's dialect, quoted in this one place.
+"""Names, values and types in the compiled SQL: DuckDB's dialect; every name and text is quoted here and nowhere else.
 
-What is asked of the data does not belong here (``core.compute.features_sql``, ``core.compute.validation_sql``).
+What a query computes does not belong here (``core.compute.features_sql``, ``core.compute.validation_sql``).
 """
 
 from collections.abc import Iterable

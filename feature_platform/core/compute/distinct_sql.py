@@ -1,9 +1,10 @@
-"""Approximate distinct counts that are the same on every engine: HyperLogLog spelled out in SQL over MD5.
+"""Approximate distinct counts that are the same on every engine: HyperLogLog written in SQL over MD5.
 
-A value's text is hashed by MD5 and the hash is read as the hexadecimal text that every engine writes: the lowest 14 bits of its first 4
-digits choose one of 16,384 registers, the rank of the lowest set bit among the lowest 50 of the next 13 digits fills it. Registers are
-kept sparsely, one row each, so that a key costs at most as many rows as it has distinct values, and merged by their greatest rank, so
-that days merge into windows. The relative standard error is 0.8%; up to a few hundred values the count is nearly always exact.
+A value's text is hashed by MD5 and the hash is read as hexadecimal text, which is the same on every engine: the lowest 14 bits of its first
+4 digits choose one of 16,384 registers; the register keeps the greatest rank of the lowest set bit among the lowest 50 bits of the next 13
+digits. Only filled registers have a row, so that a key costs at most as many rows as it has distinct values. Registers merge by their
+greatest rank, so days merge into windows. The relative standard error is 0.8%; up to a few hundred values the count is nearly always exact.
+Running SQL does not belong here.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,13 @@ REGISTERS: Final = 16_384
 """m: a power of two."""
 
 RANK_BITS: Final = 50
-"""Bits of the hash that fill a register, beside the 14 that choose it."""
+"""Bits of the hash whose rank a register keeps, besides the 14 that choose the register."""
 
 # Flajolet et al. 2007, "HyperLogLog": the bias constant for many registers, and where linear counting is better.
 ALPHA: Final = 0.7213 / (1 + 1.079 / REGISTERS)
 LINEAR_LIMIT: Final = 2.5 * REGISTERS
 
-# No column of a contract can be called like these: a key named "hash" must not be taken for ours.
+# No column of a contract can have a name with "#", so a key that is called "hash" cannot be confused with ours.
 ESTIMATE: Final = '"#estimate"'
 PACKED: Final = '"#packed"'
 """A key's registers in one list, as a tile keeps them."""
@@ -37,10 +38,10 @@ def registers_of_events(column: SourceColumn, *, keys: Sequence[str], events: st
     Shape: one row per key and register.
 
     Args:
-        column: Whose values are counted; nulls do not count.
-        keys: What is grouped by.
-        events: The relation.
-        condition: Which of its rows count; empty for all.
+        column: The column whose values are counted; nulls do not count.
+        keys: The columns that are grouped by.
+        events: The relation that is read.
+        condition: Selects the rows that count; empty for all.
     """
     # MD5 because every engine has it and gives the same text; `hash()` is each engine's own and changes between releases.
     names = identifiers(keys)

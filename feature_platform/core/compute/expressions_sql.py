@@ -1,7 +1,7 @@
 """A derived column's expression compiled to SQL, in doubles, so that every engine computes the same bits.
 
-Null gives null, but for ``coalesce``; a division by zero, and whatever is not finite in the end, is null. What an expression may say does
-not belong here (``core.contract.expressions``).
+Null gives null, except in ``coalesce``; a division by zero is null, and so is a result that is not finite. What an expression may contain
+does not belong here (``core.contract.expressions``).
 """
 
 import ast
@@ -22,7 +22,7 @@ def expression_sql(text: str, columns: Mapping[str, str]) -> str:
         columns: Column → its SQL.
     """
     value = _sql(parsed(text), columns)
-    # Adding zero makes a negative zero positive. Comparing finds infinities, and what is no number, which every engine sorts last.
+    # Adding zero makes a negative zero positive. The comparison is false for infinities and for NaN, which every engine sorts last.
     return f"CASE WHEN abs({value}) <= {_LARGEST} THEN {value} + 0e0 END"
 
 
@@ -46,7 +46,7 @@ def _call(name: str, values: list[str]) -> str:
     if name == "bucket":
         return f"({' + '.join(f'CAST({values[0]} >= {bound} AS DOUBLE)' for bound in values[1:])})"
     if name in {"min", "max"}:
-        # Engines pass over nulls here; a null among what is compared is unknown, and so is the least of it.
+        # Engines ignore nulls in least and greatest; here a null operand makes the result null.
         known = " AND ".join(f"{value} IS NOT NULL" for value in values)
         return f"CASE WHEN {known} THEN {'least' if name == 'min' else 'greatest'}({listed}) END"
     return f"{name}({listed})"

@@ -1,7 +1,7 @@
-"""A source contract compiled to the SQL that judges raw rows: casts each cell, names the first reason to reject, finds duplicates.
+"""A source contract compiled to the SQL that judges raw rows: it casts each cell, names the first reason to reject, and finds duplicates.
 
-Cells arrive as text (CSV, JSON lines) or typed (Parquet). A typed cell whose type is the contract's is taken as it is, any other one
-through its text, so that one set of rules holds for all formats:
+Cells arrive as text (CSV, JSON lines) or typed (Parquet). A cell that has the contract's type is taken as it is, any other one is read from
+its text, so that one set of rules holds for all formats:
 
 - integers: digits with an optional sign, also ``12.0``; floats: decimal or scientific; booleans: true, false, t, f, 1, 0;
 - timestamps: ISO 8601 date and time; an offset is honoured, none means UTC, a date alone is its midnight, digits after the microsecond
@@ -24,16 +24,16 @@ PARSED: Final = "parsed"
 """Every row of the day: ``file`` (position in the manifest), ``row``, ``reason``, ``detail``, ``original``, and ``v0…`` (typed values)."""
 
 LOSERS: Final = "losers"
-"""``file`` and ``row`` of the valid rows that lost to an equal event."""
+"""``file`` and ``row`` of the valid rows that are rejected as duplicates of another row."""
 
 LARGEST_UNITS: Final = "9.2e18"
-"""Floats are summed as whole multiples of 10^-decimals in 64 bits (``features_sql``): what does not fit those is rejected here, by name."""
+"""Floats are summed as whole multiples of 10^-decimals in 64 bits (``features_sql``); a value that does not fit is rejected here."""
 
 SHOWN_CHARACTERS: Final = 80
 
-# Shapes are checked before values are cast, so that what is accepted is what is written above and not whatever a release of DuckDB reads.
+# Shapes are checked before values are cast, so that exactly the forms listed above are accepted, whatever a release of DuckDB can cast.
 _WHITE: Final = " \t\n\f\r"
-"""What ``\\s`` of the shapes stands for."""
+"""The characters that ``\\s`` matches in the shapes."""
 _INTEGER: Final = r"\s*[+-]?\d+(\.0*)?\s*"
 _FLOAT: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 _NON_FINITE: Final = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
@@ -50,7 +50,7 @@ _QUICK_SHAPES: Final = {
     "timestamp": r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d{1,6})?Z?",
     "date": r"\d{4}-\d\d-\d\d",
 }
-"""Texts that a plain cast reads as the exact rules do; each is within the longer shape of its type."""
+"""Shapes of texts that a plain cast reads like the exact rules; each is a part of the longer shape of its type."""
 
 _EPOCH_MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NAIVE_TYPES: Final = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"})
@@ -59,7 +59,7 @@ _INTEGER_TYPES: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "
 
 @dataclass(frozen=True, slots=True)
 class RawCells:
-    """Where a column's cells are in the relation that is read: a name of ours, never one of the file's, and its SQL type."""
+    """The column of the relation that holds a contract column's cells: a name of ours, never one of the file's, and its SQL type."""
 
     name: str
     sql_type: str = "VARCHAR"
@@ -67,7 +67,7 @@ class RawCells:
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """Expressions over one raw cell: its value, and whether it is wrong in each of the ways."""
+    """Expressions over one raw cell: its value, and a condition for each way in which it can be wrong."""
 
     value: str
     wrong: str
@@ -77,9 +77,9 @@ class _Cell:
 
 @dataclass(frozen=True, slots=True)
 class _Quick:
-    """A cheap reading of a cell and the condition under which it is what the exact rules say, without a fault.
+    """A cheap reading of a cell, and the condition under which the exact rules give the same value and no fault.
 
-    Millions of cells are plain; a regular expression, a trim and a cast for each way to be wrong cost four times as much as these.
+    Most cells are plain; a regular expression, a trim and a cast for each way to be wrong would cost four times as much.
     """
 
     value: str
@@ -96,10 +96,10 @@ def insert_parsed(source: SourceContract, *, relation: str, file: int, original:
     """Judge the rows of a raw relation and insert them all.
 
     Args:
-        relation: What is read; it has ``row`` (number), ``fault`` (why the row is unreadable, or null) and the cells.
+        relation: The relation that is read; it has ``row`` (number), ``fault`` (why the row is unreadable, or null) and the cells.
         file: Position of the raw object in the manifest.
-        original: Expression over the relation: a row's text. It is evaluated for rejected rows only.
-        cells: Where the cells of each of the contract's columns are, in its order.
+        original: Expression over the relation for a row's text; it is evaluated for rejected rows only.
+        cells: The relation's column for each column of the contract, in its order.
         day: Start of the partition, UTC.
     """
     faults = list(_tests(source, cells, day))
@@ -115,7 +115,7 @@ def insert_parsed(source: SourceContract, *, relation: str, file: int, original:
 
 
 def insert_clean(source: SourceContract, *, relation: str, file: int, cells: Sequence[RawCells], day: datetime) -> str:
-    """Insert the rows of a raw relation that are plainly good and leave the others, some of which may be good too, to be judged as text.
+    """Insert the rows of a raw relation that certainly have no fault; the others, some of which may be good, are then judged as text.
 
     Args: See :func:`insert_parsed`; the relation needs no ``fault``.
     """
@@ -127,7 +127,7 @@ def insert_clean(source: SourceContract, *, relation: str, file: int, cells: Seq
 
 
 def select_unclean(source: SourceContract, *, relation: str, cells: Sequence[RawCells], day: datetime) -> str:
-    """``row`` of those that :func:`insert_clean` leaves."""
+    """``row`` of the rows that :func:`insert_clean` does not insert."""
     return f"SELECT row FROM ({_valued(source, relation, cells)}) WHERE NOT {_is_clean(source, day)}"
 
 
@@ -148,7 +148,7 @@ def _valued(source: SourceContract, relation: str, cells: Sequence[RawCells]) ->
 
 
 def _is_clean(source: SourceContract, day: datetime) -> str:
-    """Whether a row has no fault, as far as its quick readings can tell."""
+    """The condition that a row certainly has no fault, by its quick readings."""
     conditions = []
     for place, column in enumerate(source.columns):
         is_required = not column.nullable or column.name == source.event_time
@@ -163,12 +163,12 @@ def find_losers(source: SourceContract) -> Iterator[str]:
 
     Of equal events (equal dedup keys, null equal to null; without dedup keys all columns equal) the one with the earliest event time is
     kept, then the one with the least values in contract order, nulls last. The kept values therefore do not depend on file names, file
-    order or threads; only which of several wholly equal rows counts as the copy follows the manifest's order.
+    order or threads; only among wholly equal rows the manifest's order decides which one is kept.
     """
     places = {column.name: place for place, column in enumerate(source.columns)}
     keys = [f"v{places[name]}" for name in source.dedup_keys] or [f"v{place}" for place in places.values()]
     listed = ", ".join(keys)
-    # By hash first: most keys are there once, and a table of eight bytes each fits where one of texts would spill.
+    # By hash first: most keys occur once, and a table of 8-byte hashes fits into memory where one of texts would spill to disk.
     yield f"CREATE TABLE doubles AS SELECT hash({listed}) AS h FROM {PARSED} WHERE reason IS NULL GROUP BY h HAVING count(*) > 1"
     yield (
         f"CREATE TABLE {LOSERS} AS SELECT file, row FROM (\n"
@@ -178,7 +178,7 @@ def find_losers(source: SourceContract) -> Iterator[str]:
 
 
 def select_kept(source: SourceContract) -> str:
-    """The validated events, sorted by event time, then by all columns in contract order: a total order but for wholly equal rows."""
+    """The validated events, sorted by event time, then by all columns in contract order: a total order, apart from wholly equal rows."""
     named = ", ".join(f"v{place} AS {identifier(column.name)}" for place, column in enumerate(source.columns))
     return f"SELECT {named} FROM {PARSED} AS p WHERE reason IS NULL AND NOT {_is_loser()} ORDER BY {_total_order(source)}"
 
@@ -214,7 +214,8 @@ def _total_order(source: SourceContract) -> str:
 def _tests(source: SourceContract, raw: Sequence[RawCells], day: datetime) -> Iterator[tuple[str, str, str]]:
     """Condition, reason code and detail, in order of precedence.
 
-    A row has one reason. What makes the others meaningless comes first: an unreadable row has no cells, a cell of the wrong type no value.
+    A row has one reason. A reason that makes the later ones meaningless comes first: an unreadable row has no cells, a cell of the wrong
+    type has no value.
     """
     columns = list(enumerate(source.columns))
     cells = [_cell(column, raw[place]) for place, column in columns]
@@ -253,7 +254,7 @@ def _range(column: SourceColumn) -> str:
 def _as_text(raw: RawCells) -> str:
     if raw.sql_type == "VARCHAR":
         return raw.name
-    # A list is spelled as JSON, the one text form that the rules for lists read: DuckDB's own says NULL where JSON says null.
+    # A list becomes JSON, the only text form that the rules for lists read: DuckDB's own form has NULL where JSON has null.
     return f"CAST(to_json({raw.name}) AS VARCHAR)" if raw.sql_type.endswith("]") else f"CAST({raw.name} AS VARCHAR)"
 
 
@@ -299,7 +300,7 @@ def _cell(column: SourceColumn, raw: RawCells) -> _Cell:
 
 
 def _bounded(cell: _Cell, column: SourceColumn) -> _Cell:
-    """Add the range that sums and calendars can carry to what the type itself can hold."""
+    """Reject also values that the type can hold, but sums or calendars cannot."""
     if column.type not in {"float32", "float64", "timestamp", "date"}:
         return cell
     beyond = f"NOT coalesce({cell.non_finite}, false) AND ({_beyond(cell.value, column)})"
@@ -337,7 +338,7 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
 
 
 def _trimmed(x: str) -> str:
-    """A cell without the white space that the shapes let stand around a value; DuckDB's own trim takes spaces alone."""
+    """A cell without the white space that the shapes allow around a value; DuckDB's own trim removes only spaces."""
     return f"trim({x}, {text_literal(_WHITE)})"
 
 

@@ -86,7 +86,7 @@ def _finite(text: str) -> float:
 
 
 def _form_faults(document: Mapping[str, Any]) -> list[str]:
-    """Texts that no UTF-8 file can hold, and nesting that no document needs; without recursion, whatever the depth."""
+    """Texts that no UTF-8 file can hold, and nesting that is too deep; without recursion, so that deep nesting cannot exhaust the stack."""
     faults: list[str] = []
     waiting: list[tuple[tuple[int | str, ...], Any]] = [((), document)]
     while waiting:
@@ -129,7 +129,7 @@ def days(text: str) -> int:
 
 
 def place(location: Sequence[int | str], document: Mapping[str, Any]) -> str:
-    """Spell a location in a document for a reader, naming list items that have a name.
+    """A location in a document, for a message; list items that have a name are named.
 
     >>> place(("columns", 1, "type"), {"columns": [{}, {"name": "f_x"}]})
     'columns[1] (f_x).type'

@@ -1,4 +1,4 @@
-"""A first source contract and a first feature contract, guessed from a sample of rows. A start: every guess is told.
+"""A first source contract and a first feature contract, guessed from a sample of rows; every guess is listed for its author to check.
 
 Reading the sample does not belong here (``adapters.events.sample``).
 """
@@ -16,7 +16,7 @@ from feature_platform.core.contract import documents, types
 from feature_platform.errors import InvalidDataError
 
 _EPOCHS: Final = {"s": (10**9, 10**10), "ms": (10**12, 10**13), "us": (10**15, 10**16)}
-"""Unit → what whole numbers lie between that say a moment from 2001 to 2286 in it."""
+"""Unit → range of the whole numbers that mean a moment from 2001 to 2286 in this unit."""
 _TIME_NAMES: Final = re.compile(r"(^|_)(event_?time|time_?stamp|time|ts|at|date|created|occurred)($|_)", re.IGNORECASE)
 _ID_NAME: Final = re.compile(r"(^|_)(id|uuid|key)$|Id$|ID$")
 _EVENT_ID: Final = re.compile(r"(^|_)(event|message|request|row|transaction)?_?(id|uuid)$", re.IGNORECASE)
@@ -24,7 +24,7 @@ _EVENT_ID: Final = re.compile(r"(^|_)(event|message|request|row|transaction)?_?(
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """Two documents that a contract check passes, and what their author has to look at."""
+    """Two documents that pass a contract check, and the guesses that their author has to check."""
 
     source: Mapping[str, Any]
     feature_set: Mapping[str, Any]
@@ -62,7 +62,7 @@ def draft(sample: pa.Table, *, source: str, event_time: str | None = None, key: 
         key: The column whose entities have features; guessed where left out.
 
     Raises:
-        InvalidDataError: No column can be the event time, or none the key; what was found is named.
+        InvalidDataError: No column can be the event time, or none the key; the message names the columns that were found.
     """
     columns, notes = _columns(sample)
     time = _chosen(columns, event_time, "event time", "--event-time", _times(columns))
@@ -106,7 +106,7 @@ def _columns(sample: pa.Table) -> tuple[list[_Guess], list[str]]:
 
 
 def _type_of(values: pa.ChunkedArray, name: str) -> tuple[str | None, str | None]:
-    """A contract type, and the unit of moments that are whole numbers; None for what no contract can name."""
+    """A contract type, and the unit of moments that are whole numbers; None for a type that no contract can name."""
     kind = values.type
     known: Sequence[tuple[Callable[[pa.DataType], bool], str]] = (
         (pa.types.is_boolean, "bool"),

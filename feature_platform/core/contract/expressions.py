@@ -1,7 +1,7 @@
 """Expressions of derived columns: ratios, differences and buckets over other columns of the set, checked when a contract is loaded.
 
-The grammar is Python's, and of it only what follows: numbers, names of aggregated columns, ``+ - * /``, and the functions of
-:data:`FUNCTIONS`. Compiling one to SQL does not belong here (``core.compute.expressions_sql``).
+The grammar is a part of Python's: numbers, names of aggregated columns, ``+ - * /``, and the functions of :data:`FUNCTIONS`. Compiling an
+expression to SQL does not belong here (``core.compute.expressions_sql``).
 """
 
 import ast
@@ -39,7 +39,7 @@ def expression_faults(text: str, *, numeric: Collection[str]) -> list[str]:
 
     Args:
         text: As the contract has it.
-        numeric: Aggregated columns of the set that are numbers: what it may read.
+        numeric: The numeric aggregated columns of the feature set, which it may read.
     """
     if len(text) > _LONGEST:
         return [f"found {len(text)} characters, expected at most {_LONGEST}"]
@@ -93,7 +93,7 @@ def _are_rising(bounds: list[ast.expr]) -> bool:
 
 
 def _operands(node: ast.expr) -> Iterator[ast.AST]:
-    """Every node but the names of functions."""
+    """Every node except the names of functions."""
     yield node
     children = node.args if isinstance(node, ast.Call) else [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr)]
     for child in children:

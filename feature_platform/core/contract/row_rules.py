@@ -1,4 +1,4 @@
-"""What must hold for every row of a version: sorted by primary key, each key once, keys and timestamp present, floats finite.
+"""Rules for the rows of every version: sorted by primary key, each key once, keys and timestamp present, floats finite.
 
 Bounds that an author chooses (``checks`` of a contract) do not belong here.
 """
@@ -17,7 +17,7 @@ class RowRules:
     """Checks a version's rows batch by batch; state carries over from one batch to the next.
 
     Args:
-        contract: Whose keys and columns the rows have.
+        contract: The contract whose keys and columns the rows have.
     """
 
     def __init__(self, contract: Contract) -> None:

@@ -1,6 +1,6 @@
 """The closed set of column types a contract may name, and their Arrow equivalents.
 
-How Feast or SQL spell a type does not belong here; their adapters map from these names.
+What Feast or SQL call a type does not belong here; their adapters map from these names.
 """
 
 import re

@@ -4,7 +4,8 @@ Everything is one pass per column over NumPy arrays; no Python object per row. F
 ``core.online.layout``; framing for the wire does not belong here (``core.online.commands``).
 
 Source: protobuf's wire format; ``feast/type_map.py`` of 0.67 for what becomes null. NaN is null, a null is an empty message, a null
-timestamp is the smallest 64-bit integer. Feast fills nulls *inside* lists with zeros and empty strings; that bends data, so it is refused.
+timestamp is the smallest 64-bit integer. Feast replaces nulls *inside* lists by zeros and empty strings; that changes data, so such lists
+are refused here.
 """
 
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ def encode_keys(batch: pa.RecordBatch, layout: ViewLayout) -> pa.Array:
     Raises:
         InvalidDataError: A primary key is null.
     """
-    # Feast sorts join keys by name when it writes the entity key; a reader that did otherwise would find nobody.
+    # Feast sorts join keys by name when it writes the entity key; with another order a reader would find no entity.
     parts: list[Any] = [pa.scalar(layout.key_prefix, pa.binary())]
     for name, kind in layout.sorted_keys:
         column = batch.column(name)
@@ -91,7 +92,7 @@ def encode_keys(batch: pa.RecordBatch, layout: ViewLayout) -> pa.Array:
 
 
 def value_pieces(column: pa.Array, kind: str) -> Pieces:
-    """Like :func:`encode_values`, not yet joined: the stream's writer joins once for the whole row."""
+    """Like :func:`encode_values`, but not joined yet: ``core.online.commands`` joins once for the whole row."""
     element = types.element_type(kind)
     if element is not None:
         return _list_pieces(column, kind, element)
@@ -110,7 +111,7 @@ def ragged(matrix: Bytes, lengths: Lengths) -> pa.Array:
     rows, width = matrix.shape
     offsets = np.zeros(rows + 1, np.int32)
     np.cumsum(lengths, out=offsets[1:])
-    # Equal lengths are the rule (one day's timestamps, fixed-width floats), and then the matrix is the buffer.
+    # Lengths are mostly equal (one day's timestamps, fixed-width floats); then the matrix already is the buffer.
     whole = offsets[-1] == rows * width
     data = matrix.reshape(-1) if whole else matrix[np.arange(width) < lengths[:, None]]
     return pa.Array.from_buffers(pa.binary(), rows, [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))])
@@ -207,7 +208,7 @@ def _elements(flat: pa.Array, element: str) -> pa.Array:
 
 
 def _concatenated(elements: pa.Array, counts: Lengths) -> pa.Array:
-    """Lists of encoded elements: the elements lie one behind the other already, so only offsets change."""
+    """Lists of encoded elements: their bytes lie one after the other already, so only the offsets change."""
     _, offsets, data = elements.buffers()
     element_offsets = np.frombuffer(offsets, np.int32)[: len(elements) + 1] if offsets else np.zeros(1, np.int32)
     list_offsets = element_offsets[np.concatenate([[0], np.cumsum(counts)])]

@@ -1,4 +1,4 @@
-"""What a load of the online store is asked, decides and answers: values and pure decisions.
+"""Loads of the online store: what is requested, what is decided and what is reported, as values and pure decisions.
 
 Performing a load does not belong here (``adapters.online_store.redis_store``), nor the marker's form (``core.online.marker``).
 """
@@ -13,21 +13,21 @@ from feature_platform.core.online.marker import Basis, Marker, OnlineVersion
 from feature_platform.errors import ConflictError, InvalidDataError
 
 FULL_EVERY_S: Final = 7 * 86_400
-"""Seconds after which a load writes every row again by itself: what somebody else wrote beside the platform heals then at the latest."""
+"""Seconds after which a load writes every row again by default: that also overwrites values that others wrote to the store."""
 
 EXPIRY_MARGIN_S: Final = 3_600
-"""Keys that the server would drop within so many seconds are no ground for a difference: a load may take as long."""
+"""A load writes every row where Redis would drop keys within this many seconds, because a load may take as long."""
 
 IDENTITY: Final = ("feature_set", "version", "schema_hash", "content_hash")
-"""What a version's Parquet file says about itself in its key-value metadata, and a load compares."""
+"""Keys of the Parquet file's own key-value metadata that a load compares."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineLoad:
     """One published version that shall be exactly what is online.
 
-    ``sequence`` is the number of the publication log's record that made the version the head; it orders loads, so that a rollback is
-    newer than what it replaces. ``open_features`` opens the version's immutable ``features.parquet`` (seekable; may be called more than
+    ``sequence`` is the number of the log record that made the version the head; it orders loads, so that a rollback is newer than what
+    it replaces. ``open_features`` opens the version's immutable ``features.parquet`` (seekable; may be called more than
     once), ``open_earlier`` the same file of another version by its id, and raises :class:`NotFoundError` where it is gone.
     """
 
@@ -102,7 +102,7 @@ def plan_load(marker: Marker | None, target: OnlineVersion, *, view: str, token:
         since: Now, by the server's clock, ISO 8601.
 
     Raises:
-        ConflictError: The store has heard of a newer publication, or of another version under the same sequence number.
+        ConflictError: The store knows of a later record, or of another version under the same sequence number.
     """
     if marker is None:
         return LoadPlan(Marker("loading", target, since, token, swept=False), (), _fields(view, (target,)), (), sweep=True)
@@ -201,13 +201,13 @@ def _refuse_stale(marker: Marker, target: OnlineVersion, view: str) -> None:
     if target.sequence < known:
         raise ConflictError(
             f"{view}: {target.version} was published as record {target.sequence}, but the online store already knows record {known}. "
-            "Read the head of the publication log again and load that."
+            "Read the head of the log again and load that."
         )
     others = [item.version for item in marker.leftovers if item.sequence == target.sequence and item.version != target.version]
     if others:
         raise ConflictError(
             f"{view}: record {target.sequence} is {others[0]} to the online store, but {target.version} to this load. "
-            "One of them reads another publication log: check FEATURE_PLATFORM_FEATURE_BASE and the Redis database of this environment."
+            "One of them reads another log: check FEATURE_PLATFORM_FEATURE_BASE and the Redis database of this environment."
         )
 
 

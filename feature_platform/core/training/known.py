@@ -1,4 +1,4 @@
-"""What was known of a feature set at a moment: which version, decided from the log alone. Reading versions does not belong here."""
+"""Which version of a feature set was known at a moment, decided from the log alone. Reading versions does not belong here."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ from typing import Literal
 from feature_platform.core.versions.log import History, Record, Version
 
 KnownAt = Literal["publication", "event"]
-"""``publication``: what serving could have answered then. ``event``: what was true then, as it is known now."""
+"""``publication``: the version that was published at that moment. ``event``: what was true at that moment, as it is known today."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """From ``since`` on, and until the next one begins, this version is what was known."""
+    """This version was known from ``since`` on, until the next entry begins."""
 
     since: datetime
     version: str
 
 
 def timeline(history: History, *, known_at: KnownAt) -> tuple[Known, ...]:
-    """What was known of a feature set over time, oldest first; before the first entry nothing was.
+    """The version of a feature set that was known at each time, oldest first; before the first entry nothing was known.
 
     Args:
         history: The feature set's log.
-        known_at: By publication, the head of each moment: promotions and rollbacks in the log's order, at the time that their records
-            carry. By event, of every as-of moment the version that was committed last, corrections of today included; versions that
-            a rollback went back from are left out, because a person called them wrong.
+        known_at: By publication, the head of each moment: promotions and rollbacks in the log's order, at the times in their records.
+            By event, for every as-of moment the version that was committed last, corrections of today included; versions that a rollback
+            replaced are left out, because a person judged them wrong.
     """
     found: list[Known] = []
     for known in _published(history) if known_at == "publication" else _true(history):
-        # What the log says later holds from its own moment on, also where an author's clock was behind that of the one before.
+        # A later record holds from its own time on, even where its author's clock was behind that of the record before.
         while found and found[-1].since >= known.since:
             found.pop()
         found.append(known)
@@ -38,7 +38,7 @@ def timeline(history: History, *, known_at: KnownAt) -> tuple[Known, ...]:
 
 
 def between(known: Sequence[Known], oldest: datetime, newest: datetime) -> tuple[Known, ...]:
-    """The part of a timeline that answers moments of a closed interval."""
+    """The entries of a timeline that were known at any moment of a closed interval."""
     begun = [entry for entry in known if entry.since <= newest]
     first = max((place for place, entry in enumerate(begun) if entry.since <= oldest), default=0)
     return tuple(begun[first:])
@@ -46,7 +46,7 @@ def between(known: Sequence[Known], oldest: datetime, newest: datetime) -> tuple
 
 def _published(history: History) -> Iterator[Known]:
     for record in _moves(history):
-        # A version is never known before the moment that it is true as of, whatever clock promoted it.
+        # A version is never known before its as-of moment, even where the clock of its author was behind.
         yield Known(max(record.at, history.versions[record.version].as_of), record.version)
 
 

@@ -1,4 +1,7 @@
-"""What is asked of one feature set for the rows of a training set, and the statuses of its answers. Joining does not belong here."""
+"""The lookup of one feature set's features for the rows of a training set, and the statuses of its answers.
+
+Joining does not belong here.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -44,12 +47,12 @@ class Lookup:
 
     @property
     def version_name(self) -> str:
-        """Column that says which version answered."""
+        """Name of the column with the version that each row was looked up in."""
         return f"{self.feature_set}__version"
 
     @property
     def status_name(self) -> str:
-        """Column that says what came of the lookup."""
+        """Name of the column with the status of each row's lookup."""
         return f"{self.feature_set}__status"
 
     @property
@@ -60,7 +63,7 @@ class Lookup:
 
 
 def asked_schema(keys: Sequence[pa.Field]) -> pa.Schema:
-    """Shape of what a lookup is asked with: position, moment, and the keys of every feature set."""
+    """Schema of the rows that lookups are made for: position, moment, and the keys of every feature set."""
     return pa.schema([pa.field(ROW, pa.int64()), pa.field(MOMENT, pa.timestamp("us", tz="UTC")), *keys])
 
 

@@ -1,4 +1,7 @@
-"""What a training set is made of: enough to make the same bytes again, and to name whatever is missing or altered."""
+"""The manifest of a training set: what is needed to make the same bytes again, and to name a part that is missing or altered.
+
+Storing it does not belong here.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -34,7 +37,7 @@ class StoredFile(_Part):
 
 
 class UsedVersion(_Part):
-    """A version that was known from a moment on, and the rows that it was asked for; ``is_gone`` where retention had removed it by then."""
+    """A version that was known from ``since`` on, and for how many rows; ``is_gone`` where retention had removed it by then."""
 
     version: str
     since: datetime
@@ -46,7 +49,7 @@ class UsedVersion(_Part):
 
 
 class UsedFeatureSet(_Part):
-    """What was looked up in one feature set: column of the training set → feature, and what came of it (status → rows)."""
+    """The lookup of one feature set: column of the training set → feature, and its results (status → number of rows)."""
 
     feature_set: str
     keys: Mapping[str, str]
@@ -62,8 +65,8 @@ class UsedFeatureSet(_Part):
 class TrainingManifest(_Part):
     """A training set's manifest.
 
-    ``content_hash`` is the logical hash of keys, moments, parts and answers in their order. ``training_set`` names all of it but who, when
-    and where: the same labels, versions and rules give the same name.
+    ``content_hash`` is the logical hash of keys, moments, parts and answers in their order. ``training_set``, the name, does not depend on
+    who made it, when and where: the same labels, versions and rules give the same name.
     """
 
     format: int = FORMAT
@@ -100,7 +103,7 @@ def parse_manifest(body: bytes, *, uri: str) -> TrainingManifest:
 
 
 def name_of(*, labels_sha256: str, request: Mapping[str, Any], feature_sets: Sequence[UsedFeatureSet]) -> str:
-    """The name that a training set's inputs give it: 16 hexadecimal digits."""
+    """The name of a training set, which follows from its inputs: 16 hexadecimal digits."""
     sets = [item.model_dump(mode="json", exclude={"log_sequence"}) for item in feature_sets]
     document = {"format": FORMAT, "labels": labels_sha256, "request": request, "feature_sets": sets}
     return hashlib.sha256(canonical_json(document)).hexdigest()[:16]

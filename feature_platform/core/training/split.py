@@ -1,4 +1,7 @@
-"""How the rows of a training set are divided, e.g. into train and test: by time, or by key, always the same way for the same input."""
+"""How the rows of a training set are divided, e.g. into train and test: by time or by key, always equally for equal input.
+
+Looking features up does not belong here (``lookup``).
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -54,7 +57,7 @@ def split_by_time(until: Mapping[str, datetime | None]) -> Split:
 
 
 def split_sql(split: Split, *, keys: list[str]) -> str:
-    """The part of a row, as an expression over what a lookup is asked with."""
+    """The SQL expression for the part of a row, over the columns of :func:`core.training.lookup.asked_schema`."""
     if split.by == "time":
         return _cases(
             {part: f"{identifier(MOMENT)} < {moment_literal(end)}" for part, end in split.until.items() if end}, list(split.until)

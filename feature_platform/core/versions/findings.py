@@ -118,7 +118,7 @@ def registry_findings(contract: Contract, *, features: Sequence[str] | None, sch
     Args:
         contract: What the view should be.
         features: Names of the view's features in order; None where there is no such view.
-        schema_hash: What signs the contract that the view was made from.
+        schema_hash: The hash of the contract that the view was made from.
     """
     if features is None:
         return [Finding("not_applied", "registry", f"feature view {contract.feature_set}", "none", MATERIALIZE)]
