@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 KNOWN: Final = ("feature_set", "partition", "version", "run_id")
-"""What a record may say beside its message, given as ``extra``."""
+"""Fields that a log call may give as ``extra``, besides its message."""
 
 _TEXT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -26,9 +26,9 @@ class JsonLines(logging.Formatter):
 
 
 def configure_logs(*, is_json: bool) -> None:
-    """Log to standard error, the platform from INFO, libraries from WARNING; as JSON also warnings and what nobody catches.
+    """Log to standard error, the platform from INFO, libraries from WARNING; as JSON also Python's warnings and uncaught errors.
 
-    A process that logs somewhere already stays as it is.
+    A process whose logging is configured already is not changed.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if is_json else logging.Formatter(_TEXT))
@@ -37,4 +37,4 @@ def configure_logs(*, is_json: bool) -> None:
     platform.setLevel(logging.INFO)
     if is_json:
         logging.captureWarnings(True)
-        sys.excepthook = lambda *error: platform.critical("This process ends by an error that nobody caught.", exc_info=error)
+        sys.excepthook = lambda *error: platform.critical("This process ends because of an uncaught error.", exc_info=error)

@@ -1,6 +1,6 @@
 """The orchestrator port over the GraphQL of Dagster's webserver: daemons, code locations, schedules, runs; in one request.
 
-By the network, because whoever watches must live where the daemon and the code location are dead. What is told of it does not belong here.
+Over the network, because a watch must work when daemon and code location are dead. Alerting does not belong here (``use_cases.watch``).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ from feature_platform.ports.orchestrator import SUBJECT
 
 _ANSWER_S: Final = 10.0
 _SILENT: Final = timedelta(minutes=2)
-"""Daemons leave a sign of life every 30 seconds."""
+"""A daemon is dead without a heartbeat for this long; it sends one every 30 seconds."""
 
 _STUCK: Final = timedelta(minutes=30)
 _EVALUATED: Final = timedelta(minutes=10)
-"""By then the daemon has looked at what was due."""
+"""Time after which the daemon must have evaluated a schedule that was due."""
 
 _LOOKED_BACK: Final = timedelta(days=7)
 _RUNS: Final = 500
@@ -81,7 +81,7 @@ class DagsterWebserver:
         return answer.json()["data"]
 
     def _daemons(self, answer: Mapping[str, Any], now: datetime) -> Iterator[Problem]:
-        """One problem for all of them: they are threads of one process."""
+        """One problem for all dead daemons, which are threads of one process."""
         silent = []
         for status in answer["instance"]["daemonHealth"]["allDaemonStatuses"]:
             heard = datetime.fromtimestamp(status["lastHeartbeatTime"], UTC) if status["lastHeartbeatTime"] else None
@@ -103,7 +103,7 @@ class DagsterWebserver:
                 yield self._problem("location_broken", entry["name"], told, remedy, page="/locations")
 
     def _schedules(self, answer: Mapping[str, Any]) -> Iterator[Problem]:
-        """Schedules that run by the code and were switched off, and those whose last moment passed without a run."""
+        """Schedules that are on by default and were switched off, and schedules that were due and started no run."""
         entries = answer["workspaceOrError"].get("locationEntries", ())
         repositories = [found for entry in entries for found in (entry["locationOrLoadError"] or {}).get("repositories", ())]
         for schedule in (each for repository in repositories for each in repository["schedules"]):
@@ -144,20 +144,20 @@ class DagsterWebserver:
 
 
 def _is_made(answer: Mapping[str, Any], due_s: float) -> bool:
-    """Whether a run made the day that ended at a moment, whoever started it."""
+    """Whether a successful run covered the day that ended at a moment, whoever started it."""
     day = f"{datetime.fromtimestamp(due_s, UTC) - timedelta(days=1):%Y-%m-%d}"
     covered = [_covered(run).split("..") for run in answer["ended"]["results"] if run["status"] == "SUCCESS"]
     return any(days[0] <= day <= days[-1] for days in covered)
 
 
 def _covered(run: Mapping[str, Any]) -> str:
-    """The partitions of a run, so that a failed day is over when that day succeeds; of other runs, what they were to make."""
+    """The partitions of a run, so that a failed day is over when a run of that day succeeds; empty for a run without partitions."""
     tags = {tag["key"]: tag["value"] for tag in run["tags"]}
     first, last = tags.get("dagster/asset_partition_range_start"), tags.get("dagster/asset_partition_range_end")
     return str(tags.get("dagster/partition") or (f"{first}..{last}" if first else ""))
 
 
 def _cause(error: Mapping[str, Any]) -> str:
-    """What an error that came through Dagster's own says itself, on one line."""
+    """The message of the innermost cause of an error, on one line."""
     innermost = [error, *error["causes"]][-1]
     return " ".join(str(innermost["message"]).split())[:_LONGEST]

@@ -1,4 +1,4 @@
-"""The catalogue as one HTML page that needs nothing beside it: no script, no font, no request. What is on it is ``use_cases.catalogue``."""
+"""The catalogue as one HTML page without scripts, fonts or requests. What it shows does not belong here (``use_cases.catalogue``)."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,9 +17,9 @@ def page(entries: Sequence[Entry], *, environment: str, now: datetime) -> str:
     """The page, for a browser of any width and for a screen reader.
 
     Args:
-        entries: What :func:`use_cases.catalogue.catalogue` gathered.
-        environment: Its name, in the title.
-        now: When, as the page says.
+        entries: The entries of :func:`use_cases.catalogue.catalogue`.
+        environment: The environment's name, for the title.
+        now: The moment that the page shows.
     """
     engine = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     engine.filters["brief"] = _brief

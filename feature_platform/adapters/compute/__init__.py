@@ -1,1 +1,1 @@
-"""Compute engines, one package each."""
+"""Compute engines, one package each. What they compute does not belong here (``core.compute``)."""

@@ -1,4 +1,4 @@
-"""Rows in a local file between the computation that made them and the version that they become. What they are does not belong here."""
+"""Computed rows in a local file, until they are written as a version. What they mean does not belong here."""
 
 import shutil
 import tempfile
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 
 def write_rows(file: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Write batches as one Arrow file of a schema; how many rows there were."""
+    """Write batches as one Arrow file of a schema; returns the number of rows."""
     rows = 0
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for batch in batches:
@@ -20,7 +20,7 @@ def write_rows(file: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema)
 
 
 class RowSpool:
-    """Rows in a file of their own (``file``, an Arrow file), removed with its directory when the last reader of them is gone."""
+    """Rows in an Arrow file (``file``) that is removed with its directory when this object is no longer referenced."""
 
     def __init__(self, parent: Path | None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="build-", dir=parent))

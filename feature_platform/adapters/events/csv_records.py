@@ -1,7 +1,7 @@
 """Records of CSV: UTF-8, comma, ``\\n`` or ``\\r\\n``, quotes where needed; a quoted cell may hold line breaks.
 
-A block without oddities is cut into cells by Arrow, any other one record by record by :func:`exact_records`, which says what is right: a
-test holds the two equal. Casting cells does not belong here (``core.compute.validation_sql``).
+A plain block is cut into cells by Arrow, any other one record by record by :func:`exact_records`, which defines what is right; a test
+compares the two. Casting cells does not belong here (``core.compute.validation_sql``).
 """
 
 import re
@@ -95,7 +95,7 @@ class CsvRecords:
 
 
 class RecordCells:
-    """The cells of one record, put together line by line. A quote opens a cell only where it stands first in it."""
+    """The cells of one record, collected line by line. A quote opens a quoted cell only at the beginning of the cell."""
 
     def __init__(self) -> None:
         self.cells: list[str] = []
@@ -140,11 +140,11 @@ class RecordCells:
 
 
 def exact_records(block: Block, blocks: TextBlocks, *, width: int, places: Sequence[int], limits: ReadLimits) -> Iterator[Record]:
-    """The records that start in a block, read one by one; one that goes on beyond it takes what it needs from ``blocks``.
+    """The records that start in a block, read one by one; a record that continues beyond the block takes further lines from ``blocks``.
 
     Args:
-        width: Cells of the header.
-        places: Of the wanted cells.
+        width: Number of cells of the header.
+        places: Positions of the wanted cells.
     """
     lines = block.body.split(b"\n")[:-1]
     own, at = len(lines), 0
@@ -219,9 +219,9 @@ def _header(blocks: TextBlocks, *, item: RawObject, names: Sequence[str]) -> lis
 def is_plain(block: Block) -> bool:
     """Whether Arrow cuts a block into the same records and cells as :func:`exact_records`.
 
-    It does where the text is UTF-8, no line ends in a bare carriage return (a line end to Arrow, text to us), it does not begin with a
-    byte order mark (which Arrow passes over, wherever in the file a block begins), and every quote opens a cell, closes it in the same
-    line, or is doubled within it.
+    It does where the text is UTF-8, no line ends in a bare carriage return (a line end to Arrow, text to us), the block does not begin with
+    a byte order mark (which Arrow drops, even in the middle of a file), and every quote opens a cell, closes it in the same line, or is
+    doubled within it.
     """
     body = block.body
     if body.startswith(BOM):
@@ -236,7 +236,7 @@ def _has_plain_quotes(block: Block) -> bool:
     quotes = np.flatnonzero(data == ord('"'))
     if len(quotes) % 2:
         return False
-    # Taken in turns, quotes open and close; a doubled one closes and opens at once. A block ends in "\n", so [-1] is a line's start too.
+    # Quotes open and close in turn; a doubled one closes and opens again. A block ends in "\n", so index -1 counts as a line's start too.
     opening, closing = quotes[::2], quotes[1::2]
     opened_in, closed_in = (np.searchsorted(block.ends, places, "right") for places in (opening, closing))
     is_after_start = np.isin(data[opening - 1], list(b',\n"'))

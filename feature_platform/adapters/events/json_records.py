@@ -1,7 +1,7 @@
-"""Records of JSON lines: UTF-8, one object a line; keys that nobody asks for are passed over, of a repeated key the last one counts.
+"""Records of JSON lines: UTF-8, one object a line; keys that the contract does not name are ignored, of a repeated key the last one counts.
 
-Blocks are read by Arrow into the contract's types; what Arrow refuses, and what does not pass every rule, is read line by line by
-:func:`exact_record`, which says what is right: a test holds the two equal. Casting cells does not belong here
+Blocks are read by Arrow into the contract's types; blocks that Arrow refuses, and rows that do not pass every rule, are read line by line
+by :func:`exact_record`, which defines what is right; a test compares the two. Casting cells does not belong here
 (``core.compute.validation_sql``).
 """
 
@@ -27,16 +27,16 @@ from feature_platform.core.events.raw import RawObject
 from feature_platform.errors import InvalidDataError
 
 SMALLEST_PART: Final = 64
-"""Lines of a block that Arrow refused are tried again by quarters down to this many: one bad line must not make thousands slow."""
+"""A block that Arrow refused is tried again in quarters, down to this many lines: one bad line must not make thousands slow."""
 
 MOST_BEHIND_BAD: Final = 64
-"""Where one smallest part after the other is refused, up to so many follow untried: a refusal costs as much as reading 20 lines."""
+"""Where smallest parts are refused one after another, up to this many follow without a try: a refusal costs as much as reading 20 lines."""
 
 PARSERS: Final = 2
 """Blocks that are parsed at once: parsing takes twice as long as all that DuckDB then does with the rows."""
 
 DEEPEST: Final = 500
-"""So deep may the value of a line nest: Arrow goes on until memory ends, Python until its stack does, which depends on who calls."""
+"""Deepest nesting of a line's value: without it Arrow would nest until memory ends, Python until its stack does."""
 
 _SPACES: Final = np.isin(np.arange(256), list(b" \t\n\r\x0b\x0c"))
 _OPENING: Final = tuple(b"{[")
@@ -64,8 +64,8 @@ class JsonRecords:
 
     Args:
         blocks: The object's text.
-        item: What messages call it.
-        columns: Whose cells are wanted, in order.
+        item: The object, for messages.
+        columns: The columns whose cells are wanted, in order.
     """
 
     def __init__(self, blocks: TextBlocks, *, item: RawObject, columns: Sequence[SourceColumn]) -> None:
@@ -103,7 +103,7 @@ class JsonRecords:
 
     @property
     def header(self) -> list[str]:
-        """Keys of the first record, none where it cannot be read. To be asked before records are."""
+        """Keys of the first record, none where it cannot be read. Read it before :meth:`batches`."""
         block = next(self._checked(), None)
         if block is None:
             return []
@@ -129,7 +129,7 @@ class JsonRecords:
             yield block
 
     def _read(self, block: Block) -> Iterator[Batch]:
-        """A block's records in as large parts as lately went well: where lines are bad, so are most often those beside them."""
+        """A block's records in parts as large as Arrow accepted lately: bad lines mostly stand close together."""
         at = 0
         while at < block.lines:
             part = block.part(at, min(at + (self._untried or self._at_once), block.lines))
@@ -151,7 +151,7 @@ class JsonRecords:
                     yield self._exact(part, numbers)
 
     def _typed(self, block: Block) -> TypedBatch | None:
-        """The block as Arrow reads it, or None where that could differ from what the exact reader says."""
+        """The block as Arrow reads it, or None where the exact reader could give something else."""
         if not self._schemas or not _is_one_object_a_line(block):
             return None
         for schema in sorted(self._schemas, key=lambda schema: schema is not self._fitting):
@@ -178,7 +178,7 @@ class JsonRecords:
 
 
 def _schemas(columns: Sequence[SourceColumn]) -> list[pa.Schema]:
-    """The shapes that a block may be tried in: moments as text or, where the contract gives their unit, as whole numbers."""
+    """The schemas that a block is tried with: moments as text or, where the contract gives their unit, as whole numbers."""
     if any(column.type not in _ARROW_TYPES for column in columns):
         return []
     texts = pa.schema([(column.name, _ARROW_TYPES[column.type]) for column in columns])
@@ -216,7 +216,7 @@ def exact_record(number: int, line: bytes, names: Sequence[str]) -> Record:
 
 
 def _document(text: str) -> Any:
-    """What the text is as JSON; without the decoder's two searches for white space where there is none."""
+    """The text decoded as JSON; where it begins with an object, without the decoder's two searches for white space."""
     if text.startswith("{"):
         try:
             document, end = _DECODER.scan_once(text, 0)  # type: ignore[attr-defined]  # typeshed leaves it out, the docs of json do not
@@ -244,11 +244,11 @@ def _cell_text(value: Any) -> str:
 def _is_one_object_a_line(block: Block) -> bool:
     """Whether each line holds one object if Arrow finds as many objects as there are lines.
 
-    Arrow lets objects share a line or spread over several. Where every line begins with ``{`` and ends with ``}``, no object goes on in the
-    next line, since after a closing bracket only a comma or another one could follow.
+    Arrow lets objects share a line or spread over several lines. Where every line begins with ``{`` and ends with ``}``, no object goes on
+    in the next line, since only a comma or another closing bracket could follow.
     """
     data = np.frombuffer(block.body, np.uint8)
-    last = data[block.ends - 2]  # an empty line in front of all others has none, and is seen by its first byte
+    last = data[block.ends - 2]  # wrong for an empty first line, which its first byte reveals
     if (last == ord("\r")).any():
         last = np.where(last == ord("\r"), data[block.ends - 3], last)
     if not (data[block.starts] == ord("{")).all() or not (last == ord("}")).all() or not is_utf8(block.body) or _is_alien(block.body, data):
@@ -259,7 +259,7 @@ def _is_one_object_a_line(block: Block) -> bool:
 
 
 def _is_alien(body: bytes, data: npt.NDArray[np.uint8]) -> bool:
-    """Whether there may be numbers that Arrow takes and JSON's reader in Python does not, in columns that nobody asks for."""
+    """Whether there may be numbers that Arrow accepts and Python's JSON reader does not, in columns that the contract does not name."""
     return (_holds_pair(data, b"nf") or _holds_pair(data, b"aN")) and _ALIEN_NUMBER.search(body) is not None
 
 

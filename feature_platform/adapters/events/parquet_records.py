@@ -19,7 +19,7 @@ from feature_platform.errors import InvalidDataError
 
 BATCH_ROWS: Final = 65_536
 BATCH_BYTES: Final = 16 << 20
-"""What a batch may take: cells that share one entry of a page's dictionary are expanded by Arrow."""
+"""Largest batch in memory: Arrow expands cells that share one entry of a page's dictionary."""
 
 
 def parquet_footer(file: BinaryIO, item: RawObject) -> pq.FileMetaData:

@@ -27,8 +27,8 @@ def write_parts(
 ) -> tuple[DataFile, ...]:
     """Write rows as ``part-<n>-<sha256>.parquet`` files below a prefix: equal rows make equal files.
 
-    A name says its content, so a file that is there already is never written again and none is ever overwritten; what an earlier
-    attempt left behind lies beside and is read by nobody, because readers open only what a manifest names.
+    A name contains the file's hash, so an existing file is never written again and none is ever overwritten. Files that an earlier attempt
+    left behind are never read, because readers open only what a manifest names.
 
     Args:
         prefix: URI that ends in ``/``.
@@ -69,10 +69,10 @@ def _stored(store: ObjectStore, path: Path, *, prefix: str, place: int, rows: in
 
 
 def _etag_of(store: ObjectStore, uri: str, *, sha256: str) -> str | None:
-    """ETag of the object where it is there with this very content.
+    """ETag of the object where it exists with this content.
 
     Raises:
-        ConflictError: It is there with other content.
+        ConflictError: It exists with other content.
     """
     info = store.head(uri)
     if info is None:

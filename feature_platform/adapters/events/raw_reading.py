@@ -1,4 +1,4 @@
-"""The rows of one raw object, whatever its format, in groups that are worth a statement each.
+"""The rows of one raw object of any format, in groups that are large enough for one SQL statement each.
 
 How a format is read does not belong here (``csv_records``, ``json_records``, ``parquet_records``).
 """
@@ -34,14 +34,14 @@ def open_records(file: BinaryIO, *, item: RawObject, source: SourceContract, lim
 def raw_groups(
     store: ObjectStore, item: RawObject, *, source: SourceContract, limits: ReadLimits, row_bytes: int = 0
 ) -> Iterator[list[Batch]]:
-    """Every row of a raw object, in batches of one kind and shape a group.
+    """Every row of a raw object, in groups whose batches have the same kind and schema.
 
     Args:
-        store: Where it is.
-        item: Which.
-        source: Whose columns are wanted.
-        limits: Of text.
-        row_bytes: Of a Parquet file, the cells of its widest row.
+        store: Where the object is read.
+        item: The object.
+        source: The source contract whose columns are wanted.
+        limits: Limits of text files.
+        row_bytes: For a Parquet file, the bytes of its widest row.
 
     Raises:
         InvalidDataError: The object cannot be read.

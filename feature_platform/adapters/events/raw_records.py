@@ -36,9 +36,9 @@ class TextBatch:
 
 @dataclass(frozen=True, slots=True)
 class TypedBatch:
-    """Rows whose cells have types of their own: ``row`` (line number), then ``c0…``; all of them readable.
+    """Rows whose cells are typed already: ``row`` (line number), then ``c0…``; all of them are readable.
 
-    ``as_text`` gives some of them, by line number, as the exact reader reads them.
+    ``as_text`` reads some of them again, by line number, with the exact reader.
     """
 
     rows: pa.RecordBatch
@@ -47,7 +47,7 @@ class TypedBatch:
 
 @dataclass(frozen=True, slots=True)
 class FileBatch:
-    """Rows as a typed file has them: ``row`` (from 1), then ``f0…`` for the file's own columns, which are called ``names``."""
+    """Rows of a typed file: ``row`` (from 1), then ``f0…`` for the file's own columns, whose names are ``names``."""
 
     rows: pa.RecordBatch
     names: Sequence[str]
@@ -62,7 +62,7 @@ def cell_name(place: int) -> str:
 
 
 def file_column(place: int) -> str:
-    """Name of the file's own column at a place: positions cannot collide, whatever a file calls its columns."""
+    """Our name of the file's column at a place; it cannot collide, whatever the file calls its columns."""
     return f"f{place}"
 
 
@@ -93,7 +93,7 @@ def _arrow(records: Sequence[Record], width: int) -> TextBatch:
 
 
 def _encodable(record: Record) -> Record:
-    """The record itself, or unreadable where an escape in it spells half a character, which no text can hold."""
+    """The record itself, or an unreadable one where an escape in it is half a surrogate pair, which no UTF-8 text can hold."""
     try:
         "".join(cell for cell in record.cells if cell).encode()
     except UnicodeEncodeError as error:

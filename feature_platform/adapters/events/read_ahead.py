@@ -1,6 +1,6 @@
-"""Iterators run by threads of their own, so that reading goes on while what was read is worked on.
+"""Iterators that run in threads of their own, so that reading continues while earlier items are processed.
 
-What is read does not belong here. Threads help because decompression, parsing and the engine all let go of Python's lock.
+What is read does not belong here. Threads help because decompression, parsing and the engine all release Python's interpreter lock.
 """
 
 import threading
@@ -12,11 +12,11 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 
 WAITING: Final = 2
-"""Items that may wait to be worked on for each thread: what bounds the memory of reading ahead."""
+"""Items that may wait for each thread; it bounds the memory of reading ahead."""
 
 
 class _End:
-    """What a thread puts last: nothing more, or why it stopped."""
+    """The last item of a thread: it has nothing more, or stopped by an error."""
 
     def __init__(self, error: BaseException | None = None) -> None:
         self.error = error
@@ -45,7 +45,7 @@ class _Readers(Generic[T]):
                 running -= 1
 
     def stop(self) -> None:
-        """End the threads, whatever they are at, and wait for them."""
+        """End the threads, also in the middle of a source, and wait for them."""
         self._is_stopped.set()
         for thread in self._threads:
             while thread.is_alive():
@@ -74,7 +74,7 @@ class _Readers(Generic[T]):
 
 @contextmanager
 def read_ahead(sources: Sequence[Callable[[], Iterator[T]]], *, threads: int) -> Iterator[Iterator[tuple[int, T]]]:
-    """What the sources give, each item with its source's place, in each source's order; sources are read beside each other.
+    """The items of the sources, each with its source's place, in each source's order; sources are read in parallel.
 
     An error of a source is raised where its item would have been. Leaving the block ends the threads.
 

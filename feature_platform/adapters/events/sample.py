@@ -1,4 +1,4 @@
-"""The first rows of a local raw file, with the types that Arrow reads in them. What they mean is guessed in ``core.contract.draft``."""
+"""The first rows of a local raw file, with the types that Arrow finds. What they mean does not belong here (``core.contract.draft``)."""
 
 import gzip
 import io

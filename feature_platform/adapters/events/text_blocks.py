@@ -17,7 +17,7 @@ from feature_platform.core.events.raw import RawObject, ReadLimits
 from feature_platform.errors import InvalidDataError
 
 BLOCK_BYTES: Final = 4 << 20
-"""Large enough that what is done once a block (a statement, a parser's start) does not count; some are in memory at a time."""
+"""Large enough that the cost of each block (a statement, starting a parser) does not matter; several are in memory at a time."""
 
 BOM: Final = b"\xef\xbb\xbf"
 _ALIEN_BOMS: Final = (b"\xff\xfe", b"\xfe\xff")
@@ -49,12 +49,12 @@ class Block:
 
 
 class TextBlocks:
-    """Reads a text object block by block; what a reader did not use it may hand back.
+    """Reads a text object block by block; a reader may hand back lines that it did not use.
 
     Args:
         file: The object's bytes, gzipped where ``item`` says so.
-        item: What messages call it.
-        limits: Of the decoded bytes, of one line, and of the number of lines.
+        item: The object, for messages.
+        limits: Limits of the decoded bytes, of one line, and of the number of lines.
     """
 
     def __init__(self, file: BinaryIO, *, item: RawObject, limits: ReadLimits) -> None:

@@ -1,1 +1,1 @@
-"""This machine: its disk, its memory, processes of its own. Stores and engines do not belong here."""
+"""The machine that a process runs on: disk, memory, child processes. Stores and engines do not belong here."""

@@ -1,11 +1,11 @@
-"""Work on what an author wrote, done in a process of its own: bounded in time and memory whatever it does, and without credentials.
+"""Runs code that an author wrote (a template, a SQL transform) in a process of its own, bounded in time and memory, without credentials.
 
-Neither Jinja's sandbox nor a SQL engine stops every statement that runs away: some never look at a deadline, some allocate around the
-limit they were given. A process can always be ended, and the kernel holds its memory. What the work is does not belong here
+Neither Jinja's sandbox nor a SQL engine stops every statement that takes too much: some never look at a deadline, some allocate more than
+the limit they were given. A process can always be killed, and the kernel bounds its memory. What the work is does not belong here
 (``adapters.feature_set_store.template_rendering``, ``adapters.compute.duckdb.transform_process``).
 
-Run as a module, this is the other side: it reads a request, calls a function with it and answers. It imports little, because templates are
-rendered through it and half a second at each start would be felt.
+Run as a module, this is the child process: it reads a request, calls a function with it and answers. It imports little, because every
+template is rendered by it and half a second at each start would be noticed.
 """
 
 import ctypes
@@ -24,7 +24,7 @@ from feature_platform.errors import ConfigurationError, ContractError, FeaturePl
 
 _PASSED_ON: Final = {kind.__name__: kind for kind in (ConfigurationError, ContractError, InvalidDataError)}
 _SET_PARENT_DEATH_SIGNAL: Final = 1
-"""``PR_SET_PDEATHSIG`` of prctl(2): whoever kills a run ends its work too."""
+"""``PR_SET_PDEATHSIG`` of prctl(2): when the parent process is killed, the kernel kills its work too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Final
 
 OWN_BYTES: Final = 256 << 20
-"""What the process itself, its libraries and the rows in its hands may take beside the engine (measured: 118 MiB before a first query)."""
+"""Memory for the process itself, its libraries and its rows, besides the engine's (measured: 118 MiB before a first query)."""
 LEAST_BYTES: Final = 64 << 20
 GREATEST_BYTES: Final = 4 << 30
-"""A machine without a limit is shared with others; whoever has it alone sets the engine's memory."""
+"""Most that an engine gets by default: a machine without a limit is usually shared. Set the engine's memory to give it more."""
 
 
 def engine_memory_bytes(root: Path = Path("/")) -> int:
-    """An engine's share of the container's memory: half of what the process leaves, because engines do not count all they hold.
+    """An engine's share of the container's memory: half of what the process leaves, because engines use more than they count.
 
     Measured with 222 MiB, the share of a container of 700 MiB: 3,000,000 rows built within 433 MiB resident, validated within 593 MiB.
     """

@@ -1,4 +1,4 @@
-"""Local directories for what is spooled on its way, and what an unusable or full disk under them means.
+"""Temporary local directories, and the errors of a disk that is full or cannot be used.
 
 What is spooled does not belong here, nor objects of a store (``adapters.object_store.s3``).
 """
@@ -26,7 +26,7 @@ def spool(prefix: str, *, parent: Path | None) -> Iterator[Path]:
     """A temporary directory, removed afterwards.
 
     Args:
-        prefix: Of its name, so that a leftover of a killed process says whose it was.
+        prefix: Begins its name, so that what a killed process left behind can be recognised.
         parent: An existing directory; the system's where left out.
 
     Raises:

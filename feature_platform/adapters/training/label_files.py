@@ -1,4 +1,4 @@
-"""Labels as people have them: a Parquet or CSV file, an Arrow table, a pandas frame. Judging them belongs in ``core.training.labels``."""
+"""Reads labels from a Parquet or CSV file, an Arrow table or a pandas frame. Judging labels belongs to ``core.training.labels``."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ def rows_of(labels: Any, *, types: Mapping[str, pa.DataType]) -> Rows:
 
     Args:
         labels: A path that ends in ``.parquet`` or ``.csv``, a ``pyarrow.Table`` or a pandas data frame, whose index is no column.
-        types: Of columns whose type a CSV file does not say: ``007`` may be a text.
+        types: Types of columns, since a CSV file does not tell them: ``007`` may be a text.
 
     Raises:
         InvalidDataError: It is none of these, or the file cannot be read.
@@ -40,7 +40,7 @@ def _file(path: Path, types: Mapping[str, pa.DataType]) -> Rows:
                 return Rows(reader.schema, lambda: _csv_batches(path, types))
     except (OSError, pa.ArrowException) as error:
         raise InvalidDataError(f"Labels {path} cannot be read: {error}") from error
-    raise InvalidDataError(f"Labels {path} are no .parquet and no .csv file.")
+    raise InvalidDataError(f"Labels {path}: expected a file whose name ends in .parquet or .csv.")
 
 
 def _parquet(path: Path) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""Training sets in an object store: ``_training/<name>/`` below the feature base."""
+"""Training sets in an object store, ``_training/<name>/`` below the feature base. Making them belongs to ``use_cases.training``."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ class ObjectTrainingSetStore:
 
     Args:
         objects: Where files are kept.
-        feature_base: Below which training sets lie beside the feature sets.
+        feature_base: Base URI of the feature sets; training sets lie below it too.
         workdir: Where files are written before they are uploaded.
     """
 

@@ -1,1 +1,1 @@
-"""The compute engine port on DuckDB, embedded in this process."""
+"""The compute engine port on DuckDB, embedded in this process. The SQL does not belong here (``core.compute``)."""

@@ -1,8 +1,8 @@
-"""Signals in the middle of a query: the engine ends the query at once, and the run ends as interrupted.
+"""Signals during a query: the engine ends the query at once, and the run ends as interrupted.
 
-Python calls a signal's handler when the native call has returned, and DuckDB looks for signals only between pieces of work that the
-calling thread does itself; with two threads, five of six long queries ran to their end first. A run whose pod is told to go, or a person
-at Ctrl-C, waited for that. What a signal means to a run does not belong here.
+Python calls a signal's handler only when the native call has returned, and DuckDB looks for signals only between pieces of work that the
+calling thread does itself: with two threads, five of six long queries ran to their end before a SIGTERM or Ctrl-C was handled. What a
+signal means to a run does not belong here.
 """
 
 import os
@@ -23,8 +23,8 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Let SIGINT and SIGTERM end what the connection does in this block. Threads other than the main one get no signals.
 
     Raises:
-        KeyboardInterrupt: Such a signal came and the work failed: as interrupted, not because its data were wrong. What the signal's
-            handler raises itself comes out as it is.
+        KeyboardInterrupt: Such a signal came and the work failed: because it was interrupted, not because its data were wrong. An error
+            that the signal's own handler raises is passed on.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -41,7 +41,7 @@ def interruptible(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 class _Watch:
-    """A thread that is told of signals as they arrive, by the descriptor that the interpreter's own handler writes to."""
+    """A thread that reads signals as they arrive, from the descriptor that the interpreter's own handler writes to."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -54,7 +54,7 @@ class _Watch:
 
     def _watch(self) -> None:
         while numbers := self._reading.recv(64):
-            if self._before >= 0:  # whoever was told before, such as an event loop, still is
+            if self._before >= 0:  # pass it on to the descriptor that was set before, e.g. an event loop's
                 with suppress(OSError):
                     os.write(self._before, numbers)
             if _ENDING & set(numbers):

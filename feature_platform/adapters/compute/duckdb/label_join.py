@@ -1,6 +1,6 @@
 """Feature values for label rows, looked up version by version by DuckDB: larger than memory, answers in the order of the labels.
 
-Which version was known at which moment is decided in ``core.training``.
+Which version was known at which moment does not belong here (``core.training``).
 """
 
 import shutil
@@ -24,7 +24,7 @@ ASKED: Final = "asked"
 
 
 def create_asked(connection: duckdb.DuckDBPyConnection, asked: pa.RecordBatchReader) -> None:
-    """Keep the rows that lookups are asked for."""
+    """Create the table of the rows that lookups are made for."""
     connection.register("given", asked)
     connection.execute(f"CREATE TABLE {ASKED} AS SELECT * FROM given")
     connection.unregister("given")
@@ -40,11 +40,11 @@ def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int
     """The answers to every row, in their order and in the shape of ``lookup.schema``.
 
     Args:
-        connection: That holds the rows.
+        connection: The connection that holds the rows.
         lookup: What is looked up.
-        place: Of the lookup among those of this connection.
-        paths: Where the connection may read versions, one for each entry of the timeline; nothing is there yet. DuckDB remembers what it
-            read at a path, so none is used twice.
+        place: Number of the lookup among those of this connection.
+        paths: Paths that the connection may read versions from, one for each entry of the timeline; no file is there yet. DuckDB caches
+            what it read from a path, so none is used twice.
 
     Raises:
         InvalidDataError: A version's file does not have the lookup's keys, or features of its types.
@@ -76,7 +76,7 @@ def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int
 
 
 def _fetched(lookup: Lookup, versions: Sequence[str], paths: Sequence[Path]) -> Iterator[tuple[str, Path | None]]:
-    """Each version with the path where its file is now; none where it has expired."""
+    """Each version with the path of its file; None where it has expired."""
     for version, path in zip(versions, paths, strict=False):
         with lookup.open_version(version) as opened:
             if opened is not None:

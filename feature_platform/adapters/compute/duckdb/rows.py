@@ -1,4 +1,4 @@
-"""Raw rows of every format judged by DuckDB and put into its table of a day's rows.
+"""Raw rows of every format, judged by DuckDB and inserted into its table of a day's rows.
 
 The rules do not belong here (``core.compute.validation_sql``), nor does reading files.
 """
@@ -30,8 +30,8 @@ class DayRows:
     """The table of one day's judged rows.
 
     Args:
-        connection: Where the table is made.
-        source: Whose rules hold.
+        connection: The connection in which the table is created.
+        source: The source contract by which rows are judged.
         day: Start of the partition, UTC.
     """
 
@@ -135,7 +135,7 @@ class DayRows:
 
 
 def _as_text(batch: Batch, numbers: npt.NDArray[Any]) -> TextBatch | None:
-    """Those of a batch's rows whose numbers are given, in order."""
+    """The rows of a batch that have the given numbers, in order, as text."""
     if not isinstance(batch, TypedBatch) or not batch.rows.num_rows:
         return None
     first, last = batch.rows[ROW][0].as_py(), batch.rows[ROW][-1].as_py()

@@ -1,6 +1,6 @@
-"""DuckDB connections that can reach nothing but what they were given: memory, threads and disk bounded, no network, no extensions.
+"""DuckDB connections that can read only the files they were given: memory, threads and disk bounded, no network, no extensions.
 
-Objects are read through :class:`ObjectStore` as ``pinned://`` files, each pinned to its ETag. What is asked of them does not belong here.
+Objects are read through :class:`ObjectStore` as ``pinned://`` files, each pinned to its ETag. Queries do not belong here.
 """
 
 import threading
@@ -133,7 +133,7 @@ def _spill(directory: Path) -> str:
 
 
 def failure(error: duckdb.Error, limits: EngineLimits) -> str:
-    """What the engine says went wrong, in one sentence, and what to do where it lacked memory or disk."""
+    """The engine's error in one sentence, with the remedy where it lacked memory or disk."""
     said = str(error).split("\n\n", 1)[0].removeprefix("Invalid Input Error: ")
     if not said.startswith("Out of Memory Error"):
         return said
@@ -191,7 +191,7 @@ class _PinnedFiles(AbstractFileSystem):  # type: ignore[misc]  # fsspec ships no
         return reader
 
     def raise_cause(self, error: duckdb.Error) -> None:
-        """Raise what really failed, where DuckDB reports a read that our own code could not serve."""
+        """Raise the error of our own read, where DuckDB reports that a read failed."""
         if self._failures:
             raise self._failures[0] from error
 

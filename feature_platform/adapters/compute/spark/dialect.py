@@ -1,6 +1,6 @@
-"""The compiled SQL as Spark spells it: sqlglot translates, and the few names that it does not know are given here.
+"""The compiled SQL in Spark's dialect: sqlglot translates it, apart from a few names that are translated here.
 
-What is asked does not belong here (``core.compute``). That both spellings give equal bits is held by the suite that every engine inherits.
+What a query computes does not belong here (``core.compute``). The suite that every engine inherits tests that both give equal bits.
 """
 
 import sqlglot
