@@ -1,1 +1,1 @@
-"""Dagster: one module per concept. Business rules do not belong here; they live in ``core``."""
+"""Dagster: one module per concept. Business rules do not belong here (``core``)."""

@@ -1,6 +1,6 @@
-"""Asset checks: what the contract asks of a version, shown by Dagster; what blocks keeps the version from latest.
+"""Asset checks: Dagster shows the checks of a version; one that fails and blocks keeps the version out of latest.
 
-The rules are ``core.versions.checks``; promotion evaluates them again, so that no way of running assets goes around them.
+The rules do not belong here (``core.versions.checks``). Promotion evaluates them again, so that no selection of assets avoids them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -55,7 +55,7 @@ def version_checks(contract: Contract, *, retry: Retry) -> dg.AssetChecksDefinit
 
 
 def day_checks(source: SourceContract, *, retry: Retry) -> dg.AssetChecksDefinition:
-    """The checks of a source's days. None stops a run: what blocks keeps the day's versions from latest (check ``source_day``)."""
+    """The checks of a source's days. None stops a run: one that blocks keeps the day's versions out of latest (check ``source_day``)."""
     key, names = validated_key(source.source), list(source_checks.DESCRIPTIONS)
     specs = [dg.AssetCheckSpec(name, asset=key, description=source_checks.DESCRIPTIONS[name]) for name in names]
 
@@ -86,7 +86,7 @@ def _told(asset: dg.AssetKey, check: str, results: Mapping[str, CheckResult]) ->
 
 
 def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: Retry) -> dg.AssetChecksDefinition:
-    """Blocking: what is online equals what was published, value for value, nothing missing."""
+    """The check that online values equal the published ones and none is missing; it blocks."""
 
     @dg.asset_check(asset=asset, name="parity", blocking=True, description="Online values equal the published file.")
     def check_parity(context: dg.AssetCheckExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.AssetCheckResult:

@@ -1,4 +1,4 @@
-"""What the deployed contracts change of what is published, said when the code location loads. Refusing belongs to the build."""
+"""How the deployed contracts differ from the published ones, logged when the code location loads. Refusing belongs to the build."""
 
 import logging
 import threading
@@ -16,7 +16,8 @@ _log = logging.getLogger(__name__)
 def changes_at_load(platform: Platform, *, within_s: float = LONGEST_S) -> Mapping[str, str]:
     """Feature set → how its contract differs from the one that latest was built by; only those that differ.
 
-    Each is a warning in the log. Loading never fails for it, nor waits for an S3 that is away: what is not known in time is left out.
+    Each difference is a warning in the log. Loading never fails because of it, and does not wait for an S3 that is away: feature sets that
+    are not compared in time are left out.
     """
     store = feature_sets_at(platform.settings.feature_base, objects=s3_at(is_brief=True))
     brief = Platform(settings=platform.settings, catalog=platform.catalog, feature_sets=store)

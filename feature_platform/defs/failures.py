@@ -32,7 +32,7 @@ class Retry:
     def pause(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> None:
         """Say that it waits, and wait, where this is not the first attempt. Ctrl-C and Terminate end the wait at once."""
         if self.delay_s and attempts_before(context):
-            context.log.warning(f"The attempt before failed for a reason that may pass; tries again in {self.delay_s:.0f} s.")
+            context.log.warning(f"The first attempt failed for a reason that may pass; the step tries again in {self.delay_s:.0f} s.")
             time.sleep(self.delay_s)
 
 

@@ -1,6 +1,6 @@
-"""What runs together, and its schedule: a job of everything, one for each source, one for each feature set, one for their health.
+"""Jobs and their schedules: one job of everything, one for each source, one for each feature set, one for their health.
 
-What runs because something happened does not belong here (``defs.automation``).
+Runs that a sensor starts do not belong here (``defs.automation``).
 """
 
 from datetime import date
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 AssetJob = UnresolvedAssetJobDefinition
 JOB_NAME: Final = "daily_features"
 HEALTH: Final = "platform_health"
-"""An asset that has a job of its own and is no part of the others: it says how things are where those failed too."""
+"""An asset with a job of its own that belongs to no other job, because it must run where those failed too."""
 
 SETS_WITH_JOBS: Final = 50
-"""Up to so many feature sets have a job each: Dagster resolves every job against all assets, which for 200 took longer than all else."""
+"""Up to this many feature sets, each has a job: Dagster resolves every job against all assets, which for 200 sets took most of the load."""
 
 QUEUE: Final = {"feature_platform/queue": JOB_NAME}
 """Tag by which the instance's run queue limits how many of these runs there are at one time."""
@@ -54,7 +54,7 @@ def features_job(first_day: date) -> AssetJob:
 
 
 def jobs_of_parts(catalog: Catalog) -> list[AssetJob]:
-    """A job for each source with all that rests on it, and for each of not too many feature sets with all that it rests on."""
+    """A job for each source with everything downstream; for up to :data:`SETS_WITH_JOBS` feature sets, a job each with all upstream."""
     health = dg.AssetSelection.assets(HEALTH)
     sources = {
         f"daily_source_{name}": (
@@ -74,18 +74,18 @@ def jobs_of_parts(catalog: Catalog) -> list[AssetJob]:
 
 
 def health_job() -> AssetJob:
-    """The state of every feature set; it waits in no queue."""
+    """A job for the state of every feature set; it has no tag of the queue, so that it never waits."""
     return dg.define_asset_job("hourly_health", selection=dg.AssetSelection.assets(HEALTH), description="The state of every feature set.")
 
 
 def hourly_schedule(job: AssetJob, *, is_running: bool) -> dg.ScheduleDefinition:
-    """A quarter past each hour, when the run of the day has mostly ended."""
+    """Every hour at a quarter past: after midnight the daily run has mostly ended by then."""
     status = dg.DefaultScheduleStatus.RUNNING if is_running else dg.DefaultScheduleStatus.STOPPED
     return dg.ScheduleDefinition(name=f"{job.name}_at_quarter_past", job=job, cron_schedule="15 * * * *", default_status=status)
 
 
 def daily_schedule(job: AssetJob, *, is_running: bool) -> "PartitionedSchedule":
-    """At 00:00 UTC, the day that just ended."""
+    """At 00:00 UTC, for the day that just ended."""
     status = dg.DefaultScheduleStatus.RUNNING if is_running else dg.DefaultScheduleStatus.STOPPED
     return dg.build_schedule_from_partitioned_job(
         job, name=f"{job.name}_at_midnight", hour_of_day=0, minute_of_hour=0, default_status=status

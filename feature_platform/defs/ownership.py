@@ -1,4 +1,4 @@
-"""Who owns an asset, in the form Dagster knows. Who that is stands in the contracts."""
+"""The owner of an asset in Dagster's form. Who owns what does not belong here (contracts)."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The asset that serves a feature set: latest's own contract applied to Feast, its rows loaded into Redis. Loading does not belong here."""
+"""The asset that serves a feature set: applies latest's own contract to Feast, loads its rows. Loading belongs to ``use_cases.serve``."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def online_key(feature_set: str) -> dg.AssetKey:
 
 
 def online_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
-    """What is served: afterwards online values equal the published file."""
+    """The asset after whose materialization online values equal the published file."""
 
     @dg.asset(
         key=online_key(contract.feature_set),

@@ -1,6 +1,6 @@
-"""The line every step ends with, failed ones too: feature set, partition, version, URI, rows, outcome; in the log and in the run's tags.
+"""The summary line of every step, also of one that failed: feature set, partition, version, URI, rows, outcome; in log and run tags.
 
-Slack hears of whole runs from sensors (``defs.automation``), which read these tags.
+Messages to Slack do not belong here: sensors (``defs.automation``) make them from these tags.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ from feature_platform.defs.partitions import partitions_of
 
 TAG_PREFIX = "feature_platform/summary."
 CAUSE = "feature_platform/cause"
-"""Tag of a run that something asked for: what, for people and for the log of versions."""
+"""Run tag that says why a sensor started the run; it becomes the reason in the log of versions."""
 _LONGEST_TAG = 1_000
 
 
@@ -34,7 +34,7 @@ def summaries(tags: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 @dataclass
 class Report:
-    """What a step has to say at its end; filled while it works."""
+    """The facts of a step's summary, collected while it works."""
 
     facts: dict[str, Any] = field(default_factory=dict)
     outcome: str = "succeeded"
@@ -44,7 +44,7 @@ class Report:
         self.outcome = "skipped"
 
     def add(self, **facts: object) -> None:
-        """Say more."""
+        """Add facts."""
         self.facts.update(facts)
 
 
@@ -65,10 +65,10 @@ def reported(
     retry: Retry | None = None,
     is_last: bool = True,
 ) -> Iterator[Report]:
-    """Run a part of a step: map its errors to Dagster's, and end with the summary whatever happened.
+    """Run a part of a step: map its errors to Dagster's, and write the summary in every case.
 
     Args:
-        context: Of the step's body, or of its IO manager.
+        context: The context of the step's body, or of its IO manager.
         feature_set: Feature set or source that the step is about.
         partitions: What the step covers; read from the body's context where left out.
         retry: The pause before a second attempt; left out by an IO manager, whose step's body paused already.
