@@ -1,4 +1,7 @@
-"""What a watch saw, for Prometheus, on a port of its own. Ages are reckoned when they are asked for, so that a watch that hangs shows."""
+"""The last look of a watch as metrics for Prometheus, on a port of its own. Looking does not belong here (``use_cases.watch``).
+
+Ages are computed when they are read, so that they grow when the watch hangs.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -19,7 +22,7 @@ class WatchMetrics(Collector):
         self._seen: tuple[Look, datetime] | None = None
 
     def show(self, look: Look, at: datetime) -> None:
-        """Answer from this look from now on."""
+        """Make this look the one that is answered from."""
         self._seen = look, at
 
     def collect(self) -> Iterator[Metric]:

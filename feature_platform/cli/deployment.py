@@ -11,7 +11,7 @@ import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show, show_one
 
-app = typer.Typer(help="Commands that the jobs of a deployment call, for every feature set.", no_args_is_help=True)
+app = typer.Typer(help="Commands for the jobs of a deployment; each looks at every feature set.", no_args_is_help=True)
 
 
 @app.command()

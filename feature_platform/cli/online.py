@@ -6,7 +6,7 @@ import typer
 
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
 
-app = typer.Typer(help="What is served.", no_args_is_help=True)
+app = typer.Typer(help="Read, load and repair what is served.", no_args_is_help=True)
 
 
 @app.command()

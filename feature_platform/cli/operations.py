@@ -202,14 +202,14 @@ def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.
 def gc(
     feature_set: FeatureSet,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions to keep.")] = 14,
-    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions published within this many days.")] = 30,
+    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions committed within this many days.")] = 30,
     grace_s: Annotated[float, typer.Option("--grace", min=0, help="Seconds between the expire record and the deletion.")] = 900.0,
     delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete versions that neither --keep nor --keep-days nor a pin keeps, and leftovers of crashed builds. A dry run without --delete.
+    """Delete versions that nothing keeps (--keep, --keep-days, pins, latest, online), and leftovers of crashed builds.
 
-    Also works for a feature set without a contract; its latest is kept.
+    A dry run unless --delete is given. Also works for a feature set without a contract.
     """
     from feature_platform.core.publishing.retention import Policy, describe
     from feature_platform.use_cases import retain

@@ -1,6 +1,6 @@
-"""What a check found, and whether a day's figure is unusual beside those of the days before it.
+"""The result of a check, and whether a day's figure is unusual compared with those of the days before it.
 
-What is asked of a version or of a raw day does not belong here (``core.versions.checks``, ``core.events.checks``).
+Which checks a version or a raw day has does not belong here (``core.versions.checks``, ``core.events.checks``).
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,18 +10,18 @@ from statistics import median
 from typing import Final
 
 DAYS: Final = 28
-"""How many days before a day are its history: four of each weekday, and a bound on what a check reads."""
+"""Days of history before a day: four of each weekday; it also bounds how much a check reads."""
 
 FEWEST: Final = 21
-"""With a history of fewer days nothing is judged."""
+"""With fewer days of history than this nothing is judged."""
 
 _WEEK: Final = timedelta(days=7)
 
 _LEAST_SPREAD: Final = 0.01
-"""Of a day's figure, or of a ratio: days that are equal to the last row must not make the smallest difference unusual."""
+"""Smallest spread, as a share of a day's figure or of a ratio: where all days are equal, a tiny difference must not count as unusual."""
 
 _TO_DEVIATION: Final = 1.4826
-"""From the median absolute deviation to the standard deviation, for values that are normally distributed."""
+"""Factor from the median absolute deviation to the standard deviation of normally distributed values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +51,13 @@ def warnings(results: Sequence[CheckResult]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """The median of a day's weekday, and how far a day usually lies from that of the others of its weekday, as a standard deviation."""
+    """The median of a day's weekday, and how far days commonly lie from the median of their weekday, as a standard deviation."""
 
     median: float
     spread: float
 
     def fault(self, what: str, value: float, *, limit: float) -> list[str]:
-        """The one sentence about a value that lies further off than so many spreads; none about another."""
+        """One sentence where a value lies more than ``limit`` spreads from the median; none otherwise."""
         if abs(value - self.median) <= limit * self.spread:
             return []
         low, high = self.median - limit * self.spread, self.median + limit * self.spread
@@ -67,13 +67,13 @@ class Expectation:
 def expectation(before: Mapping[date, float], day: date, *, is_relative: bool) -> Expectation | None:
     """What a figure of a day should be, or None where the days before it say too little.
 
-    The middle is that of the day's own weekday, so that the weekly season is no fault, after each figure was moved on by the median growth
-    from week to week. The spread is the median of how far each of the 28 days lies from the others of its weekday: what the same rule would
-    have missed it by.
+    The expected value is the median of the day's own weekday, so that weekly seasons are no fault, after each figure was moved on by the
+    median growth from week to week. The spread is the median distance of each of the 28 days from the other days of its weekday: the error
+    that the same rule would have made on those days.
 
     Args:
-        before: Figures by day; others than those of the 28 days before ``day`` are not looked at.
-        day: Whose figure is judged.
+        before: Figures by day; only those of the 28 days before ``day`` are used.
+        day: The day whose figure is judged.
         is_relative: Distances count as shares of the weekday's median (counts, means); otherwise as they are (ratios).
 
     >>> week = {date(2026, 1, 1 + place): 100.0 + place % 7 for place in range(28)}

@@ -1,4 +1,4 @@
-"""What runs by itself because something happened: the sensor of corrected raw data, and who hears of runs. Jobs are ``defs.jobs``."""
+"""Sensors: one starts runs when raw data changed, others report runs to Slack. Jobs and schedules do not belong here (``defs.jobs``)."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Time: the days a source has, and which days a run covers. How a partition names a version does not belong here (``core.layout``)."""
+"""Partitions: the days of a source, and the days that a run covers. Naming versions does not belong here (``core.layout``)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
@@ -16,9 +16,9 @@ RECOMPUTE = "feature_platform/recompute"
 class SourceDays(dg.DailyPartitionsDefinition):
     """One partition for each whole UTC day since the first that a source has.
 
-    Dagster shows an asset, and counts what is missing of it, by its own days. It lets assets share a run, a job or a command where their
-    days are equal, and sources begin on different days: so these compare equal whatever they begin with, and a run may name a day that
-    some of its sources never had (:func:`each_day` leaves it out).
+    Dagster shows an asset, and counts its missing partitions, by its own days. It lets assets share a run, a job or a command only where
+    their partitions are equal, but sources begin on different days. So these definitions compare equal whatever day they begin with, and a
+    run may name a day that some of its sources never had (:func:`each_day` leaves it out).
     """
 
     @property
@@ -36,7 +36,7 @@ class SourceDays(dg.DailyPartitionsDefinition):
         return hash(SourceDays)
 
     def validate_partition_key(self, partition_key: str, context: Any = None) -> None:
-        """Any whole day that has ended will do: of a day before the first there is nothing to do."""
+        """Accept also days before the first, for which there is nothing to do."""
         try:
             is_early = date.fromisoformat(partition_key).isoformat() < self.first_day
         except ValueError:
@@ -48,7 +48,7 @@ class SourceDays(dg.DailyPartitionsDefinition):
         """The days of a range that the source can have."""
         return [day for day in _days(partition_key_range) if day >= self.first_day]
 
-    # Dagster caches what these two answer by equality, which says nothing here about where the days begin; so they are not cached.
+    # Dagster caches the results of these two by equality, which here ignores the first day; so they are not cached.
     _get_first_partition_window = dg.TimeWindowPartitionsDefinition._get_first_partition_window.__wrapped__  # type: ignore[assignment]
     _get_last_partition_window = dg.TimeWindowPartitionsDefinition._get_last_partition_window.__wrapped__  # type: ignore[assignment]
 

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What one look saw, and what was told of it."""
+    """What one look saw, and the notices that were sent."""
 
     healths: tuple[Health, ...]
     others: tuple[Problem, ...]
@@ -31,8 +31,8 @@ class Watch:
 
     Args:
         platform: The environment.
-        channels: Who is told. An alert that no channel took is sent at the next look again.
-        orchestrator: Who runs the work; not watched where left out.
+        channels: Where people are told. An alert that no channel accepted is sent again at the next look.
+        orchestrator: The orchestrator to watch; none where left out.
         late_after: See :func:`health`.
         incidents: By key, as an earlier process left them.
         judged: See :func:`health`.
@@ -63,7 +63,7 @@ class Watch:
         return Look(tuple(healths), others, tuple(notice for notice in notices if self._tell(notice)))
 
     def _tell(self, notice: Notice) -> bool:
-        """Send to every channel; remember where none took it."""
+        """Send to every channel; whether one accepted it, else it is sent again at the next look."""
         key, taken = notice.incident.problem.key, not self.channels
         subject, level = notice.incident.problem.subject, logging.WARNING if notice.kind == "alert" else logging.INFO
         known = {"feature_set": subject, "version": notice.incident.served} if subject in self.platform.catalog.contracts else {}

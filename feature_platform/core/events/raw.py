@@ -1,4 +1,4 @@
-"""One day of raw objects as upstream left them: which there are, in which format, pinned by ETag.
+"""One day of raw objects as upstream delivered them: their formats and sizes, pinned by ETag.
 
 Listing and reading them does not belong here (``adapters.events.raw_files``).
 """
@@ -22,7 +22,7 @@ SUFFIXES: Final = ".parquet, .csv[.gz], .jsonl[.gz], .ndjson[.gz] or .json[.gz]"
 
 @dataclass(frozen=True, slots=True)
 class ReadLimits:
-    """How much one day of raw objects may hold; whatever claims more is refused, because small files can decode to anything.
+    """How much one day of raw objects may hold; more is refused, because a small file can decode to any size.
 
     ``max_row_bytes`` bounds a line of text, and the cells of a Parquet row together; ``max_object_bytes`` what one object decodes to;
     ``max_lines`` the lines of one text object, blank ones included.
@@ -139,9 +139,9 @@ def format_of(uri: str) -> tuple[Format, bool] | None:
 
 
 def incomplete(listed: Sequence[ObjectInfo], asked: CompleteWhen | None, *, now: datetime) -> str | None:
-    """Why the delivery of a day is not complete yet, as its source contract means that; None where it is, or there is no data.
+    """Why the delivery of a day is not complete yet by its source contract; None where it is complete, or there is no data.
 
-    A correction makes a delivery incomplete again until its own marker is written: one that is older than an object says nothing of it.
+    A correction makes a delivery incomplete again until a marker is written after it: a marker that is older than an object does not count.
     """
     written = [item.modified_at for item in listed if format_of(item.uri) is not None]
     if asked is None or not written:

@@ -1,6 +1,6 @@
-"""What came of validating one day of a source: which files hold the kept and the quarantined rows, and how many rows there are of each.
+"""The result of validating one day of a source: the files with the kept and the quarantined rows, and how many rows each have.
 
-How rows are judged is compiled in ``core.compute.validation_sql``; writing files does not belong here.
+Judging rows does not belong here (``core.compute.validation_sql``), nor writing files.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from feature_platform.core.events.raw import RawManifest, manifest_from
 from feature_platform.errors import InvalidDataError
 
 MANIFEST: Final = "manifest.json"
-"""Written last: a day is what its manifest names, whatever else lies beside it."""
+"""Written last: only the files that the manifest names belong to the day."""
 
 FORMAT: Final = 1
 

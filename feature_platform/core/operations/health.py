@@ -1,6 +1,6 @@
 """The state of a feature set over its whole path, raw to online: which findings make it late, degraded or failing.
 
-A state says what readers notice. Looking does not belong here (``use_cases.health``), nor what people hear of it (``incidents``).
+A state says what readers notice. Looking does not belong here (``use_cases.health``), nor telling people of it (``incidents``).
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Problem:
 
     @property
     def key(self) -> str:
-        """What stays the same while it lasts."""
+        """Identifies the problem as long as it lasts."""
         return f"{self.subject}/{self.code}/{self.part}"
 
 
@@ -61,7 +61,7 @@ OTHER_CODES: Final = (
     "run_stuck",
     "run_failed",
 )
-"""Codes of problems that are no :class:`Finding`."""
+"""Codes of problems that are not a :class:`Finding`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ def problems_of(feature_set: str, findings: Sequence[Finding]) -> list[Problem]:
 
 
 def lateness(feature_set: str, as_of: datetime | None, *, now: datetime, late_after: timedelta = LATE_AFTER) -> list[Problem]:
-    """Whether latest should be of a newer day: its as-of moment decides, not when something was built last."""
+    """The problem that latest should be of a newer day, if it should: its as-of moment decides, not the time of the last build."""
     if as_of is None or now - as_of <= _DAY + late_after:
         return []
     told = (

@@ -1,4 +1,4 @@
-"""Incidents: a problem that lasts is told once, and once more when it is over. Pure; sending does not belong here (``use_cases.watch``)."""
+"""Incidents: people are told of a lasting problem once, and once more when it is over. Pure; sending belongs to ``use_cases.watch``."""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
@@ -8,21 +8,21 @@ from typing import Any, Final, Literal, Self
 from feature_platform.core.operations.health import Problem
 
 PASSING: Final = timedelta(seconds=45)
-"""A problem that is seen in one look and not in the next was none."""
+"""How long a problem must last before people are told: one that is gone at the next look is ignored."""
 
 _MENDING: Final = {
     **dict.fromkeys(("online_differs", "load_unfinished", "latest_differs"), timedelta(minutes=15)),
     **dict.fromkeys(("stale_versions", "stale_latest", "stale_online", "never_built"), timedelta(hours=1)),
 }
-"""What every run passes through on its way, and what the sensor of changed raw data mends by itself, may take as long as that takes."""
+"""Longer times for problems that end by themselves: those that every run causes for a while, and those that the raw data sensor mends."""
 
 _LOOKED_AT_ALONE: Final = frozenset({"online", "registry", "latest"})
-"""Parts of a feature set whose absence hides no other part's problems."""
+"""Parts of a feature set that can be unreachable without hiding problems of other parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """A problem since it was first seen; ``alerted_at`` is None while nobody was told."""
+    """A problem, since when it has been seen, and when people were told of it (None where they were not)."""
 
     problem: Problem
     since: datetime
@@ -51,7 +51,7 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What people are told: that an incident began, or that it is over."""
+    """A message to people: an incident has begun, or is over."""
 
     kind: Literal["alert", "recovery"]
     incident: Incident
@@ -75,7 +75,7 @@ class Notice:
         return f"[{level}] {problem.subject}: {problem.told}, since {since}.{served} {problem.remedy}{link}"
 
     def document(self) -> dict[str, Any]:
-        """The same for programs; ``incident_key`` is what alerting services group by."""
+        """The same for programs; alerting services group by ``incident_key``."""
         return {
             "kind": self.kind,
             "incident_key": self.incident.problem.key,
@@ -88,17 +88,17 @@ class Notice:
 def observe(
     known: Mapping[str, Incident], problems: Sequence[tuple[Problem, str | None]], *, blind: Set[str], now: datetime
 ) -> tuple[dict[str, Incident], list[Notice]]:
-    """What one look changes.
+    """The incidents after a look, and the notices to send.
 
     Args:
-        known: Incidents by key, as the look before left them.
-        problems: What this look found, each with the version that readers get.
+        known: Incidents by key, as they were after the look before.
+        problems: The problems that this look found, each with the version that readers get.
         blind: What this look could not see, as ``subject`` or ``subject/part``: incidents of it stay as they are.
-        now: When.
+        now: The moment of the look.
 
     Returns:
-        The incidents now, and what is to be told. An alert that was told must be marked by :func:`told`; one that was not comes again.
-        A recovery is told of incidents that are gone from the first.
+        The incidents now, and the notices. An alert that was sent must be marked by :func:`told`; one that was not is returned again.
+        A recovery belongs to an incident that is no longer among those returned.
     """
     found = {problem.key: (problem, served) for problem, served in problems}
     kept = {key: incident for key, incident in known.items() if key in found or not blind.isdisjoint(_places(incident.problem))}
@@ -118,7 +118,7 @@ def told(notice: Notice) -> Incident:
 
 
 def unseen(problem: Problem) -> str | None:
-    """What a problem says could not be looked at, as :func:`observe` takes it; None where it says no such thing."""
+    """The place that a problem hides from the look, as ``blind`` of :func:`observe`; None for a problem that hides nothing."""
     if problem.code not in {"unreachable", "orchestrator_unreachable", "location_broken"}:
         return None
     return f"{problem.subject}/{problem.part}" if problem.part in _LOOKED_AT_ALONE else problem.subject

@@ -1,6 +1,6 @@
 """One day of raw objects judged by DuckDB: kept rows to ``validated/``, rejected rows with their reasons to ``quarantine/``.
 
-The rules do not belong here (``core.compute.validation_sql``), nor does the parsing of text files (``adapters.events.raw_text``).
+The rules do not belong here (``core.compute.validation_sql``), nor does reading raw objects (``adapters.events.raw_reading``).
 """
 
 from collections.abc import Iterator
