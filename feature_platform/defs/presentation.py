@@ -1,4 +1,4 @@
-"""What Dagster's UI shows of a materialization: metadata values, tables, schemas and lineage. Pure; no store is read here."""
+"""Metadata values, tables, schemas and lineage that Dagster's UI shows of a materialization. Pure; reading does not belong here."""
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence

@@ -76,7 +76,7 @@ def _raw_days(context: dg.AssetExecutionContext, source: SourceContract, platfor
 
 
 def _say_skipped(context: dg.AssetExecutionContext, why: str) -> None:
-    """In the log and, as an observation of the asset, in its history."""
+    """Report it in the log and, as an observation of the asset, in its history."""
     context.log.warning(f"Skipped, and with it what rests on this source: {why}")
     covered = partitions_of(context)
     partition = covered[0] if len(covered) == 1 else None

@@ -1,4 +1,4 @@
-"""Look at a feature set's whole path and say in which state it is. What a state means is ``core.operations.health``."""
+"""Look at all parts of a feature set and tell its state. What a state means does not belong here (``core.operations.health``)."""
 
 from collections.abc import MutableMapping
 from datetime import datetime, timedelta
@@ -18,10 +18,10 @@ from feature_platform.use_cases.promote import judge, judge_day
 from feature_platform.use_cases.serve import glance
 
 FULL_RATIO: Final = 0.95
-"""Of Redis' maxmemory: above it, the next load may not fit."""
+"""Share of Redis' maxmemory above which the next load may not fit."""
 
 Judged = MutableMapping[str, tuple[int, list[CheckResult]]]
-"""Feature set → where its log ended when latest was judged, and every check of it and of its raw day."""
+"""Feature set → the next sequence of its log when latest was judged, and every check of latest and of its raw day."""
 
 
 def health(
@@ -38,10 +38,10 @@ def health(
     Args:
         platform: The environment.
         contract: The feature set.
-        now: When.
+        now: The present moment.
         late_after: How long after a day's end its version may become latest.
         history: The state of the log, where it was read already.
-        judged: Checks as earlier looks found them, for who looks often: that takes up to 58 reads, and changes with the log.
+        judged: Results of checks of earlier looks, which save a frequent caller up to 58 reads while the log does not change.
     """
     name = contract.feature_set
     try:

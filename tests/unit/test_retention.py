@@ -99,7 +99,7 @@ def test_a_candidate_says_why_and_how_much():
         state, listing(A, D), layout=LAYOUT, pins={}, protected=(), policy=Policy(keep_newest=1, keep_days=30), now=NOW
     )
     assert retention.describe(first) == {
-        "version": A, "reason": "beyond the newest 1 and published more than 30 days ago", "objects": 2, "bytes": 20,
+        "version": A, "reason": "beyond the newest 1 and committed more than 30 days ago", "objects": 2, "bytes": 20,
     }  # fmt: skip
 
 

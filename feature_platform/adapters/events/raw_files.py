@@ -1,4 +1,4 @@
-"""Raw objects of one day, found and pinned; nothing is copied, and of text no more is read than shows whether it is what it should be.
+"""Raw objects of one day, found and pinned; nothing is copied, and of a text file only its beginning is read, to check its columns.
 
 Judging their rows does not belong here (``adapters.compute.duckdb.validation``).
 """
@@ -19,7 +19,7 @@ from feature_platform.ports.object_store import ObjectStore
 DEFAULT_LIMITS: Final = ReadLimits()
 
 NAMED_COLUMNS: Final = 50
-"""So many unknown columns of one object are named, each by so many characters at most: a line of JSON can hold any number."""
+"""At most this many unknown columns of an object are named, each by at most this many characters: a line of JSON can hold any number."""
 
 
 Described = MutableMapping[tuple[str, str, str], RawObject]
@@ -35,10 +35,10 @@ def discover_raw(
     limits: ReadLimits = DEFAULT_LIMITS,
     described: Described | None = None,
 ) -> RawManifest:
-    """The raw objects of one day: which there are, pinned by ETag, and whether their columns fit the source contract.
+    """The raw objects of one day, pinned by ETag, whose columns fit the source contract.
 
-    Of a Parquet file the footer is read, which also counts its rows; of a text file the first block. Its rows are counted as they are
-    judged, so that text is parsed once. What ``described`` holds is not opened again.
+    Of a Parquet file the footer is read, which also has its number of rows; of a text file the first block. Rows of text are counted when
+    they are judged, so that text is parsed once. An object that ``described`` has is not opened again.
 
     Raises:
         NotFoundError: There is no data object for the day.

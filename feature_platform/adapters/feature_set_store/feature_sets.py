@@ -1,7 +1,6 @@
-"""Feature set versions in an object store: the one way a version is written, moved to and read back.
+"""Feature set versions in an object store: every version is written, made latest and read back here.
 
-Which steps are taken, in which order, is decided by the protocols in ``core.publishing``; encoding is ``feature_files``. Dagster does not
-belong here.
+The steps and their order do not belong here (the protocols in ``core.publishing``), nor encoding (``feature_files``), nor Dagster.
 """
 
 import uuid
@@ -76,7 +75,7 @@ class ObjectFeatureSetStore:
         return FeatureSetLayout(self._base, feature_set)
 
     def history(self, feature_set: str) -> History:
-        """The feature set's state, from its log."""
+        """See :meth:`FeatureSetStore.history`."""
         return self._runner.run(log_access.read_history(self.layout(feature_set)))
 
     def audit(self, feature_set: str) -> History:
@@ -101,24 +100,7 @@ class ObjectFeatureSetStore:
         actor: str,
         reason: str = "",
     ) -> CommittedVersion:
-        """Encode rows and commit them as a version, or find the version they already are. ``latest`` does not move.
-
-        Args:
-            table: One row per key, in the contract's shape.
-            contract: What the rows are.
-            template: Text of the metadata template.
-            as_of: The moment the rows are true as of, UTC; names the version.
-            provenance: Where the rows came from.
-            idempotency_key: The same for every attempt of the same run at the same partition.
-            actor: Who publishes.
-            reason: Why, for the log.
-
-        Raises:
-            InvalidDataError: The rows break the contract's shape.
-            ContractError: The template is wrong.
-            UnknownOutcomeError: The store did not say whether a write happened; publish the same again.
-            FullDiskError: The local disk is full.
-        """
+        """See :meth:`FeatureSetStore.commit`; raises ``FullDiskError`` where the local disk is full."""
         keys, author = self.layout(contract.feature_set), self._author(actor, reason)
         with spool("publish-", parent=self._workdir) as directory:
             version = decisions.next_version_id(self.history(contract.feature_set), moment=as_of)
@@ -156,36 +138,27 @@ class ObjectFeatureSetStore:
         return CommittedVersion(done.version.version, done.is_new, keys.version(done.version.version), found)
 
     def promote(self, feature_set: str, version: str, *, actor: str, reason: str = "") -> Move:
-        """Move latest to a version unless it is older than the head, and heal ``latest/`` in any case."""
+        """See :meth:`FeatureSetStore.promote`."""
         return self._runner.run(publication.promote(self.layout(feature_set), version, author=self._author(actor, reason)))
 
     def rollback(self, feature_set: str, version: str, *, actor: str, reason: str) -> Move:
-        """Move latest to a version by name, whatever its age."""
+        """See :meth:`FeatureSetStore.rollback`."""
         return self._runner.run(publication.rollback(self.layout(feature_set), version, author=self._author(actor, reason)))
 
     def heal(self, feature_set: str) -> tuple[History, int]:
-        """Make ``latest/`` show the head; answers the history and how many files were written."""
+        """See :meth:`FeatureSetStore.heal`."""
         return self._runner.run(publication.project(self.layout(feature_set), new_id=self._new_id))
 
     def metadata(self, feature_set: str, version: str) -> VersionMetadata:
-        """A version's metadata.
-
-        Raises:
-            NotFoundError: There is no such file.
-            StorageError: The file is damaged.
-        """
+        """See :meth:`FeatureSetStore.metadata`; raises ``StorageError`` where the file is damaged."""
         return self._document(self.layout(feature_set).version_file(version, METADATA))
 
     def latest_metadata(self, feature_set: str) -> VersionMetadata:
-        """The metadata that ``latest/`` shows."""
+        """See :meth:`FeatureSetStore.latest_metadata`."""
         return self._document(self.layout(feature_set).latest_file(METADATA))
 
     def readable(self, feature_set: str, version: str) -> Version:
-        """A version that may be read, as its commit record describes it: not expired, or kept by a pin.
-
-        Raises:
-            NotFoundError: It was never committed, or has expired unpinned.
-        """
+        """See :meth:`FeatureSetStore.readable`."""
         history = self.history(feature_set)
         pins = self.pins(feature_set).get(version, ()) if version in history.expired else ()
         return decisions.readable(history, version, pins=pins)
@@ -215,11 +188,7 @@ class ObjectFeatureSetStore:
         return read_csv(path, contract=contract)
 
     def open_features(self, feature_set: str, version: str) -> BinaryIO:
-        """A seekable reader of a committed version's Parquet file, pinned to its present bytes.
-
-        Raises:
-            NotFoundError: The version was never committed, has expired, or its file is gone.
-        """
+        """See :meth:`FeatureSetStore.open_features`."""
         found = self.readable(feature_set, version)
         uri = self.layout(feature_set).version_file(found.version, PARQUET)
         info = self.objects.head(uri)
@@ -242,7 +211,7 @@ class ObjectFeatureSetStore:
             yield opened
 
     def load(self, feature_set: str, version: str) -> pa.Table:
-        """A committed version's rows, in memory, with page checksums verified."""
+        """See :meth:`FeatureSetStore.load`."""
         with self.open_features(feature_set, version) as file:
             return read_whole(file)
 
@@ -251,21 +220,21 @@ class ObjectFeatureSetStore:
         return self._runner.run(retention.pin(self.layout(feature_set), *versions, name=name, author=self._author(actor, reason)))
 
     def unpin(self, feature_set: str, version: str, *, name: str) -> None:
-        """Remove a pin."""
+        """See :meth:`FeatureSetStore.unpin`."""
         self._runner.run(retention.unpin(self.layout(feature_set), version, name=name))
 
     def pins(self, feature_set: str) -> dict[str, tuple[str, ...]]:
-        """Pin names by version."""
+        """See :meth:`FeatureSetStore.pins`."""
         return self._runner.run(retention.list_pins(self.layout(feature_set)))
 
     def survey(self, feature_set: str, *, policy: retention.Policy, protected: Collection[str]) -> list[retention.Candidate]:
-        """What a collection would delete; writes nothing."""
+        """See :meth:`FeatureSetStore.survey`."""
         return self._runner.run(retention.survey(self.layout(feature_set), protected=protected, policy=policy, now=self._clock()))
 
     def collect(
         self, feature_set: str, *, policy: retention.Policy, actor: str, protected: Callable[[], Collection[str]]
     ) -> retention.Sweep:
-        """Expire and delete what the policy does not keep, after its grace."""
+        """See :meth:`FeatureSetStore.collect`."""
         author = self._author(actor, "retention")
         return self._runner.run(retention.collect(self.layout(feature_set), protected=protected, policy=policy, author=author))
 

@@ -24,7 +24,7 @@ from feature_platform.core.versions.version_metadata import VersionMetadata, par
 from feature_platform.errors import InvalidDataError, NotFoundError, StorageError
 
 MAX_PASSES: Final = 1000
-"""A projection that finds something to do this often is not converging; it is an error, never an endless loop."""
+"""Most passes of a projection: one that still finds something to do does not converge, which is an error and not an endless loop."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ def commit(layout: FeatureSetLayout, build: Build, *, author: Author) -> Publish
 
 
 def _is_there(layout: FeatureSetLayout, version: Version) -> PublishingProtocol[bool]:
-    """Whether a version's files are there, of the recorded sizes and, where their author noted it, digests. Nothing is read."""
+    """Whether a version's files exist with the recorded sizes and, where user metadata has them, digests. No file is read."""
     for name, digest in version.files.items():
         seen = cast("ObjectInfo | None", (yield HeadObject(layout.version_file(version.version, name))))
         if seen is None or seen.size_bytes != digest.size_bytes or seen.sha256 not in (None, digest.sha256):
@@ -178,7 +178,7 @@ def _write_files(
 def _append_commit(
     layout: FeatureSetLayout, build: Build, *, version: str, files: Mapping[str, FileDigest], author: Author, broken: Collection[str]
 ) -> PublishingProtocol[History]:
-    """Name the version in the log, unless somebody committed the same build, or swept our files, meanwhile."""
+    """Append the commit record, unless another writer committed the same build, or retention deleted our files, meanwhile."""
     while True:
         history = yield from read_history(layout)
         if _existing(history, build, broken=broken) or version in history.expired:
@@ -319,7 +319,7 @@ def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) ->
 
 
 def rollback_padding(layout: FeatureSetLayout, *, sequence: int) -> bytes:
-    """What makes the Parquet file of one rollback unlike any that ``latest/`` had before."""
+    """Padding that makes the Parquet file of one rollback differ from every file that ``latest/`` had before."""
     return f"rollback {sequence} {layout.feature_set}".encode()
 
 

@@ -1,8 +1,9 @@
-"""Pins and garbage collection: what must be kept, and how the rest goes without a reader noticing.
+"""Pins and garbage collection: which versions are kept, and how others are deleted without harm to a reader.
 
 A version is deleted only after an irreversible ``expire`` record, a grace period, and a look at its pins *after* that record. A pin is
-valid only if the version had not expired *after* the pin was written. One of the two always sees the other. Files of crashed builds go
-the same way: their id is expired first, so a builder that thaws cannot commit files that were swept.
+valid only if the version had not expired when the log is read *after* the pin was written. So of a pin and an expiry at the same time, one
+always sees the other. Files of crashed builds are deleted in the same way: their id is expired first, so a builder that was frozen cannot
+commit files that were deleted. Moving latest does not belong here (``core.publishing.publication``).
 """
 
 import json
@@ -28,7 +29,7 @@ DELETE_ORDER: Final = (METADATA, SCHEMA, CSV, PARQUET)
 class Policy:
     """What retention keeps: the newest ``keep_newest`` versions and all that were committed within ``keep_days`` of now.
 
-    Age is that of the publication: a history that was backfilled a minute ago is not old, whatever moments it is true as of.
+    Age is counted from the commit: a version of an old day that was backfilled a minute ago is not old.
     """
 
     keep_newest: int = 14
@@ -146,13 +147,13 @@ def plan(
         elif version in kept:
             continue
         else:
-            reason = f"beyond the newest {policy.keep_newest} and published more than {policy.keep_days} days ago"
+            reason = f"beyond the newest {policy.keep_newest} and committed more than {policy.keep_days} days ago"
         candidates.append(Candidate(version, reason, tuple(i.uri for i in infos), sum(i.size_bytes for i in infos)))
     return candidates
 
 
 def survey(layout: FeatureSetLayout, *, protected: Collection[str], policy: Policy, now: datetime) -> PublishingProtocol[list[Candidate]]:
-    """Read what there is and plan; writes nothing. This is what a dry run shows."""
+    """Read the objects, pins and log, and plan; writes nothing. A dry run shows this."""
     objects = cast("tuple[ObjectInfo, ...]", (yield Scan(layout.root)))
     pins = yield from list_pins(layout)
     history = yield from read_history(layout)
