@@ -1,7 +1,7 @@
-"""Everything about a directory of contracts that can be judged without data and without a network.
+"""Check everything in a directory of contracts that can be checked without data and without a network.
 
-Beyond reading them (``adapters.contract_files``) each template is rendered for a version that never was, and each SQL transform is bound
-against a view of its source's columns without rows. That takes processes of their own, so loading a catalog leaves it out.
+Each template is rendered for an invented version, and each SQL transform is bound against a view of its source's columns without rows.
+Both take processes of their own, so loading a catalog leaves them out. Reading files does not belong here (``adapters.contract_files``).
 """
 
 from datetime import UTC, datetime
@@ -49,7 +49,7 @@ def _without_rows(contract: Contract) -> InputFile:
 
 
 def _template_faults(catalog: Catalog) -> list[str]:
-    """Faults of each template, found with the first feature set that uses it: what it may name is the same for all."""
+    """Faults of each template, found with the first feature set that uses it: the names that it may use are the same for all."""
     first = {text: catalog.contracts[name] for name, text in reversed(catalog.templates.items())}
     faults = []
     for text, contract in first.items():
@@ -61,7 +61,7 @@ def _template_faults(catalog: Catalog) -> list[str]:
 
 
 def _render_sample(template: str, contract: Contract) -> None:
-    """Render the metadata of a version that never was."""
+    """Render the metadata of an invented version."""
     statistics = {column.name: {"nulls": 0, "min": None, "max": None} for column in contract.all_columns}
     day, version = partition_of(_MOMENT), version_id(_MOMENT)
     render_metadata(

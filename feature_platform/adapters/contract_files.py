@@ -1,7 +1,7 @@
 """Contracts read from the directory that GitOps mounts: ``*.schema.json``, ``*.source.json``, ``*.sql`` and ``*.metadata.json.j2``.
 
-Their meaning does not belong here (``core.contract``), nor what shows only when a template is rendered or a transform
-bound (``adapters.contract_check``).
+Their meaning does not belong here (``core.contract``), nor faults that show only when a template is rendered or a transform is bound
+(``adapters.contract_check``).
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ def require_no_faults(directory: Path, faults: Sequence[str]) -> None:
 
 
 def read_catalog(directory: Path) -> tuple[Catalog, list[str]]:
-    """What can be read of a directory, and every fault of every file."""
+    """The contracts of a directory that can be read, and every fault of every file."""
     faults: list[str] = []
     contracts = _read_all(directory, ".schema.json", _contract, faults)
     sources = _read_all(directory, ".source.json", _source, faults)
@@ -110,7 +110,7 @@ def _template(directory: Path, feature_set: str) -> str:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether a name stands in its directory, whatever it leads to: a link to nothing is a fault to report, not a file left out."""
+    """Whether a directory has an entry of this name. A link to nothing counts: it is a fault to report, not a file left out."""
     return path.is_symlink() or path.exists()
 
 
@@ -132,7 +132,7 @@ def _text(path: Path) -> str:
 
 
 def _obstacle(path: Path) -> str:
-    """Why a file is not even opened; empty where nothing speaks against it."""
+    """Why a file is not opened; empty where it can be."""
     if path.is_symlink() and not path.exists():
         return "a link to nothing"
     if not path.is_file():

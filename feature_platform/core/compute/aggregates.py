@@ -1,4 +1,4 @@
-"""How the rows of a window are put together: from its events, or from what was kept of each of its days (tiles).
+"""The SQL of one aggregate over a window: over its events, or over the tiles of its days.
 
 Either way the result is the same to the last bit: whole numbers are added, the least and the greatest are chosen, and the first and the
 last follow the one order of validated events. Which aggregates a contract needs does not belong here (``core.compute.features_sql``).
@@ -20,10 +20,10 @@ POSITION: Final = "#position"
 """An integer that rises in the order of validated events. No source column can have this name."""
 
 TILES: Final = "tiles"
-"""The relation that holds tiles: the primary keys, :data:`DAY`, and a column for each thing kept."""
+"""The relation that holds tiles: the primary keys, :data:`DAY`, and a column for each aggregate or sketch."""
 
 DAY: Final = "#day"
-"""The start of the day that a tile's row is of, or of the first of several days."""
+"""The start of a tile's day, or of the first of its days."""
 
 _EXACT: Final = "DECIMAL(38, 0)"
 """Holds every sum of whole units on every engine; a 64-bit sum would wrap silently on one engine and fail on another."""
@@ -35,7 +35,7 @@ _MERGED: Final = {"min": "min", "max": "max", "first": "arg_min", "last": "arg_m
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What is taken of a key's events: SQL over an event's columns (``*`` for the event itself), under a rule, in a window of days."""
+    """An aggregate of SQL over an event's columns (``*`` for the event itself): of a key's events that meet a rule, in a window of days."""
 
     kind: Kind
     taken: str
@@ -67,12 +67,12 @@ class Aggregate:
         return self._stored(self.of_tiles(name))
 
     def _stored(self, value: str) -> str:
-        """In a type that a file keeps whole: a 128-bit integer it would round to a double."""
+        """The value in a type that a Parquet file keeps exactly: a 128-bit integer would be rounded to a double there."""
         stored = {"sum": _EXACT, "squares": "VARCHAR"}.get(self.kind)
         return f"CAST({value} AS {stored})" if stored else value
 
     def of_tiles(self, name: str, window: str = "") -> str:
-        """The aggregate over the tiles of days that meet a condition; ``name`` is the column with what was kept of each day."""
+        """The aggregate over the tiles of days that meet a condition; ``name`` is the tiles' column of it."""
         if self.kind == "count":
             return f"coalesce(CAST({_filtered(f'sum({name})', window)} AS BIGINT), 0)"
         if self.kind in {"sum", "squares"}:
@@ -81,13 +81,13 @@ class Aggregate:
         return _filtered(f"{_MERGED[self.kind]}({name}{by})", _all_of(window, self._is_there(name)))
 
     def _is_there(self, value: str) -> str:
-        """The first and last pass over nulls on one engine and not on another, so that it is said."""
+        """The condition of first and last that excludes nulls: one engine ignores them there, another does not."""
         return f"{value} IS NOT NULL" if self.kind in {"first", "last"} else ""
 
 
 @dataclass(frozen=True, slots=True)
 class Sketch:
-    """A distinct count of a column's values, of a key's events that meet a rule, in a window of days."""
+    """An approximate distinct count of a column's values: of a key's events that meet a rule, in a window of days."""
 
     column: SourceColumn
     keys: tuple[str, ...]
@@ -112,7 +112,7 @@ class Sketch:
 
 
 class Rows(Protocol):
-    """What a window is read from."""
+    """The relation that a window is read from, of events or of tiles."""
 
     relation: str
 
@@ -127,7 +127,7 @@ class Rows(Protocol):
 
 
 class EventRows:
-    """A window as the events that a relation holds."""
+    """A window that is read from a relation of events."""
 
     def __init__(self, event_time: str, as_of: datetime, *, relation: str = EVENTS) -> None:
         self._time, self._as_of, self.relation = identifier(event_time), as_of, relation
@@ -143,7 +143,7 @@ class EventRows:
 
 
 class TileRows:
-    """A window as the tiles of its days in a relation; ``names`` are those of :func:`tile_names`."""
+    """A window that is read from a relation of its days' tiles; ``names`` are those of :func:`tile_names`."""
 
     def __init__(self, names: Mapping[str, str], as_of: datetime, *, relation: str = TILES) -> None:
         self._names, self._as_of, self.relation = names, as_of, relation
@@ -159,7 +159,7 @@ class TileRows:
 
 
 def tile_names(items: Iterable[Aggregate | Sketch]) -> dict[str, str]:
-    """What is kept of a day → the column that keeps it: each once, whatever windows need it, in an order of its own."""
+    """What a tile keeps, as SQL → the tile's column: each once, whatever windows need it, in the order of the SQL text."""
     return {kept: identifier(f"#t{place}") for place, kept in enumerate(sorted({item.kept() for item in items}))}
 
 

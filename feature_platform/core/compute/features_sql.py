@@ -2,14 +2,15 @@
 
 Everything is exact, so that any number of threads, either way of reading a window and every engine give the same bits: floating values are
 summed as whole multiples of 10^-decimals and divided once; the variance follows from integer sums. Running a query does not belong here
-(``adapters.compute.duckdb.engine``), nor how a window's rows are put together (``core.compute.aggregates``).
+(``adapters.compute.duckdb.engine``), nor the SQL of a single aggregate (``core.compute.aggregates``).
 
 Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``where``; nulls in the aggregated column do not count:
 
-- One row for each key with any event in the longest window of any source, sorted by key. Of no events, counts are 0 and all else is null.
+- One row for each key with any event in the longest window of any source, sorted by key. Where no event counts, counts are 0 and all other
+  values are null.
 - ``sum``, ``mean``: exact in units of 10^-decimals (halves go up); ``stddev`` is the sample's (n - 1), null below two values.
 - ``first``, ``last``: the value of the first, last event that has one, in the order of validated events: event time, then all columns in
-  the order of the source contract. Of events at one moment all ``last`` features therefore look at the same one first.
+  the order of the source contract. So all ``last`` features take events of one moment in the same order.
 - ``age_of_first``, ``age_of_last``: seconds from the first, last event to as-of, whole seconds rounded down for integers.
 - ``approx_distinct``: see ``core.compute.distinct_sql``.
 """
@@ -39,12 +40,12 @@ _COMPARISONS: Mapping[str, str] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=",
 def compile_features(contract: Contract, *, sources: Sequence[SourceContract], as_of: datetime, from_tiles: Collection[str] = ()) -> str:
     """The query whose rows are the feature set as of a moment.
 
-    Shape: one row per primary key that any source has an event of, sorted by it; columns and types of ``contract.all_columns``; the event
+    Shape: one row per primary key with an event in any source, sorted by it; columns and types of ``contract.all_columns``; the event
     timestamp is ``as_of``.
 
     Args:
-        contract: Without a SQL transform; its faults against ``sources`` are assumed to have been refused.
-        sources: Of each of ``contract.parts``, types and decimals of the events' columns.
+        contract: A contract without a SQL transform, already checked against ``sources``.
+        sources: The source contract of each of ``contract.parts``, in their order: types and decimals of the events' columns.
         as_of: End of every window, exclusive; the end of a day where tiles are read.
         from_tiles: Sources whose windows are read from tiles of their days instead of their events; the rows are equal.
     """
@@ -68,18 +69,18 @@ def relation_of(part: Contract, *, from_tiles: bool) -> str:
 
 
 def compile_tile(contract: Contract, *, source: SourceContract, from_tiles: bool = False) -> str:
-    """The query whose rows are what a part needs of one day, from ``events`` that hold that day alone; or of several, from ``tiles``.
+    """The query for a part's tile: of one day, from ``events`` of that day alone; of several days, from their ``tiles``.
 
     Shape: one row per primary key that has an event, sorted by it; the keys, then one column for each aggregate whatever its window. Equal
-    queries make equal tiles, so that windows and feature sets that need the same of a day share them.
+    queries give equal tiles, so windows and feature sets that need the same aggregates of a day share its tiles.
     """
-    part = _Part(contract, source, datetime.max.replace(tzinfo=UTC))  # of any moment: nothing that is kept depends on it
+    part = _Part(contract, source, datetime.max.replace(tzinfo=UTC))  # any moment: no value of a tile depends on it
     part.columns()
     return part.tile(merges=from_tiles)
 
 
 def _joined(selected: str, grouped: Sequence[str], sketches: Mapping[str, str], *, keys: str) -> str:
-    """The rows of each key that any of the groupings has, and what the sketches say of it."""
+    """The query that joins the groupings by key, with each key of any of them once, and adds the sketches' estimates or registers."""
     rows = [f"(\n  {query}\n  GROUP BY {keys}\n) AS aggregates{place or ''}" for place, query in enumerate(grouped)]
     joins = "".join(f"\nFULL JOIN {query} USING ({keys})" for query in rows[1:])
     joins += "".join(f"\nLEFT JOIN (\n{query}\n) AS {alias} USING ({keys})" for alias, query in sketches.items())
@@ -99,7 +100,7 @@ def _derived(column: Column, expression: str, computed: Mapping[str, str]) -> st
     if column.type not in INTEGER_RANGES:
         return _real(value, column)
     low, high = INTEGER_RANGES[column.type]
-    return _whole(f"floor({value})", column, limits=(max(low, -(2**53)), min(high, 2**53)))  # beyond, doubles miss whole numbers
+    return _whole(f"floor({value})", column, limits=(max(low, -(2**53)), min(high, 2**53)))  # beyond 2^53 doubles skip whole numbers
 
 
 class _Part:
@@ -115,11 +116,11 @@ class _Part:
         self._sketches: dict[Sketch, str] = {}
 
     def columns(self) -> dict[str, str]:
-        """Column → its value."""
+        """Column → the SQL of its value."""
         return {column.name: self._feature(column, column.aggregation) for column in self._contract.columns if column.aggregation}
 
     def queries(self, *, from_tiles: bool) -> tuple[str, dict[str, str]]:
-        """The aggregates that the columns collected, without their grouping by key; and the sketches."""
+        """The SELECT of the collected aggregates, without its GROUP BY; and alias → query of each sketch."""
         relation = relation_of(self._contract, from_tiles=from_tiles)
         names = tile_names([*self._aggregates, *self._sketches])
         rows: Rows = (
@@ -135,20 +136,20 @@ class _Part:
         return grouped, {alias: estimated(rows.registers(item), keys=item.keys) for item, alias in self._sketches.items()}
 
     def tile(self, *, merges: bool) -> str:
-        """The query for what of a day is kept for each aggregate and sketch."""
+        """The query for a tile's rows, with a column for each aggregate and sketch."""
         names = tile_names([*self._aggregates, *self._sketches])
         items: list[Aggregate | Sketch] = [*self._aggregates, *self._sketches]
         queries = {names[item.kept()]: item.merged(names[item.kept()]) if merges else item.kept() for item in items}
         sketches = {name: queries.pop(name) for name in sorted({names[item.kept()] for item in self._sketches})}
         kept = [f"{query} AS {name}" for name, query in sorted(queries.items())]
         grouped = f"SELECT {', '.join([self._keys, *kept])}\n  FROM {TILES if merges else EVENTS}"
-        # Each column by its name: what `*` gives of a join by USING differs between engines.
+        # Columns are named, because engines differ in the columns that `*` gives after a join by USING.
         selected = [self._keys, *sorted(queries), *(f"{name}.{PACKED} AS {name}" for name in sketches)]
         return _joined(", ".join(selected), [grouped], sketches, keys=self._keys)
 
     def _feature(self, column: Column, aggregation: Aggregation) -> str:
         if aggregation.function == "count":
-            # Of a key that only another source has, there is no row to count.
+            # A key that only another source has gets no row from this source, so its count would be null.
             return _counted(f"coalesce({self._aggregate('count', '*', aggregation)}, 0)", column)
         if aggregation.function in {"age_of_first", "age_of_last"}:
             return self._age(column, self._aggregate("min" if aggregation.function == "age_of_first" else "max", self._time, aggregation))
@@ -193,7 +194,7 @@ class _Part:
 
 
 def _rule(name: str, rule: object, kind: str) -> str:
-    """An event column's condition; null meets none."""
+    """The condition of a rule on an event column; a null never meets it."""
     if isinstance(rule, Comparison):
         given = rule.model_dump(exclude_none=True)
         return " AND ".join(f"{name} {_COMPARISONS[bound]} {value_literal(value, kind=kind)}" for bound, value in given.items())
@@ -216,8 +217,8 @@ def _scaled_sum(total: str, column: Column, decimals: int) -> str:
 def _stddev(count: str, total: str, squares: str, decimals: int) -> str:
     """Sample standard deviation from exact sums: with m = s div n, Q = Σ(x-m)² and r = Σ(x-m), var = (Q - r²/n) / (n-1)."""
     # Around the whole mean the numbers stay small; s² - n·m² from doubles would lose every digit where the spread is small beside the mean.
-    some = f"nullif({count}, 0)"  # dividing by zero is null here and an error elsewhere, also where the other branch of a CASE is taken
-    quotient = f"CAST({total} // {some} AS HUGEINT)"  # as wide as what it is multiplied with, on every engine
+    some = f"nullif({count}, 0)"  # dividing by zero gives null on DuckDB and fails elsewhere, even in a CASE branch that is not taken
+    quotient = f"CAST({total} // {some} AS HUGEINT)"  # 128 bits, as the factor it is multiplied with, on every engine
     around = f"({squares} - {quotient} * (2 * {total} - {count} * {quotient}))"
     rest = f"({total} - {count} * {quotient})"
     numerator = f"greatest(CAST({around} AS DOUBLE) - CAST({rest} * {rest} AS DOUBLE) / CAST({some} AS DOUBLE), 0e0)"
@@ -230,7 +231,7 @@ def _counted(expression: str, column: Column) -> str:
 
 
 def _whole(expression: str, column: Column, *, limits: tuple[int, int] | None = None) -> str:
-    """An integer, refused where the column's type cannot hold it."""
+    """An integer; the query fails where the column's type cannot hold it."""
     kind = sql_type(column.type)
     if column.type not in INTEGER_RANGES:
         return f"CAST({expression} AS {kind})"

@@ -1,7 +1,7 @@
-"""Tiles: what was kept of a block of validated days, found again by what they compute; and when a window is read from them.
+"""Tiles: the stored aggregates of a block of validated days, found by a hash of what they compute; and when a window is read from them.
 
 A block is one day, or 8 or 64 days that begin at a multiple of their number: a long window is a few long blocks and some days at each end.
-Compiling what is kept does not belong here (``core.compute.features_sql``), nor files (``adapters.compute.duckdb.tile_files``).
+Compiling a tile's query does not belong here (``core.compute.features_sql``), nor files (``adapters.compute.duckdb.tile_files``).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from feature_platform.core.events.validated import DataFile, ValidatedDay
 FORMAT: Final = 1
 FACTOR: Final = 8
 LENGTHS: Final = (FACTOR * FACTOR, FACTOR, 1)
-"""Days of a block. A longer one is merged from those of the next length."""
+"""Possible numbers of days of a block. A longer block is merged from blocks of the next shorter length."""
 
 LARGEST_SHARE: Final = 0.5
 """Tiles are read where they have at most this share of the rows of their events: merging a row costs what reading one does."""
@@ -27,7 +27,7 @@ LARGEST_SHARE: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Days that follow one another: those of them that are validated, oldest first, and what names their rows."""
+    """Consecutive days, and those of them that are validated, oldest first."""
 
     first: date
     length: int
@@ -35,7 +35,7 @@ class Block:
 
     @property
     def events(self) -> str:
-        """What names the very rows of the block: a hash over the hashes of its files."""
+        """Identifies the rows of the block: a hash over the hashes of its files."""
         files = "\n".join(f"{day.partition} {' '.join(file.sha256 for file in day.files)}" for day in self.days)
         return hashlib.sha256(files.encode()).hexdigest()
 
@@ -45,14 +45,14 @@ class Block:
         return sum(day.kept for day in self.days)
 
     def parts(self) -> "list[Block]":
-        """The blocks of the next length that it is merged from, without those that have no day; none for one day."""
+        """The blocks of the next shorter length that it is merged from, without those that have no validated day; none for one day."""
         length = self.length // FACTOR
         starts = [self.first + timedelta(days=length * place) for place in range(FACTOR)] if length else []
         return [part for start in starts if (part := block_of(start, length, self.days)).days]
 
 
 def block_of(first: date, length: int, days: Sequence[ValidatedDay]) -> Block:
-    """A block of those of the days that lie in it."""
+    """The block of ``length`` days from ``first`` on, with those of ``days`` that lie in it."""
     last = first + timedelta(days=length - 1)
     own = [day for day in days if first.isoformat() <= day.partition <= last.isoformat()]
     return Block(first, length, tuple(sorted(own, key=lambda day: day.partition)))
@@ -61,10 +61,10 @@ def block_of(first: date, length: int, days: Sequence[ValidatedDay]) -> Block:
 def blocks_of(contract: Contract, days: Sequence[ValidatedDay], *, end: date) -> list[Block]:
     """The longest blocks that make up a contract's windows, oldest first, without those that have no day.
 
-    None reaches over the start of any window: each lies in a window as a whole or not at all.
+    No block crosses the start of a window: each lies in a window as a whole or not at all.
 
     Args:
-        end: The day after the last of every window.
+        end: The day after the last day of the windows.
     """
     lengths = {column.aggregation.window_days for column in contract.columns if column.aggregation}
     starts = [end - timedelta(days=length) for length in sorted(lengths, reverse=True)]
@@ -82,7 +82,7 @@ def _cut(start: date, stop: date) -> Iterator[tuple[date, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """The aggregates of a block. ``events`` names the rows that were read: a corrected day is in no tile that was made before."""
+    """The aggregates of a block. ``events`` identifies the rows that were read, so a tile made before a correction does not match."""
 
     events: str
     files: tuple[DataFile, ...]
@@ -102,27 +102,27 @@ class Tile:
 
 
 def tile_from(document: Mapping[str, Any], *, block: Block) -> Tile | None:
-    """The tile that a manifest's document describes; None where it is not of these events, or of another format."""
+    """The tile that a manifest's document describes; None where it was made from other events, or has another format."""
     if document.get("format") != FORMAT or document.get("events") != block.events:
         return None
     return Tile(block.events, tuple(DataFile(**item) for item in document["files"]))
 
 
 def tile_spec(contract: Contract, source: SourceContract) -> str:
-    """What a contract's tiles compute, as a short hash: feature sets that keep the same of a day share its tiles."""
+    """A short hash of what a contract's tiles compute: feature sets with the same aggregates of a day share its tiles."""
     query = compile_tile(contract, source=source)
     return hashlib.sha256(canonical_json({"format": FORMAT, "source": source.schema_hash, "query": query})).hexdigest()[:16]
 
 
 def has_tiles(contract: Contract) -> bool:
-    """Whether a contract can be computed from tiles, and has windows of more than one day, which alone gain by it."""
+    """Whether a contract has no SQL transform, and a window of more than one day: only such windows gain from tiles."""
     return contract.sql is None and contract.window_days > 1
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is read of one source: the validated days of its window, each once, in any order; one that is left out counts as one without
-    events. ``tiles`` of the blocks of :func:`blocks_of` are read instead of the days' events where there are any.
+    """What is read of one source: the validated days of its window, each once, in any order; a day that is left out counts as a day without
+    events. Where ``tiles`` are given, one for each block of :func:`blocks_of`, they are read instead of the days' events.
     """
 
     source: SourceContract
@@ -131,12 +131,12 @@ class Window:
 
     @property
     def is_of_tiles(self) -> bool:
-        """Whether tiles are read; not where the days have no event, of which tiles have no file."""
+        """Whether tiles are read. False also where the days have no event, because their tiles have no file."""
         return any(tile.files for tile in self.tiles)
 
     @property
     def files(self) -> list[DataFile]:
-        """What is read: of tiles, or of the days in their order."""
+        """The files that are read: those of the tiles, or those of the days, oldest first."""
         if self.is_of_tiles:
             return [file for tile in self.tiles for file in tile.files]
         return [file for day in sorted(self.days, key=lambda day: day.partition) for file in day.files]
@@ -144,7 +144,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A version of another feature set as a transform reads it: a view of the set's name; columns and their types; its file, if any."""
+    """A version of another feature set that a transform reads as a view of the set's name: columns and their types; its file, if any."""
 
     feature_set: str
     columns: Mapping[str, str]
@@ -160,16 +160,16 @@ class WindowPlan:
 
     @property
     def told(self) -> str:
-        """The plan for people."""
+        """The plan in words, for people."""
         return f"{'tiles' if self.from_tiles else 'events'}: {self.why}"
 
 
 def plan_window(days: Sequence[ValidatedDay], tiles: Mapping[Block, Tile], *, versions: int) -> WindowPlan:
-    """How to read a window where that takes least.
+    """The cheaper way to read a window.
 
     Args:
         days: The window's validated days.
-        tiles: Those there are of blocks within the window; no two of one day.
+        tiles: The existing tiles of blocks within the window; no day is in two of them.
         versions: How many versions the run builds: tiles made now serve the following ones too.
     """
     known = sum(len(block.days) for block in tiles)

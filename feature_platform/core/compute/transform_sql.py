@@ -1,32 +1,32 @@
-"""What an author's SQL transform may say, judged on its syntax tree; and the moment it is true as of, put where it names it.
+"""What an author's SQL transform may contain, checked on its syntax tree; and its plain ``as_of`` rewritten as the function ``as_of()``.
 
-A transform is a function of the window's events and of ``as_of``: whatever answers differently tomorrow (clocks, chance, identifiers, the
-engine's own state) is refused by name. Parsing and running it do not belong here (``adapters.compute.duckdb.transform``).
+A transform is a function of the window's events and of ``as_of``: whatever gives another result on another run (clocks, chance, generated
+identifiers, the engine's own state) is refused by name. Parsing and running it do not belong here (``adapters.compute.duckdb.transform``).
 """
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 MOMENT: Final = "as_of"
-"""How a transform names the moment: plain, or as the function ``as_of()`` where a column is called so."""
+"""The name of the as-of moment in a transform: the plain name, or the function ``as_of()`` where a column has this name."""
 
 _INCONSTANT: Final = frozenset({"ago", "current_localtime", "current_localtimestamp", "reservoir_quantile"})
-"""Functions that the engine does not declare to depend on the clock or on chance, and that do."""
+"""Functions that depend on the clock or on chance although the engine does not declare it."""
 _INNOCENT: Final = frozenset({"getvariable", "error"})
-"""Functions that the engine declares to, and that a transform may call."""
+"""Functions that the engine declares inconsistent and that a transform may call all the same."""
 _VALUES: Final = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
-"""What SQL lets stand without parentheses, unless a column is called so."""
+"""Functions that SQL calls without parentheses, unless a column has the name."""
 _TABLE_FUNCTIONS: Final = frozenset({"range", "generate_series", "unnest", "repeat", "repeat_row", "json_each", "json_tree"})
 
 Tree = Mapping[str, Any]
 
 
 def transform_faults(tree: Tree, *, inconstant: Collection[str], columns: Collection[str]) -> list[str]:
-    """Everything in a statement that a transform may not say.
+    """Everything in a statement that a transform may not contain.
 
     Args:
         tree: The engine's syntax tree of one SELECT.
-        inconstant: Functions that the engine declares to give another answer in another query.
+        inconstant: Functions that the engine declares to give another result in another query.
         columns: Columns of the events.
     """
     refused = (frozenset(inconstant) | _INCONSTANT) - _INNOCENT
@@ -55,7 +55,7 @@ def _remedy(name: str) -> str:
 def place_moment(text: str, tree: Tree, *, columns: Collection[str]) -> str:
     """The statement with each plain ``as_of`` written as the function ``as_of()``.
 
-    Where a column of ``events`` or the statement itself gives that name to something else, it keeps that meaning.
+    The text is returned as it is where a column of ``events``, or an alias of the statement, has that name.
     """
     names = {column.casefold() for column in columns}
     for node in _nodes(tree):
@@ -77,7 +77,7 @@ def _plain_name(node: Tree) -> str:
 
 
 def _nodes(tree: Tree) -> Iterator[Tree]:
-    """Every object of a tree, in its order, whatever its depth."""
+    """Every object of a tree, in its order; without recursion, because a statement may nest to any depth."""
     waiting: list[Any] = [tree]
     while waiting:
         value = waiting.pop()

@@ -1,6 +1,6 @@
 """The compute engine embedded in this process: DuckDB, larger than memory, on one machine.
 
-What is computed does not belong here: ``core.compute.features_sql`` and ``core.compute.validation_sql`` say it in SQL.
+What is computed does not belong here: ``core.compute.features_sql`` and ``core.compute.validation_sql`` compile it to SQL.
 """
 
 import json
@@ -45,7 +45,7 @@ from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
 _NO_ROOM: Final = ("No space left on device", "Disk quota exceeded", "failed to offload data block")
-"""What DuckDB says when it cannot spill: the system's words, or its own where the disk left no room for one more block."""
+"""Parts of DuckDB's messages when it cannot spill: the system's words, or its own where the disk has no room for one more block."""
 
 DEFAULT_READ_LIMITS: Final = ReadLimits()
 
@@ -58,7 +58,7 @@ class DuckDBEngine:
         work_uri: Base of ``validated/`` and ``quarantine/``.
         workdir: Local directory for temporary files; the system's where left out.
         limits: Memory, threads and disk of one computation; where left out, memory follows what the container has.
-        read_limits: What one day of raw objects may hold.
+        read_limits: How much one day of raw objects may hold.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class DuckDBEngine:
 
 @contextmanager
 def _spill_errors(directory: Path, limits: EngineLimits) -> Iterator[None]:
-    """Tell a disk without room for DuckDB's temporary files from data that is wrong; DuckDB has no error class of its own for it."""
+    """Report a disk without room for DuckDB's temporary files as such, and not as wrong data; DuckDB has no error class for it."""
     try:
         yield
     except (duckdb.Error, InvalidDataError) as error:

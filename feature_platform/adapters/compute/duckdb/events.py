@@ -18,8 +18,8 @@ def create_events(
 
     Args:
         paths: Parquet files that the connection may read, in the order of their days; none for a view without rows.
-        source: Whose events they are.
-        relation: What the view is called.
+        source: The contract of the source whose events they are.
+        relation: The name of the view.
         positioned: Whether :data:`POSITION` is a column; rows lie in a file in the order of validated events.
 
     Raises:
@@ -34,7 +34,7 @@ def create_events(
 
 
 def create_features(connection: duckdb.DuckDBPyConnection, path: str | None, given: InputFile) -> None:
-    """The view of another set's version: its columns, of one Parquet file that the connection may read; none for a view without rows.
+    """The view of another set's version, over one Parquet file that the connection may read; a view without rows where there is no path.
 
     Raises:
         InvalidDataError: The file has other columns than its contract says.
@@ -46,7 +46,7 @@ def create_features(connection: duckdb.DuckDBPyConnection, path: str | None, giv
 def _create_view(
     connection: duckdb.DuckDBPyConnection, relation: str, paths: Sequence[str], columns: Mapping[str, str], *, position: str = ""
 ) -> list[str]:
-    """A view of typed columns, of which the files may have others: each is named."""
+    """Create a view of typed columns; returns a fault for each column that has another type in the files."""
     if paths:
         listed = ", ".join(text_literal(path) for path in paths)
         selected = ", ".join([*map(identifier, columns), *([position] if position else [])])

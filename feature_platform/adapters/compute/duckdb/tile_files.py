@@ -1,6 +1,6 @@
 """Tiles of validated days as immutable files below ``tiles/``, and the view of them that DuckDB reads.
 
-What is kept does not belong here (``core.compute.features_sql``), nor when tiles are used (``core.compute.tiles``).
+What a tile contains does not belong here (``core.compute.features_sql``), nor when tiles are used (``core.compute.tiles``).
 """
 
 import json
@@ -28,7 +28,7 @@ from feature_platform.ports.object_store import ObjectStore
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A view of files, which are tiles, or events of a source."""
+    """A view over files of tiles, or of a source's events."""
 
     name: str
     source: SourceContract
@@ -38,7 +38,7 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What an engine is asked: SQL over some relations; ``keys`` is what it groups by."""
+    """A query for an engine: SQL over some relations; ``keys`` are the columns that it groups by."""
 
     text: str
     relations: Sequence[Relation]
@@ -51,9 +51,9 @@ class Query:
 
 
 def tile_query(contract: Contract, source: SourceContract, block: Block, parts: Sequence[Tile]) -> Query:
-    """The rows of a block's tile: of its day's events, or of its parts merged."""
+    """The query for the rows of a block's tile: from its day's events, or by merging the tiles of its parts."""
     start = f"{moment_literal(datetime.combine(block.first, time(), UTC))} AS {identifier(DAY)}"
-    kept = [file for tile in parts for file in tile.files]  # none also where the days have no event
+    kept = [file for tile in parts for file in tile.files]  # empty also where the days have no event
     text = f"SELECT {start}, * FROM ({compile_tile(contract, source=source, from_tiles=bool(kept))})"
     files = kept or [file for day in block.days for file in day.files]
     return Query(text, [Relation(TILES if kept else EVENTS, source, files, from_tiles=bool(kept))], contract.primary_keys)
@@ -66,7 +66,7 @@ class TileFiles:
         self._store, self._work_uri = store, work_uri
 
     def find(self, contract: Contract, source: SourceContract, block: Block) -> Tile | None:
-        """The tile of a block as its days are validated now; None where there is none."""
+        """The tile of a block that was made from its days as they are validated now; None where there is none."""
         stored = self._store.get(f"{self._prefix(contract, source, block)}{MANIFEST}")
         return tile_from(json.loads(stored.body), block=block) if stored else None
 
@@ -87,6 +87,6 @@ class TileFiles:
 
 
 def create_tiles(connection: duckdb.DuckDBPyConnection, paths: Sequence[str], *, relation: str) -> None:
-    """The view of tiles that the connection may read, at least one."""
+    """Create the view of tiles over files that the connection may read, at least one."""
     listed = ", ".join(text_literal(path) for path in paths)
     connection.execute(f"CREATE VIEW {relation} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = false)")

@@ -2,7 +2,7 @@
 
 An author's SQL sees the view ``events`` (the window's validated events; of several sources, a view of each source's name), a view of each
 other set that its contract names, and the moment ``as_of``; nothing else: no files, no network, no settings. All of this happens in a
-process of its own (``transform_process``), which holds it to its time and memory. What a statement may say does not belong here
+process of its own (``transform_process``), which limits its time and memory. What a statement may contain does not belong here
 (``core.compute.transform_sql``), nor do compiled aggregations (``core.compute.features_sql``).
 """
 
@@ -36,11 +36,11 @@ _ACCEPTED: Final = {
 
 
 def prepare_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Collection[str], *, as_of: datetime) -> str:
-    """A contract's statement as it is run: judged, with the moment put where it names it. The connection has the
-    views that it reads; ``columns`` are theirs.
+    """A contract's statement as it is run: checked, and with its plain ``as_of`` rewritten. The connection has the views that the statement
+    reads; ``columns`` are the names of their columns.
 
     Raises:
-        ContractError: It is not one SELECT, says what no transform may say, or names what is not there.
+        ContractError: It is not one SELECT, contains what no transform may contain, or names a table or column that does not exist.
     """
     statement, faults = _judged(connection, contract, columns, as_of)
     if faults:
@@ -50,7 +50,7 @@ def prepare_transform(connection: duckdb.DuckDBPyConnection, contract: Contract,
 
 
 def bound_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Collection[str], *, as_of: datetime) -> list[str]:
-    """Every fault of a contract's statement that shows without running it."""
+    """Every fault of a contract's statement that can be found without running it."""
     faults: list[str] = []
     try:
         statement, faults = _judged(connection, contract, columns, as_of)
@@ -140,7 +140,7 @@ def _one_select(connection: duckdb.DuckDBPyConnection, contract: Contract) -> tu
 
 
 def _create_window(connection: duckdb.DuckDBPyConnection, as_of: datetime, contract: Contract) -> None:
-    """``as_of`` as a variable and a macro."""
+    """Define ``as_of`` and ``window_start`` as variables, and ``as_of()`` as a macro."""
     connection.execute(f"SET VARIABLE as_of = {moment_literal(as_of)}")
     connection.execute(f"SET VARIABLE window_start = {moment_literal(as_of - timedelta(days=contract.window_days))}")
     connection.execute(f"CREATE TEMP MACRO as_of() AS {moment_literal(as_of)}")
@@ -206,7 +206,7 @@ def _value_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, fou
 
 
 def _wrong(name: str, found: str, kind: str) -> str:
-    """Whether a value is lost or bent by the cast: a fraction or overflow under an integer, NaN or infinity under a float."""
+    """The condition of a value that the cast would lose or change: a fraction or overflow to an integer, NaN or infinity to a float."""
     cast = f"TRY_CAST({name} AS {kind})"
     if kind in {"FLOAT", "DOUBLE"}:
         exact = f" OR CAST({cast} AS {found}) <> {name}" if found in _INTEGERS else ""

@@ -1,7 +1,7 @@
 """SQL transforms in a process of their own: run over a copy of the window's events, or bound against a view without rows.
 
 The process has the events as local files, no network client and no credentials, and is ended at its limits whatever the statement does.
-What a transform may say and how its rows are judged does not belong here (``adapters.compute.duckdb.transform``).
+What a transform may contain and how its rows are checked does not belong here (``adapters.compute.duckdb.transform``).
 """
 
 import shutil
@@ -27,13 +27,13 @@ from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.errors import InvalidDataError
 
-if TYPE_CHECKING:  # a third of what this process takes to start
+if TYPE_CHECKING:  # importing these takes a third of the process's start
     from feature_platform.core.compute.tiles import Window
     from feature_platform.ports.object_store import ObjectStore
 
 FETCHED_ROWS: Final = 65_536
 OWN_BYTES: Final = 384 << 20
-"""What the process maps beside the engine's memory (measured: 210 MiB before the first statement, 290 MiB with one that spills)."""
+"""Memory that the process maps besides the engine's (measured: 210 MiB before the first statement, 290 MiB with one that spills)."""
 BINDING: Final = EngineLimits(memory_bytes=64 << 20, threads=1, spill_bytes=0, transform_timeout_s=30.0)
 _ANY_MOMENT: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
@@ -48,12 +48,12 @@ def run_transform(
     spool: RowSpool,
     limits: EngineLimits,
 ) -> int:
-    """Fill a spool with the checked rows of a contract's transform; how many there are.
+    """Fill a spool with the checked rows of a contract's transform; returns their number.
 
     Args:
         store: Where the files are.
-        windows: Of each of the contract's sources, the validated days.
-        inputs: Of each other set that it reads, one version.
+        windows: The validated days of each of the contract's sources.
+        inputs: One version of each other set that the transform reads.
 
     Raises:
         ContractError: The transform is wrong.
@@ -69,7 +69,7 @@ def run_transform(
         for item in inputs:
             if item.file:
                 store.download(item.file.uri, copies / f"{item.feature_set}.parquet", etag=item.file.etag)
-        # A transform's own floating sums would differ in their last bits from run to run if threads shared them.
+        # With several threads a transform's own floating sums would differ in their last bits from run to run.
         request = {
             **_described(contract, [window.source for window in windows], inputs),
             "as_of": as_of.isoformat(),
@@ -86,7 +86,7 @@ def run_transform(
 
 
 def fill_spool(request: dict[str, Any]) -> int:
-    """The other side of :func:`run_transform`."""
+    """What :func:`run_transform` runs in the other process."""
     contract, sources, inputs = _loaded(request)
     as_of, limits, directory = datetime.fromisoformat(request["as_of"]), EngineLimits(**request["limits"]), Path(request["directory"])
     files = {source.source: sorted((directory / "events" / source.source).iterdir()) for source in sources}
@@ -102,9 +102,9 @@ def fill_spool(request: dict[str, Any]) -> int:
 
 
 def transform_faults(transforms: Sequence[tuple[Contract, Sequence[SourceContract], Sequence[InputFile]]]) -> list[str]:
-    """Every fault of transforms that shows without data: wrong SQL, unknown columns, a missing column, a wrong type.
+    """Every fault of transforms that can be found without data: wrong SQL, unknown columns, a missing column, a wrong type.
 
-    All are bound in one process; only when that is ended does each get one of its own, which tells the honest from the other.
+    All are bound in one process. Only where that is ended at a limit is each bound in its own process, to find the one that caused it.
     """
     if not transforms:
         return []
@@ -118,7 +118,7 @@ def transform_faults(transforms: Sequence[tuple[Contract, Sequence[SourceContrac
 
 
 def bind_all(request: dict[str, Any]) -> list[str]:
-    """The other side of :func:`transform_faults`."""
+    """What :func:`transform_faults` runs in the other process."""
     return [
         f"{contract.feature_set}.sql: {fault}"
         for contract, sources, inputs in map(_loaded, request["transforms"])

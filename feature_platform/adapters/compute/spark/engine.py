@@ -29,14 +29,14 @@ from feature_platform.errors import ConflictError, InvalidDataError, StorageErro
 from feature_platform.ports.object_store import ObjectStore
 
 _RETRIES: Final = 4
-"""Some five seconds in all; by the client's own number of them a run would say nothing for ten minutes."""
+"""Retries take about five seconds in all; with the client's default number a run would be silent for ten minutes."""
 
 _REFUSED: Final = ("does not fit", "is not whole")
-"""What the compiled SQL says of a value that the contract's type cannot hold."""
+"""Parts of the compiled SQL's messages about a value that the contract's type cannot hold."""
 
 
 def for_hadoop(uri: str) -> str:
-    """How a cluster names an object: Hadoop's scheme, which Sail reads too."""
+    """The name of an object on a cluster: with Hadoop's scheme, which Sail reads too."""
     return uri.replace("s3://", "s3a://", 1)
 
 
@@ -85,7 +85,7 @@ class SparkEngine(DuckDBEngine):
             raise _translated(error, self._remote) from error
 
     def _require_unchanged(self, files: Sequence[DataFile]) -> None:
-        """The cluster reads by name, so that what each name stands for is compared before."""
+        """Compare each file's ETag before a query, because the cluster reads files by name alone."""
         for file in files:
             found = self._store.head(file.uri)
             if found is None or found.etag != file.etag:
@@ -103,7 +103,7 @@ def _create_events(session: SparkSession, locations: Sequence[str], relation: Re
     named = identifiers(column.name for column in source.columns)
     position = ""
     if identifier(POSITION) in query.text:
-        # Files have no order on a cluster, so it is the order of validated events itself, within the key that is aggregated.
+        # Files have no order on a cluster, so positions are counted in the order of validated events, within each key.
         names = [source.event_time, *(column.name for column in source.columns if column.name != source.event_time)]
         order = ", ".join(f"{identifier(name)} ASC NULLS LAST" for name in names)
         position = f", row_number() OVER (PARTITION BY {identifiers(query.keys)} ORDER BY {order}) AS {identifier(POSITION)}"
@@ -121,7 +121,7 @@ def _batches(session: SparkSession, query: str) -> Iterator[pa.RecordBatch]:
 
 @contextmanager
 def _ended(session: SparkSession, *, after_s: float) -> Iterator[None]:
-    """End what the session computes after so long.
+    """Interrupt what the session computes after ``after_s`` seconds.
 
     Raises:
         StorageError: It took longer.
