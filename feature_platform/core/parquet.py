@@ -35,8 +35,8 @@ def fitting_encodings(batch: pa.RecordBatch) -> dict[str, Any]:
     """Arguments for Arrow's writer of a file that begins with these rows: how each column is encoded.
 
     A dictionary pays only where values repeat. Trying one on a column of identifiers costs half the time of writing a file, and is given
-    up in the end. Encoding differences takes a third less time than plain values, and reading them no more. Equal rows make equal files,
-    since the choice follows from them.
+    up in the end. Encoding differences takes a third less time than plain values, and reading them no more. Equal rows give equal files,
+    because the choice depends on the rows alone.
     """
     sample = batch.slice(0, SAMPLED_ROWS)
     repeated = [field.name for field, column in zip(sample.schema, sample.columns, strict=True) if _repeats(column)]
@@ -49,7 +49,7 @@ def _repeats(column: pa.Array) -> bool:
     if pa.types.is_dictionary(kind):
         return True
     if pa.types.is_nested(kind) or pa.types.is_null(kind) or pa.types.is_string_view(kind) or pa.types.is_binary_view(kind):
-        return False  # Arrow counts no distinct ones of these
+        return False  # Arrow cannot count distinct values of these types
     return bool(pc.count_distinct(column).as_py() * 2 < len(column))
 
 

@@ -21,7 +21,7 @@ class Catalog:
         """The contract of one feature set.
 
         Raises:
-            UnknownNameError: No such contract; the message lists those there are.
+            UnknownNameError: No such contract; the message lists the known ones.
         """
         if feature_set not in self.contracts:
             known = ", ".join(sorted(self.contracts)) or "none"
@@ -33,7 +33,7 @@ class Catalog:
         return self.sources[contract.source]
 
     def input_faults(self) -> list[str]:
-        """Sets that read a set which is not there, or themselves by way of others: neither could ever be built."""
+        """Faults of sets that read a set without a contract, or themselves through other sets: none of these could be built."""
         read_by = {name: contract.feature_sets for name, contract in self.contracts.items()}
         faults = [
             f"{name}.schema.json: feature_sets: {read!r} has no contract; expected {read}.schema.json beside it"

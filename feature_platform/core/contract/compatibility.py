@@ -1,6 +1,6 @@
-"""What a changed contract means for whoever reads: nothing, more than before, or something else than before.
+"""What a changed contract means for readers: no difference, an addition, or a break.
 
-Who is compared with whom, and what is refused, does not belong here (``use_cases.contracts``).
+Which contracts are compared, and which changes are refused, does not belong here (``use_cases.contracts``).
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from feature_platform.core.contract.feature_set import Column, Contract
 
 Kind = Literal["none", "additive", "breaking"]
-"""``additive`` leaves every reader what it has; ``breaking`` takes something away, or gives another value under the same name."""
+"""``additive`` changes nothing that readers have; ``breaking`` takes something away, or gives another value under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ContractDiff:
 
     @property
     def kind(self) -> Kind:
-        """The gravest kind of all changes."""
+        """The most severe kind of all changes."""
         kinds: set[Kind] = {change.kind for change in self.changes}
         return "breaking" if "breaking" in kinds else "additive" if "additive" in kinds else "none"
 
@@ -44,7 +44,7 @@ class ContractDiff:
 
     @property
     def effects(self) -> dict[str, str]:
-        """Part of the platform → what happens there once a version is built by the newer contract; empty where nothing is published."""
+        """Part of the platform → what happens there once a version is built by the newer contract; empty where nothing changed."""
         if not self.changes:
             return {}
         readers = {
@@ -67,7 +67,7 @@ def compare(old: Contract, new: Contract, *, old_sql_hash: str | None = None, ne
     Args:
         old: What readers have.
         new: What they will have.
-        old_sql_hash: Hash of the old SQL transform; None where there is none, or nobody knows.
+        old_sql_hash: Hash of the old SQL transform; None where there is none, or it was not recorded.
         new_sql_hash: The same for the new one. Transforms are compared where both are known.
     """
     changes = [*_of_the_set(old, new), *_of_columns(old, new)]
@@ -99,7 +99,7 @@ def _of_the_set(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _of_columns(old: Contract, new: Contract) -> Iterator[Change]:
-    is_said = bool(old.sources or new.sources)  # otherwise it is said of the set, whose source may have changed
+    is_said = bool(old.sources or new.sources)  # one source that became another is one change of the set
     before, after = ({column.name: column for column in (_columns(each) if is_said else each.all_columns)} for each in (old, new))
     for name, column in before.items():
         if name not in after:
@@ -114,7 +114,7 @@ def _of_columns(old: Contract, new: Contract) -> Iterator[Change]:
 
 
 def _columns(contract: Contract) -> Iterator[Column]:
-    """The columns of a contract, each aggregation with the source that it is taken of."""
+    """The columns of a contract, with the source filled in where an aggregation does not name it."""
     for column in contract.all_columns:
         taken = column.aggregation and column.aggregation.model_copy(update={"source": column.aggregation.source or contract.source})
         yield column.model_copy(update={"aggregation": taken})

@@ -1,4 +1,4 @@
-"""A feature set's contract: keys, columns, types, how each column is computed, checks, and the hash that names it.
+"""A feature set's contract: keys, columns, types, how each column is computed, checks, and the hash that identifies it.
 
 Reading files does not belong here (``adapters.contract_files``), nor compiling aggregations to SQL (``core.compute.features_sql``).
 """
@@ -67,7 +67,7 @@ class Aggregation(Document):
     window: Window
     column: ColumnName | None = None
     source: SafeName = ""
-    """Whose events, where the contract has several ``sources``."""
+    """The source of the events, where the contract has several ``sources``."""
     where: dict[ColumnName, Scalar | list[Scalar] | Comparison] = Field(default_factory=dict)
     """Event column → the value it must equal, the values it must be among, or bounds. All must hold."""
 
@@ -108,7 +108,7 @@ Limit = Annotated[float, Field(gt=0)] | None
 
 
 class Checks(Document):
-    """Checks of a version; each is evaluated before it may become latest, and keeps it out unless ``severity`` says ``warn``.
+    """Checks of a version before it may become latest; one that fails keeps it back, or only warns where its ``severity`` is ``warn``.
 
     ``max_drift_psi`` and ``max_mean_shift`` (in standard deviations of the reference) compare with the version before; ``max_history_psi``
     and ``max_deviation`` (in spreads) with the same weekday of the last 28 days.
@@ -143,10 +143,10 @@ class Contract(Document):
     feature_sets: list[SafeName] = Field(default_factory=list)
     """Other sets whose versions a SQL transform reads."""
     window: Window = "1d"
-    """How many days of events a SQL transform reads; aggregations carry their own windows."""
+    """How many days of events a SQL transform reads; each aggregation has its own window."""
     checks: Checks = Checks()
     missing_days: Literal["refuse", "warn", "allow"] = "warn"
-    """What becomes of a version whose window lacks a day: it is not built, is built and named by a check that fails, or is built."""
+    """What happens where a window lacks a day: no version is built, it is built and the check ``missing_days`` fails, or it is built."""
 
     _document: dict[str, Any] = PrivateAttr(default_factory=dict)
     _sql: str | None = PrivateAttr(default=None)
@@ -187,7 +187,7 @@ class Contract(Document):
 
     @property
     def parts(self) -> "tuple[Contract, ...]":
-        """The contract as each of its sources sees it: that source's name, the keys, and what is taken of its events; itself for one."""
+        """A contract for each source: that source's name, the keys, and the columns taken of its events; itself for one source."""
         if not self.sources:
             return (self,)
         fixed = {*self.primary_keys, self.timestamp_field}
@@ -198,7 +198,7 @@ class Contract(Document):
         return tuple(self.model_copy(update={"source": name, "columns": of(name)}) for name in self.sources)
 
     def day_name(self, partition: str) -> str:
-        """What metadata and messages call a day of a part's source: ``payments/2026-01-14`` where the set reads several."""
+        """The name of a day of a part's source in metadata and messages: ``payments/2026-01-14`` where the set reads several sources."""
         return f"{self.source}/{partition}" if self.sources else partition
 
     @property
@@ -210,7 +210,7 @@ class Contract(Document):
 
     @property
     def feature_columns(self) -> tuple[Column, ...]:
-        """What is served: every column that is neither a key nor the event timestamp."""
+        """The columns that are served: all but the keys and the event timestamp."""
         return tuple(column for column in self.all_columns if column.name not in {*self.primary_keys, self.timestamp_field})
 
     @property
@@ -225,7 +225,7 @@ def load_contract(text: str | bytes, *, file: str, expected_name: str | None = N
 
     Args:
         text: The JSON document.
-        file: How messages call it.
+        file: The document's name in messages.
         expected_name: The feature set it is loaded as, when that is known from its file name.
         sql: The SQL transform delivered beside it.
 

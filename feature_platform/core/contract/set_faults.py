@@ -1,6 +1,7 @@
-"""Faults of a feature set's document that its form does not show: between its parts, found even where single parts are wrong too.
+"""Faults between the parts of a feature set's document, found even where single parts are wrong too.
 
-Its form is the model in ``core.contract.feature_set``; what does not fit a source is ``core.contract.source``.
+Faults of single parts do not belong here (the model in ``core.contract.feature_set``), nor what does not fit a source
+(``core.contract.source``).
 """
 
 import re
@@ -30,13 +31,13 @@ _RESULT_TYPES: Final = MappingProxyType(
 
 
 def named(listed: object) -> list[dict[str, Any]]:
-    """The items of a list that are objects with a text as name: what can be judged whatever else is wrong with the document."""
+    """The items of a list that are objects with a text as name; they can be checked whatever else is wrong with the document."""
     items = listed if isinstance(listed, list) else []
     return [item for item in items if isinstance(item, dict) and isinstance(item.get("name"), str)]
 
 
 def name_faults(names: Sequence[str]) -> list[str]:
-    """Column names that stand twice, or differ in case alone: SQL, which computes the columns, does not tell those apart."""
+    """Faults of column names that occur twice or differ in case alone: SQL, which computes the columns, ignores the case."""
     faults = [f"columns: {name!r} stands {count} times; expected each name once" for name, count in Counter(names).items() if count > 1]
     spellings: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
@@ -83,7 +84,7 @@ def document_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]:
 
 
 def _source_faults(document: Mapping[str, Any], columns: list[dict[str, Any]], *, has_sql: bool) -> list[str]:
-    """Faults of ``sources``, and of what columns say of them."""
+    """Faults of ``sources``, and of the source that each aggregation names."""
     listed = document.get("sources", [])
     sources = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     taken = {column["name"]: column["aggregation"].get("source") for column in columns if isinstance(column.get("aggregation"), dict)}
@@ -103,7 +104,7 @@ def _source_faults(document: Mapping[str, Any], columns: list[dict[str, Any]], *
 
 
 def _feature_set_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]:
-    """Faults of ``feature_sets``: each is a view of a transform, beside those of its sources."""
+    """Faults of ``feature_sets``: each is a view of the transform, so no source may have its name."""
     listed = document.get("feature_sets", [])
     names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
     given = document.get("sources")
@@ -154,7 +155,7 @@ def _computation_faults(columns: list[dict[str, Any]], *, has_sql: bool) -> list
 def _aggregation_faults(where: str, kind: object, aggregation: dict[str, Any]) -> list[str]:
     function, faults = aggregation.get("function"), []
     if not isinstance(function, str):
-        return []  # said where the document's form is judged
+        return []  # the model reports it
     if function in _WITHOUT_COLUMN and "column" in aggregation:
         faults.append(f"{where}.aggregation: {function} takes no column; expected none, found {aggregation['column']!r}")
     if function not in _WITHOUT_COLUMN and aggregation.get("column") is None:

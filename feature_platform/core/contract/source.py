@@ -1,6 +1,6 @@
 """A raw source's contract: columns, types, nullability, event time, deduplication, and how many rejects a day may have.
 
-Applying it to files does not belong here (``core.compute.features_sql`` and the compute engine do).
+Applying it to rows does not belong here (``core.compute.validation_sql`` and the compute engine).
 """
 
 import re
@@ -68,9 +68,9 @@ def _day(text: str) -> str:
 class SourceColumn(Document):
     """One column of a raw source.
 
-    ``decimals`` is how many decimal places of a floating column count: sums are taken over whole multiples of 10^-decimals, which makes
-    them exact and independent of order. Values beyond ±9.2e18 of these are out of range. ``epoch_unit`` lets a timestamp be given as a
-    whole number of these since 1970 too; without it a number is refused, because it does not say its unit.
+    ``decimals`` is the number of decimal places that count in a floating column: sums are taken over whole multiples of 10^-decimals,
+    which makes them exact and independent of order. Values beyond ±9.2e18 of these multiples are out of range. With ``epoch_unit`` a
+    timestamp may also be a whole number of these units since 1970; without it a number is refused, because its unit is unknown.
     """
 
     name: ColumnName
@@ -82,18 +82,21 @@ class SourceColumn(Document):
 
 
 class CompleteWhen(Document):
-    """When the delivery of a day is complete: an object called ``marker`` was written last, or no object since ``quiet``; both hold."""
+    """When a day's delivery is complete; where both are given, both must hold.
+
+    An object named ``marker`` is no older than the data; no object was written for the duration ``quiet``.
+    """
 
     marker: Annotated[str, Field(pattern=r"\A[^/]+\z")] | None = None
     quiet: Duration | None = None
 
 
 class SourceChecks(Document):
-    """What is asked of each day of a source beside what makes its rows valid; where one that blocks fails, the day's versions wait.
+    """Checks of each day of a source, besides the rules for its rows; one that blocks keeps the day's versions from latest if it fails.
 
-    ``max_rejected_ratio`` lies below the contract's own, which refuses the day. ``max_delay`` is the longest time from the end of the day
-    until its last raw object was written. ``every_column`` asks for a value of each column in some row.
-    ``max_deviation`` holds rows and rejected ratio against the same weekday of the last 28 days.
+    ``max_rejected_ratio`` is meant to be below the contract's own, above which the day is refused. ``max_delay`` is the longest time from
+    the end of the day until its last raw object was written. ``every_column`` requires that each column has a value in some row.
+    ``max_deviation`` (in spreads) compares rows and rejected ratio with the same weekday of the last 28 days.
     """
 
     min_rows: Annotated[int, Field(ge=1)] = 1
@@ -110,7 +113,7 @@ class SourceContract(Document):
 
     ``event_time`` names the timestamp column that decides an event's day; a timestamp without a zone is taken as UTC.
     ``dedup_keys`` name the columns that identify an event; without them whole equal rows are duplicates.
-    ``first_day`` is the first day there can be data of, where that is not the environment's first partition; no earlier day is missing.
+    ``first_day`` is the first day that can have data, where that is not the environment's first partition; earlier days are not missing.
     ``max_rejected_ratio`` is the largest share of a day's rows that may be quarantined before the day is refused.
     """
 
@@ -184,7 +187,7 @@ def _semantic_faults(document: Mapping[str, Any]) -> list[str]:
 
 
 def cross_faults(contract: Contract, source: SourceContract) -> list[str]:
-    """Faults between a part of a feature set and its source: columns that are read but not there, what does not fit a column's type."""
+    """Faults between a part of a feature set and its source: columns that do not exist, functions and values that do not fit a type."""
     if contract.sql is not None:
         return []
     columns = {column.name: column for column in source.columns}
@@ -257,7 +260,7 @@ def _fits(value: object, kind: str) -> bool:
 
 
 def _is_moment(text: str, kind: str) -> bool:
-    """Whether a text spells a value of a calendar type; of type string any text does."""
+    """Whether a text is a value of a string, date or timestamp column; every text is a string."""
     if kind == "string":
         return True
     if not _CALENDAR.match(text):

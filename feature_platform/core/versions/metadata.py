@@ -1,7 +1,8 @@
-"""``metadata.json``: what a version says of itself, from the delivered template and from the facts of the build.
+"""``metadata.json`` of a version, made from the delivered template and the facts of the build.
 
-The facts always win: a template may add and arrange, it cannot claim. Rendering does not belong here (``core.versions.template``, and
-``adapters.feature_set_store.template_rendering`` where it is bounded), nor writing, nor reading it back (``version_metadata``).
+The facts always win: a template may add keys and order them, it cannot change a fact. Rendering does not belong here
+(``core.versions.template``, and ``adapters.feature_set_store.template_rendering`` where it is bounded), nor writing, nor reading it back
+(``version_metadata``).
 """
 
 import json
@@ -53,7 +54,7 @@ class InputVersion:
 
 
 def pins_of(sources: Iterable[SourceObject], inputs: Iterable[InputVersion]) -> frozenset[tuple[str, str]]:
-    """What identifies everything that a version rests on: URI and ETag of objects, name and content hash of other sets."""
+    """Identifies everything that a version was computed from: URI and ETag of raw objects, name and content hash of other sets."""
     return frozenset({*((item.uri, item.etag) for item in sources), *((item.feature_set, item.content_hash) for item in inputs)})
 
 
@@ -61,9 +62,9 @@ def pins_of(sources: Iterable[SourceObject], inputs: Iterable[InputVersion]) -> 
 class Provenance:
     """Where a build came from: raw objects, code and run.
 
-    ``missing_partitions`` are days of the window that upstream has no raw objects of; ``earlier_partitions`` those before the source's
-    first day, which do not count as missing. ``extra`` are further facts, e.g. ``source_hash``; they
-    stand in the metadata beside the others and never replace one.
+    ``missing_partitions`` are days of the window without raw objects; ``earlier_partitions`` are days of it before the source's first day,
+    which do not count as missing. ``extra`` are further facts, e.g. ``source_hash``, which are added to the metadata and never replace one
+    of the other facts.
     """
 
     sources: Sequence[SourceObject]
@@ -92,7 +93,7 @@ def render_metadata(
     supersedes: str | None,
     render: Renderer = metadata_template.render,
 ) -> bytes:
-    """The bytes of ``metadata.json``; ``render`` is what renders the template.
+    """The bytes of ``metadata.json``; ``render`` renders the template.
 
     Raises:
         ContractError: The template is wrong, or lacks a required key, or contradicts the facts.

@@ -28,7 +28,7 @@ LONGEST_TEXT: Final = 128
 """Minimum and maximum of strings and bytes are cut to this many characters."""
 
 _FIRST: Final = 1_024
-"""Hashes of a column's first rows, which show whether there are few distinct ones; too few to fill a sketch."""
+"""How many hashes of a column's first rows are merged at once, to know the values of a column that has few; too few to fill a sketch."""
 
 _TABLE_BITS: Final = 12
 _SHIFT: Final = np.uint64(64 - _TABLE_BITS)
@@ -38,7 +38,7 @@ class ColumnStatistics:
     """Statistics of one column.
 
     Args:
-        arrow: Its type. Quantiles and the mean exist for numbers, min and max for all scalars, distinct for all scalars but bytes.
+        arrow: The column's type. Quantiles and mean exist for numbers, min and max for all scalars, distinct for all scalars but bytes.
     """
 
     def __init__(self, arrow: pa.DataType) -> None:
@@ -58,7 +58,7 @@ class ColumnStatistics:
         self._nulls += array.null_count
         if count and self._ordered:
             self._extend_range(array)
-            # Values without nulls are copied for numbers alone: for strings the copy takes longer than all else here.
+            # Dropping nulls copies the values. Only numbers are copied: for strings it takes longer than everything else here.
             present = array.drop_null() if self._numeric and array.null_count else array
             if self._numeric:
                 values = fixed_values(present)
@@ -90,7 +90,7 @@ class ColumnStatistics:
 
 
 class _EvenSample:
-    """Every n-th value, n doubling whenever too many were kept: which rows are kept does not depend on batches."""
+    """Every n-th value; n doubles whenever too many would be kept, so the rows that are kept do not depend on batches."""
 
     def __init__(self) -> None:
         self._stride, self._size = 1, 0
@@ -112,7 +112,7 @@ class _EvenSample:
 
 
 class _SmallestHashes:
-    """A bottom-k sketch: the k smallest distinct hashes say how many distinct values there are."""
+    """A bottom-k sketch: the k smallest distinct hashes give an estimate of the number of distinct values."""
 
     def __init__(self) -> None:
         self._kept = np.empty(0, dtype=np.uint64)
@@ -133,9 +133,9 @@ class _SmallestHashes:
             self._merge()
 
     def _unknown(self, hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Without most of those that are kept: what spares a column of few distinct values nearly all work.
+        """The hashes without most of those that are kept already, which saves nearly all work for a column of few distinct values.
 
-        A table has one place for all hashes with the same first bits; a place that is not taken holds a hash that belongs to another one.
+        A table has one place for all hashes with the same first bits; an unused place holds a hash that belongs to another place.
         """
         table = np.arange(1 << _TABLE_BITS, dtype=np.uint64)[::-1] << _SHIFT
         table[self._kept >> _SHIFT] = self._kept
@@ -170,7 +170,7 @@ def _smallest_distinct(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 def _in_order(hashes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The distinct ones, rising; NumPy's own ``unique`` builds a table first, which takes three times as long for some thousands."""
+    """The distinct hashes, rising; NumPy's ``unique`` builds a table first, which takes three times as long for some thousands."""
     ordered = np.sort(hashes)
     distinct: np.ndarray[Any, Any] = ordered[np.diff(ordered, prepend=~ordered[:1]) != 0]
     return distinct

@@ -1,4 +1,4 @@
-"""``metadata.json`` read back: what a version says of itself, as one typed value.
+"""``metadata.json`` of a version, read back as one typed value.
 
 Old formats are read too (``tests/golden``). Rendering does not belong here (``core.versions.metadata``), nor
 judging (``core.versions.checks``).
@@ -38,10 +38,10 @@ class ColumnSummary:
 class VersionMetadata:
     """One version's ``metadata.json``.
 
-    ``partitions`` are the days of the window that were read, ``missing_partitions`` those that upstream had no raw objects of,
-    ``earlier_partitions`` those before the source's first day (older releases counted them as missing); ``sources`` the raw objects behind
-    them. Of a set that reads several sources each day is called ``<source>/<day>``. ``source_hash`` and ``sql_hash`` sign the source
-    contract of a set of one source and the SQL transform, None where not recorded; ``inputs`` are versions of other sets that it read.
+    ``partitions`` are the days of the window that were read, ``missing_partitions`` those without raw objects, ``earlier_partitions``
+    those before the source's first day (older releases counted them as missing); ``sources`` are the raw objects of the days that were
+    read. Where a set reads several sources each day is called ``<source>/<day>``. ``source_hash`` and ``sql_hash`` identify the source
+    contract of a set of one source and the SQL transform, None where not recorded; ``inputs`` are the versions of other sets that it read.
     ``document`` is the whole JSON object, with what the template added.
     """
 
@@ -71,7 +71,7 @@ class VersionMetadata:
 
     @property
     def rests_on(self) -> frozenset[tuple[str, str]]:
-        """What identifies everything that the version was computed from (:func:`pins_of`)."""
+        """Identifies everything that the version was computed from (:func:`pins_of`)."""
         return pins_of(self.sources, self.inputs)
 
     def source_hash_of(self, source: str) -> str | None:
