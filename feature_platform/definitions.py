@@ -1,4 +1,4 @@
-"""The project's only ``Definitions``. Importing this does nothing; Dagster calls :func:`defs` when it loads the code location."""
+"""The project's only ``Definitions``; importing this does nothing. What assets, checks and jobs do does not belong here (``defs``)."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -30,15 +30,15 @@ def build_definitions(
     everything, parts, health = jobs.features_job(settings.start_date), jobs.jobs_of_parts(catalog), jobs.health_job()
     runs_by_itself = settings.env != "local"
     with warnings.catch_warnings():
-        # Single-run backfills and windows that begin before the first partition are marked beta in the Dagster that uv.lock pins; the
-        # tests of the main job hold both, so the note at every load helps nobody.
+        # Single-run backfills and windows that begin before the first partition are marked beta in the Dagster that uv.lock pins. The
+        # tests of the main job cover both, so a warning at every load would help nobody.
         warnings.simplefilter("ignore", dg.BetaWarning)
         assets = _assets(platform, retry=Retry(retry_delay_s), changes=changes)
     return dg.Definitions(
         assets=assets,
         asset_checks=_checks(platform, retry=Retry(retry_delay_s)),
         jobs=[everything, *parts, health],
-        # In dev and prod everything runs by itself; on a laptop, and where parts are to run at hours of their own, a person decides.
+        # In dev and prod the schedule of everything is on. A person switches it on on a laptop, and those of parts everywhere.
         schedules=[
             jobs.daily_schedule(everything, is_running=runs_by_itself),
             *(jobs.daily_schedule(part, is_running=False) for part in parts),
@@ -88,7 +88,7 @@ def _checks(platform: Platform, *, retry: Retry) -> Sequence[dg.AssetChecksDefin
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """The code location of the environment that the variables name.
+    """The code location of the environment that the variables name; Dagster calls this when it loads the location.
 
     Raises:
         ConfigurationError: Settings are missing or wrong; every fault is listed.

@@ -138,10 +138,10 @@ def try_build(
 
 
 def day_of(text: str) -> str:
-    """A day as it is written in a partition key.
+    """The text, where it is a day as in a partition key.
 
     Raises:
-        ConfigurationError: It is none.
+        ConfigurationError: It is no such day.
     """
     from datetime import date
 

@@ -52,14 +52,15 @@ WRITTEN: Final = frozenset(
         "0cf2d5f76697149add36873bf97f7121f68dd6bc9a6d19a6cfaeaff2e5a39f7e",
     }
 )
-"""SHA-256 of every :data:`INSTANCE` there ever was, the present one too: a file of these bytes was edited by nobody."""
+"""SHA-256 of every :data:`INSTANCE` of any release, the present one too: nobody edited a file that has one of these hashes."""
 
 
 def prepare_instance(home: Path) -> Path:
     """The directory to set as ``DAGSTER_HOME``: with a ``dagster.yaml`` that is up to date, and with its databases.
 
-    Dagster creates its SQLite databases in the first process that opens them, and several first processes break them for good ("more than
-    one head"). So they are made here, once, under a lock. The sign that they are whole lies beside them and goes when they go.
+    Dagster creates its SQLite databases in the first process that opens them, and several processes that do so at once break them for good
+    ("more than one head"). So they are created here, once, under a lock. The file that says that they are complete lies in their directory,
+    so that it is deleted with them.
 
     Raises:
         StorageError: Another process prepares it and does not end, or the disk is full.
@@ -81,7 +82,7 @@ def prepare_instance(home: Path) -> Path:
 
 
 def _bring_up_to_date(settings: Path) -> None:
-    """Write ``dagster.yaml`` where there is none, or one that an earlier release wrote; of one that was edited say what it lacks."""
+    """Write ``dagster.yaml`` where there is none, or where an earlier release wrote it; print what an edited one lacks."""
     from feature_platform.local.private_files import write_private
 
     found = settings.read_bytes() if settings.exists() else None
@@ -106,7 +107,7 @@ def _create_databases(directory: Path) -> None:
 
     try:
         with dg.DagsterInstance.from_config(str(directory)) as instance:
-            # Each of the three is opened by its first question.
+            # Dagster has three databases; the first query of each creates it.
             instance.get_runs_count()
             instance.get_asset_keys()
             instance.all_instigator_state()
@@ -126,7 +127,7 @@ def start_date(home: Path, *, chosen: date | None) -> date:
     """The first daily partition of a local environment: chosen once, then kept beside the servers' state.
 
     Raises:
-        ConfigurationError: What was kept is no day, or the home cannot be written.
+        ConfigurationError: The kept text is no day, or the home cannot be written.
     """
     kept = _kept(home / START_FILE, chosen.isoformat() if chosen else None)
     try:
@@ -140,7 +141,7 @@ def start_date(home: Path, *, chosen: date | None) -> date:
 
 
 def contracts_dir(home: Path, *, chosen: Path | None) -> Path | None:
-    """The directory of contracts of a local environment: chosen once, then kept; None where the source tree's are meant.
+    """The directory of contracts of a local environment: chosen once, then kept; None for the contracts of the source tree.
 
     Raises:
         ConfigurationError: There is no such directory (any more), or the home cannot be written.
@@ -157,7 +158,7 @@ def contracts_dir(home: Path, *, chosen: Path | None) -> Path | None:
 
 
 def _kept(file: Path, chosen: str | None) -> str | None:
-    """What a file of the home remembers: what is chosen now, or else what was chosen before, if anything was."""
+    """The value that is chosen now, written to a file of the home; or else the one that was chosen before, if there is one."""
     from feature_platform.adapters.machine.spool import disk_errors
     from feature_platform.local.private_files import write_private
 
@@ -170,17 +171,17 @@ def _kept(file: Path, chosen: str | None) -> str | None:
 
 
 def local_environment(home: Path, *, start: date | None, contracts: Path | None, redis_read_only: bool = False) -> dict[str, str]:
-    """Start the embedded servers and answer every variable that points the platform, Feast and Dagster at them.
+    """Start the embedded servers and return every variable that points the platform, Feast and Dagster at them.
 
     Args:
-        home: Where everything of this machine is kept; made readable by its owner only.
-        start: First daily partition; what it was, or 30 days ago, where left out.
-        contracts: Directory of contracts; what it was, or the source tree's, where left out.
+        home: Directory of all local state; made readable by its owner only.
+        start: First daily partition; where left out, the one chosen before, or 30 days ago.
+        contracts: Directory of contracts; where left out, the one chosen before, or that of the source tree.
         redis_read_only: Name the Redis user who can only read.
 
     Raises:
         StorageError: A server does not come up.
-        ConfigurationError: The home cannot be used, or what it remembers is wrong.
+        ConfigurationError: The home cannot be used, or a value that it keeps is wrong.
     """
     from feature_platform.local.services import LocalServices, prepare_home
 
