@@ -45,11 +45,11 @@ def _utc_now() -> datetime:
 def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
     """Rebuilds what rests on raw data that changed: corrected, late and deleted deliveries.
 
-    What versions record is compared with one listing of each day that a window of the look-back holds, by key and ETag, so that the first
-    look already finds what happened before the sensor was switched on. Where neither listings nor logs changed since the last look nothing
-    else is read. A delivery that is not complete changes nothing until it is. While a run of the job is queued or under way the sensor
-    waits: that run may be what mends the day. Where a backfill ended with its newest day, which was to move latest, failed, a run follows
-    that moves it.
+    The raw objects that versions record are compared, by key and ETag, with one listing of each day in a window of the look-back, so that
+    the first look also finds changes from before the sensor was switched on. Where neither listings nor logs changed since the last look
+    nothing else is read. A delivery that is not complete is not compared. While a run of the job is queued or under way the sensor waits,
+    because that run may rebuild the day. Where the run of a backfill's newest day failed, which was to move latest, the sensor asks for a
+    run that moves it.
     """
 
     @dg.sensor(
@@ -86,7 +86,7 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
 def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, Mapping[str, str]], today: date) -> Iterator[dg.RunRequest]:
     """One run for each unbroken range of partitions to build; it covers the set, its latest and its online asset.
 
-    The source's assets are left out: a build validates the days of its window that changed, and no others.
+    The source's assets are left out, because a build validates the days of its window that changed, and no others.
     """
     name, first_of_all = contract.feature_set, begins(platform, contract)
     recognised = {part.day_name(day): told for part in contract.parts for day, told in listed[part.source].items()}
@@ -99,7 +99,7 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, Ma
         covered = {} if first == last else {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
         yield dg.RunRequest(
             partition_key=first if first == last else None,
-            # Dagster drops a request whose key it has seen: a day that cannot be built is not asked for again until it changes.
+            # Dagster drops a request whose key it has seen, so a day that cannot be built is not requested again until it changes.
             run_key=f"{name}:{first}..{last}:{_digest(changes)}",
             asset_selection=[dg.AssetKey(name), latest_key(name), online_key(name)],
             tags={**QUEUE, **covered, CAUSE: _cause(items)},
@@ -107,9 +107,9 @@ def _requests(platform: Platform, contract: Contract, *, listed: Mapping[str, Ma
 
 
 def _left_behind(platform: Platform, contract: Contract, instance: dg.DagsterInstance) -> Iterator[dg.RunRequest]:
-    """Latest and online, where a backfill left them to the run of its newest day and that run moved neither.
+    """A run for latest and online, where a backfill left them to the run of its newest day and that run moved neither.
 
-    What was committed outside of a backfill, or by one that leaves latest out, stays as it is: that is somebody's intention.
+    A version that was committed outside of a backfill, or by one that leaves latest out, is not promoted: a person decided so.
     """
     name, history = contract.feature_set, platform.feature_sets.history(contract.feature_set)
     for version in newest_promotable(history):
@@ -131,7 +131,7 @@ def _cause(items: Sequence[Outdated]) -> str:
 
 
 def _listings(platform: Platform, source: SourceContract, *, today: date) -> dict[str, str]:
-    """Day → what it is recognised by, of all days that a version of the look-back rests on; so many whatever the history's length."""
+    """Day → its listing as text, for every day that a version of the look-back reads: as many days however long the history is."""
     longest = max(
         (part.window_days for each in platform.catalog.contracts.values() for part in each.parts if part.source == source.source), default=1
     )
@@ -140,7 +140,7 @@ def _listings(platform: Platform, source: SourceContract, *, today: date) -> dic
 
 
 def _listing(platform: Platform, source: SourceContract, day: str) -> str:
-    """A day's keys, ETags and times of writing: a file that becomes what it was before is a change of its own; so is being complete."""
+    """A day's keys, ETags and times of writing, and why it is incomplete. With the times, a file that is changed back is a change too."""
     listed = platform.raw.listed(source.source, day)
     lines = [f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for info in listed]
     return "\n".join([*lines, incomplete(listed, source.complete_when, now=_utc_now()) or ""])
@@ -151,7 +151,7 @@ def _digest(value: object) -> str:
 
 
 def slack_sensors(settings: Settings) -> list[dg.SensorDefinition]:
-    """Run summaries to Slack, failures first of all; none where Slack is not configured."""
+    """Sensors that report failed and successful runs to Slack; none where Slack is not configured."""
     if settings.slack_token is None or settings.slack_channel is None:
         return []
     from dagster_slack import make_slack_on_run_failure_sensor
@@ -167,7 +167,7 @@ def slack_sensors(settings: Settings) -> list[dg.SensorDefinition]:
     )
     def on_success(context: dg.RunStatusSensorContext) -> None:
         if not summaries(context.dagster_run.tags):
-            return  # it made nothing that people wait for: a look at the platform's health
+            return  # a run without summaries, such as that of the health job, is not reported
         told = _summary(context.dagster_run)
         sign = ":warning:" if "outcome skipped" in told else ":white_check_mark:"
         WebClient(token=token).chat_postMessage(channel=channel, text=f"{sign} {told}")
@@ -179,6 +179,6 @@ def slack_sensors(settings: Settings) -> list[dg.SensorDefinition]:
 
 
 def _summary(run: dg.DagsterRun) -> str:
-    """One line from what the run's steps left in its tags."""
+    """One line from the summaries that the run's steps wrote into its tags."""
     told = [f"{step}: " + ", ".join(f"{name} {value}" for name, value in facts.items()) for step, facts in summaries(run.tags).items()]
     return f"{run.job_name} {run.run_id[:8]} {run.status.value} — " + ("; ".join(told) or "no step got as far as a summary")

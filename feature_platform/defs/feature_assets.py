@@ -33,7 +33,7 @@ def latest_key(feature_set: str) -> dg.AssetKey:
 
 
 def serving_pool(feature_set: str) -> str:
-    """The pool of the steps that move latest or load online; the instance lets one of them work at a time, whatever the run."""
+    """The pool of the steps that move latest or load online: of all runs together, the instance lets one such step work at a time."""
     return f"{feature_set}_serving"
 
 
@@ -43,7 +43,7 @@ def tiles_key(feature_set: str) -> dg.AssetKey:
 
 
 def tiles_asset(contract: Contract, *, days: SourceDays, retry: Retry) -> dg.AssetsDefinition:
-    """A day's aggregates: each window that holds the day reads them instead of the day's events."""
+    """The tiles of a day: a window with that day can read them instead of the day's events."""
 
     @dg.asset(
         key=tiles_key(contract.feature_set),
@@ -94,7 +94,7 @@ def features_asset(
         partitions_def=days,
         backfill_policy=dg.BackfillPolicy.single_run(),
         io_manager_key=IO_MANAGER_KEY,
-        dagster_type=dg.Any,  # it knows no unions; mypy holds the annotation
+        dagster_type=dg.Any,  # Dagster's types know no unions; mypy checks the annotation
         code_version=contract.schema_hash[:16],
         kinds={"duckdb", "s3"},
         owners=owners_of(contract.owner),
@@ -132,7 +132,7 @@ def _window(days: int) -> dg.TimeWindowPartitionMapping:
 
 
 def _told(context: dg.AssetExecutionContext, platform: Platform) -> Callable[[ValidatedDay], None]:
-    """Record a day of the window that had to be validated now as what it is: a materialization of the validated asset."""
+    """A function that records a day which had to be validated for a window: as a materialization of the validated asset."""
 
     def tell(day: ValidatedDay) -> None:
         source = platform.catalog.sources[day.source]
@@ -147,7 +147,7 @@ def _told(context: dg.AssetExecutionContext, platform: Platform) -> Callable[[Va
 def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     """The latest pointer: moved to the newest version that passes every check, and shown in ``latest/``.
 
-    In a backfill of a run each day only the run of the newest day moves it; in the others it is skipped, and what is served with it.
+    In a backfill that has a run for each day only the run of the newest delivered day moves it; the others skip it and the online asset.
     """
 
     @dg.asset(
@@ -156,7 +156,7 @@ def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
         group_name=contract.feature_set,
         pool=serving_pool(contract.feature_set),
         output_required=False,
-        backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` asks it of every asset selected
+        backfill_policy=dg.BackfillPolicy.single_run(),  # `dagster asset materialize --partition-range` needs it on every selected asset
         kinds={"s3"},
         owners=owners_of(contract.owner),
         description=f"`latest/` of {contract.feature_set}: four files of the newest version that passed its checks; what Feast reads.",

@@ -1,6 +1,6 @@
-"""The one way a version is written and loaded from Dagster: an IO manager over the feature set store.
+"""The IO manager by which Dagster commits versions to the feature set store and loads them.
 
-It is thin. Publishing is decided in ``core.publishing.publication``; what a materialization shows is built in ``defs.presentation``.
+How a version is committed does not belong here (``use_cases.commit``), nor what a materialization shows (``defs.presentation``).
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class S3FeatureSetIOManager(dg.IOManager):
             context.step_context.set_data_version(context.asset_key, data_version)
 
     def load_input(self, context: dg.InputContext) -> pa.Table | pd.DataFrame | dict[str, Any]:
-        """Rows of the version of each partition asked for; of ``latest`` where none is.
+        """Rows of the newest version of each partition that is asked for; of ``latest`` where no partition is.
 
         Returns:
             One table for one partition or none, a dict of tables by partition for several; pandas where the input is annotated so, also as
@@ -93,13 +93,13 @@ class S3FeatureSetIOManager(dg.IOManager):
         return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
 
     def _before(self, name: str, publication: CommittedVersion) -> VersionMetadata | None:
-        """Metadata of what drift is measured against."""
+        """Metadata of the version that drift is measured against, if there is one."""
         history = self._platform.feature_sets.history(name)
         reference = reference_of(history, history.versions[publication.version])
         return self._platform.feature_sets.metadata(name, reference.version) if reference else None
 
     def _built(self, build: FeatureBuild | CommittedVersion) -> dict[str, Any]:
-        """What is known where rows were computed now."""
+        """Metadata of how the window was read and, where rows were computed now, a preview of them."""
         if isinstance(build, CommittedVersion):
             return {"window_read_from": "nothing: unchanged"}
         first = next(iter(build.table.batches()), None)

@@ -10,11 +10,11 @@ from feature_platform.errors import NotFoundError
 
 T = TypeVar("T")
 RECOMPUTE = "feature_platform/recompute"
-"""Tag ``true`` of a backfill that computes every day, also one that is finished."""
+"""Tag of a backfill; ``true`` makes it compute every day, also a finished one."""
 
 
 class SourceDays(dg.DailyPartitionsDefinition):
-    """One partition for each whole UTC day since the first that a source has.
+    """One partition for each whole UTC day from a source's first day on.
 
     Dagster shows an asset, and counts its missing partitions, by its own days. It lets assets share a run, a job or a command only where
     their partitions are equal, but sources begin on different days. So these definitions compare equal whatever day they begin with, and a
@@ -30,7 +30,7 @@ class SourceDays(dg.DailyPartitionsDefinition):
         return isinstance(other, SourceDays)
 
     def __ne__(self, other: object) -> bool:
-        return not self == other  # Dagster's class derives from tuple, which has one of its own
+        return not self == other  # Dagster's class derives from tuple, which defines its own __ne__
 
     def __hash__(self) -> int:
         return hash(SourceDays)
@@ -59,17 +59,17 @@ def days_since(first_day: str) -> SourceDays:
 
 
 def partitions_of(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Sequence[str]:
-    """The days that a run covers, oldest first, whatever the step's source has; none for a step outside partitions."""
+    """The days that a run covers, oldest first, also those that the step's source does not have; none for a step without partitions."""
     if not context.has_partition_key and not context.has_partition_key_range:
         return ()
     return _days(context.partition_key_range)
 
 
 def each_day(context: dg.AssetExecutionContext, days: SourceDays, work: Callable[[str], T]) -> dict[str, T]:
-    """What ``work`` gives for each day of a run, without the days that there is nothing for; those are said with the reason.
+    """The result of ``work`` for each day of a run. Days without data are left out, and logged with the reason.
 
     Raises:
-        NotFoundError: There is nothing for any of them; with every reason.
+        NotFoundError: No day has data; the message has every reason.
     """
     covered = partitions_of(context)
     early = [day for day in covered if day < days.first_day]
@@ -90,9 +90,10 @@ def each_day(context: dg.AssetExecutionContext, days: SourceDays, work: Callable
 
 
 def newer_days(context: dg.AssetExecutionContext) -> list[str]:
-    """The days of a run's backfill that are newer than its own, newest first: those still to come, under way or built.
+    """The days of a run's backfill that are newer than the run's own, newest first: still to come, under way or built.
 
-    None outside of a backfill that Dagster makes of a run each day, none where it was ended, and no day whose run failed.
+    Days whose run failed or was ended are left out. Empty outside of a backfill that has a run for each day, and where the backfill failed
+    or was ended.
     """
     tags = _tags(context)
     of_backfill = {"dagster/backfill": tags.get("dagster/backfill", "")}
@@ -106,7 +107,7 @@ def newer_days(context: dg.AssetExecutionContext) -> list[str]:
 
 
 def leaves_finished_days(context: dg.AssetExecutionContext) -> bool:
-    """Whether a run belongs to a backfill, which computes no finished day again unless its tag :data:`RECOMPUTE` asks for that."""
+    """Whether a run computes no finished day again: it belongs to a backfill whose tag :data:`RECOMPUTE` is not ``true``."""
     tags = _tags(context)
     return "dagster/backfill" in tags and tags.get(RECOMPUTE) != "true"
 
@@ -119,7 +120,7 @@ def _tags(context: dg.AssetExecutionContext) -> Mapping[str, str]:
 
 
 def result_metadata(context: dg.AssetExecutionContext, by_partition: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """What a step returns as its metadata: that of the run's one partition; of several, each is attached to its own partition."""
+    """The metadata that a step returns: that of the run's one partition; of several, none, because each is attached to its partition."""
     if len(partitions_of(context)) == 1:
         return next(iter(by_partition.values()))
     for partition, metadata in by_partition.items():

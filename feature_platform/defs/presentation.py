@@ -19,7 +19,7 @@ from feature_platform.core.versions.version_metadata import ColumnSummary, Versi
 
 PREVIEW_ROWS: Final = 10
 _PICTURES: Final = 24
-"""Columns that are drawn; each picture takes two kilobytes of Dagster's storage for ever."""
+"""How many columns are drawn at most; each picture takes two kilobytes of Dagster's storage for ever."""
 
 ROW_COUNT: Final = "dagster/row_count"
 COLUMN_SCHEMA: Final = "dagster/column_schema"
@@ -68,7 +68,7 @@ def source_schema(source: SourceContract) -> dg.TableSchema:
 
 
 def lineage(contract: Contract, sources: Mapping[dg.AssetKey, SourceContract]) -> dg.TableColumnLineage:
-    """Which event columns each feature column is computed from; ``sources`` are those of validated assets."""
+    """Which event columns each feature column is computed from; ``sources`` is validated asset → its source contract."""
     columns = {column.name: column for column in contract.all_columns}
 
     def read_by(column: Column, source: SourceContract) -> set[str]:
@@ -97,7 +97,7 @@ def raw_day(manifest: RawManifest) -> dict[str, Any]:
     """What the UI shows of a day's raw objects."""
     objects = manifest.objects
     return {
-        # Text is counted as it is judged: its rows are those of the validated day.
+        # Rows of text files are counted when they are validated; the validated day shows them.
         **({} if manifest.rows is None else {ROW_COUNT: manifest.rows}),
         URI: objects[0].uri.rsplit("/", 1)[0] if objects else "",
         "objects": len(objects),
@@ -166,7 +166,7 @@ def published(contract: Contract, publication: CommittedVersion, *, lineage: dg.
 
 
 def distributions(contract: Contract, facts: VersionMetadata, before: VersionMetadata | None) -> dg.MetadataValue:
-    """Each numeric feature's values as a picture beside those of the version of the moment before (grey)."""
+    """A picture of each numeric feature's distribution, beside that of the version ``before`` (grey)."""
     known = before.statistics if before else {}
     features = [column.name for column in contract.feature_columns if column.name in facts.statistics]
     drawn = [(name, distribution(name, facts.statistics[name], known.get(name))) for name in features]
@@ -176,7 +176,7 @@ def distributions(contract: Contract, facts: VersionMetadata, before: VersionMet
 
 
 def changed_days(found: Outdated | None) -> str:
-    """Days of a version's window whose raw objects are not those that it records any more."""
+    """Days of a version's window whose raw objects changed or vanished since it was built."""
     return found.why if found else "none"
 
 
