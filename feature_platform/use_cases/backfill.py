@@ -1,6 +1,6 @@
-"""Give every day of a range a version by the contract as it is: which days lack one, and building those.
+"""Plan and build the days of a range that lack a version by the deployed contract and the raw data as they are now.
 
-A pass over what rests on changed raw data does not belong here (``use_cases.refresh``).
+Rebuilding whatever raw data changed, without a range, does not belong here (``use_cases.refresh``).
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ class PlannedDay:
 
 @dataclass(frozen=True, slots=True)
 class BackfillPlan:
-    """The days of a range, oldest first; bytes of raw objects in all windows that are built; how those are read; what latest will be."""
+    """The days of a range, oldest first; bytes of raw objects in all windows that are built; how windows are read; what latest will be."""
 
     days: tuple[PlannedDay, ...]
     raw_bytes: int
@@ -85,7 +85,7 @@ def plan_backfill(platform: Platform, contract: Contract, *, first: date, last: 
 def backfill(platform: Platform, contract: Contract, plan: BackfillPlan, *, run_id: str, actor: str, log: Log) -> list[Built]:
     """Build what a plan names, oldest first; then move latest once, and load online once where it is behind.
 
-    A day that cannot be built does not stop the others. Ended at any moment, it is planned again and goes on with the days that are left.
+    A day that cannot be built does not stop the others. If it is ended at any moment, a new plan has the days that are left.
     """
     if plan.to_build:
         require_announced(platform, contract)

@@ -1,4 +1,4 @@
-"""Build one partition of a feature set: which days its window reads, and where its rows came from. Computing belongs to the engine."""
+"""Build one partition: which days its window reads, and where its rows came from. Computing does not belong here (the compute engine)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,11 +30,11 @@ class FeatureBuild:
 
 
 FeatureBuilds = Mapping[str, FeatureBuild | CommittedVersion]
-"""Partition key → build, or the version that stands and was not built again; one entry for each partition that a run covers."""
+"""Partition key → build, or the existing version that need not be built again; one entry for each partition that a run covers."""
 
 
 def code_version() -> str:
-    """The release that builds."""
+    """The installed release, which versions record."""
     return installed_version("feature-platform")
 
 
@@ -47,18 +47,18 @@ def build(
     on_validated: Callable[[ValidatedDay], object],
     versions: int = 1,
 ) -> FeatureBuild:
-    """The rows of one partition, from the validated events of its window or from what was kept of its days, whichever takes less.
+    """The rows of one partition, from the validated events of its window or from tiles of its days, whichever costs less.
 
     Args:
         platform: The environment.
         contract: The feature set.
         partition: The day whose end is the as-of moment.
         run_id: Which run builds; recorded in the metadata.
-        on_validated: Hears of days of the window that had to be validated now.
+        on_validated: Called with each day of the window that had to be validated now.
         versions: How many versions the run builds.
 
     Raises:
-        NotFoundError: Upstream delivered nothing for the partition itself, of one of the sources; or a set that is read has no version yet.
+        NotFoundError: One of the sources has no raw objects for the partition itself, or a set that is read has no version yet.
         InvalidDataError: A window lacks a day and the contract refuses that, or the rows break the contract.
     """
     moment = layout.as_of(partition)
@@ -75,7 +75,7 @@ def build(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """A part's source; the days of its window that it can have, None where it has nothing; and those before its first day."""
+    """A part and its source; the days of its window that the source can have, None for a day without data; and earlier days of it."""
 
     part: Contract
     source: SourceContract
@@ -123,7 +123,7 @@ def _computed(
             ]
             return platform.engine.build(contract, kept, as_of=as_of), plan
         except (ConflictError, InvalidDataError, NotFoundError) as error:
-            # What was kept can be lost or damaged; the events are the truth, and what is wrong with them they say themselves.
+            # A tile can be lost or damaged; then the events are read. If the fault is in the events, reading them raises it again.
             plan = WindowPlan(from_tiles=False, why=f"its tiles cannot be used: {error}")
     return platform.engine.build(contract, windows, as_of=as_of), plan
 
@@ -131,7 +131,7 @@ def _computed(
 def plan_build(
     platform: Platform, contract: Contract, window: Window, *, as_of: datetime, versions: int
 ) -> tuple[WindowPlan, Sequence[Block], Mapping[Block, Tile]]:
-    """How the window of a part is read, the blocks that it is made of, and the tiles there are of them or of their parts."""
+    """How the window of a part is read, the blocks that it is made of, and the existing tiles of these blocks or of their parts."""
     if not has_tiles(contract):
         return WindowPlan(from_tiles=False, why="no window is longer than a day, so each is read once"), (), {}
     blocks = blocks_of(contract, window.days, end=as_of.date())
@@ -156,7 +156,7 @@ def _tile(platform: Platform, contract: Contract, source: SourceContract, block:
 
 
 def keep(platform: Platform, contract: Contract, partition: str, *, on_validated: Callable[[ValidatedDay], object]) -> list[Tile]:
-    """The tile of one day as upstream has it now, of each source: the one there is, or one made now.
+    """The tile of one day as upstream has it now, for each source: an existing one, or one that is made now.
 
     Raises:
         NotFoundError: Upstream delivered nothing for the day.

@@ -1,7 +1,7 @@
-"""Which contract describes what: the deployed one, or the one that a version carries as its ``schema.json``.
+"""Which contract applies: the deployed one, or the one that a version carries as its ``schema.json``.
 
-A deployed contract is in force for what is built; what was published goes on being described by its own. What kind
-of change a change is does not belong here (``core.contract.compatibility``).
+Builds follow the deployed contract; a published version keeps the contract that it was built by. Classifying changes does not belong here
+(``core.contract.compatibility``).
 """
 
 from feature_platform.core.contract.compatibility import Change, ContractDiff, compare
@@ -12,7 +12,7 @@ from feature_platform.ports.platform import Platform
 
 
 def contract_of(platform: Platform, contract: Contract, version: Version) -> Contract:
-    """The contract that a version was built by; ``contract``, the deployed one, where it is that.
+    """The contract that a version was built by; ``contract``, the deployed one, where both have the same hash.
 
     Raises:
         NotFoundError: The version's ``schema.json`` is gone.
@@ -24,7 +24,7 @@ def contract_of(platform: Platform, contract: Contract, version: Version) -> Con
 
 
 def contract_in_service(platform: Platform, contract: Contract) -> Contract:
-    """The contract that readers are served by: that of the version which is online, and the deployed one where nothing is.
+    """The contract that readers are served by: that of the version that is online, or the deployed one where no version is online.
 
     Raises:
         NotFoundError: That version's ``schema.json`` is gone.
@@ -37,9 +37,9 @@ def contract_in_service(platform: Platform, contract: Contract) -> Contract:
 
 
 def contracts_to_register(platform: Platform) -> list[Contract]:
-    """What the registry should say of every feature set: the head's own contract, and the deployed one where nothing is latest yet.
+    """The contract to register for every feature set: the head's own, or the deployed one where there is no head yet.
 
-    A contract that was deployed and by which nothing is latest so far would promise readers columns that hold nothing.
+    A deployed contract that the head was not built by would promise readers columns without values.
     """
     chosen = []
     for name, contract in platform.catalog.contracts.items():
@@ -49,9 +49,9 @@ def contracts_to_register(platform: Platform) -> list[Contract]:
 
 
 def changes_since(platform: Platform, contract: Contract) -> ContractDiff:
-    """How a contract and its source's differ from those that latest was built by; no change at all where nothing is latest yet.
+    """How a contract and its source contracts differ from those that latest was built by; no change where there is no latest yet.
 
-    Of a source contract only its hash was recorded, so that a change of it is said and not judged.
+    Of a source contract only the hash was recorded, so a change of it is reported and not classified.
 
     Raises:
         NotFoundError, ContractError: As :func:`contract_of`.
@@ -70,7 +70,7 @@ def changes_since(platform: Platform, contract: Contract) -> ContractDiff:
 
 
 def require_announced(platform: Platform, contract: Contract) -> None:
-    """Refuse to build what would break readers under the very label that they know.
+    """Refuse to build by a contract that breaks readers without a new ``version``.
 
     Raises:
         ContractError: The contract breaks the one that latest was built by, and has the same ``version``.
@@ -85,7 +85,7 @@ def require_announced(platform: Platform, contract: Contract) -> None:
 
 
 def _compared(platform: Platform, contract: Contract) -> tuple[Contract | None, ContractDiff]:
-    """The contract of the head, and how the given one differs from it; a document that is the same is not fetched."""
+    """The contract of the head, and how the given one differs from it; a contract with the same hash is not fetched."""
     name = contract.feature_set
     head = platform.feature_sets.history(name).head_version
     if head is None or (head.schema_hash == contract.schema_hash and contract.sql is None):

@@ -1,6 +1,6 @@
-"""Look whether a feature set's versions rest on the raw data as it is now. What follows from the look is ``core.versions.currency``.
+"""Compare the raw data that a feature set's versions record with the raw data as it is now.
 
-Nothing is built or written here (``use_cases.refresh``).
+Deciding which versions are outdated does not belong here (``core.versions.currency``), nor building or writing (``use_cases.refresh``).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -26,19 +26,19 @@ from feature_platform.use_cases.validate import begins, first_day, raw_pins
 
 @dataclass(frozen=True, slots=True)
 class Currency:
-    """What a look found, oldest first: versions that rest on other raw data than there is, and days that never became a version."""
+    """The result of a look, oldest first: versions built from other raw data than there is now, and days that never became a version."""
 
     outdated: tuple[Outdated, ...] = ()
     never_built: tuple[Outdated, ...] = ()
 
     @property
     def to_build(self) -> list[Outdated]:
-        """What building again mends, oldest first."""
+        """The items that a build brings up to date, oldest first."""
         found = [item for item in (*self.outdated, *self.never_built) if item.is_current]
         return sorted(found, key=lambda item: item.partition)
 
     def of(self, version: str | None) -> Outdated | None:
-        """What was found of one version."""
+        """The item of one version, where it is outdated."""
         return next((item for item in self.outdated if version is not None and item.version == version), None)
 
 
@@ -70,7 +70,7 @@ def look(
 
 
 def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | None:
-    """Whether one version rests on the raw data as it is now; None where it does, or where it is not known.
+    """How one version's raw data differs from the raw data as it is now; None where it does not, or where the log has no such version.
 
     Raises:
         StorageError: The store could not be read.
@@ -85,7 +85,7 @@ def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | 
 
 
 def standing(platform: Platform, contract: Contract, partition: str) -> CommittedVersion | None:
-    """The version that building a partition would give again, if there is one; by one read, and a listing of each day of its window.
+    """The version that building a partition would give again, if there is one; it costs one read, and a listing of each day of its window.
 
     It was built by this contract, these source contracts and this release, from the raw objects that are there now and from the versions
     of other sets that would be read now, and no delivery of its window is incomplete.
@@ -97,7 +97,7 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
     try:
         facts = store.metadata(contract.feature_set, newest.version)
     except NotFoundError:
-        return None  # committing the same rows says what is gone; here it would read as a day without data
+        return None  # a commit of the same rows reports what is gone; raised here, it would look like a day without data
     sources = platform.catalog.sources_of(contract)
     is_by_these = all(facts.source_hash_of(source.source) == source.schema_hash for source in sources)
     built_by = (facts.schema_hash, facts.sql_hash, facts.code_version)
@@ -119,14 +119,14 @@ def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[
 
 
 def _inputs(inputs: Iterable[InputVersion], version: Version) -> dict[str, Pins]:
-    """What a version was computed from of other sets, as if it were a day: ``user_features@2026-01-14``."""
+    """The versions of other sets that a version was computed from, each under the name of a day: ``user_features@2026-01-14``."""
     return {f"{item.feature_set}@{partition_of(version.as_of)}": pins_of((), [item]) for item in inputs}
 
 
 def _recorded_days(contract: Contract, described: VersionMetadata) -> dict[str, Pins]:
     found = currency.recorded_days(described)
     if contract.sources and not any("/" in day for day in found):
-        # It was built when the set had one source, and says its days alone: their objects tell which source that was.
+        # It was built when the set had one source, so its days name none: the URIs of their objects tell which source it was.
         uris = [uri for pins in found.values() for uri, _ in pins]
         own = next((part for part in contract.parts if any(f"/{part.source}/dt=" in uri for uri in uris)), contract.parts[0])
         return {own.day_name(day): pins for day, pins in found.items()}
@@ -141,10 +141,10 @@ def _listed(
     *,
     also: Collection[str] = (),
 ) -> dict[str, Pins]:
-    """What is there now, by the names of recorded days and inputs; and what all sources have of each day of ``judged`` and ``also``.
+    """Recorded day or input → what is there now; for several sources also each day of ``judged`` and ``also`` → what all of them have.
 
-    Days whose delivery is not complete are left out: they are compared when it is. Of several sources a day has nothing where one of them
-    has nothing.
+    Days whose delivery is not complete are left out: they are compared once it is. Where one of several sources has nothing of a day, the
+    day counts as one without data.
     """
     present: dict[str, Pins] = {}
     for part in contract.parts:

@@ -33,7 +33,7 @@ def health(
     history: History | None = None,
     judged: Judged | None = None,
 ) -> Health:
-    """Raw data, versions, latest, registry and online store of one feature set; of its values online, those of the first rows.
+    """Health of one feature set's raw data, versions, latest, registry and online store; of the values online, the first rows are compared.
 
     Args:
         platform: The environment.
@@ -41,7 +41,7 @@ def health(
         now: The present moment.
         late_after: How long after a day's end its version may become latest.
         history: The state of the log, where it was read already.
-        judged: Results of checks of earlier looks, which save a frequent caller up to 58 reads while the log does not change.
+        judged: Check results of earlier calls, which save a frequent caller up to 58 reads while the log does not change.
     """
     name = contract.feature_set
     try:
@@ -75,7 +75,7 @@ def _warned(platform: Platform, seen: Status, judged: Judged) -> list[Finding]:
 
 
 def _online(platform: Platform, seen: Status) -> list[Finding]:
-    """Whether there is room for the next load; and, where latest is said to be online, whether it is."""
+    """Findings about room for the next load and, where the marker names latest, about the values online."""
     name, used_ratio = seen.contract.feature_set, platform.online.used_ratio()
     full = Finding("online_full", "online", f"at most {FULL_RATIO:.0%}", f"{used_ratio:.0%}", MAKE_ROOM)
     is_served = seen.online is not None and seen.latest is not None and seen.online.target.version == seen.latest.version

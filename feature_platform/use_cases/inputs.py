@@ -19,10 +19,10 @@ from feature_platform.use_cases.promote import judge
 
 
 def choose(platform: Platform, contract: Contract, moment: datetime) -> list[InputVersion]:
-    """Of each set that a contract reads, the newest version as of the moment or before it that is, was, or by its checks may be latest.
+    """For each set that a contract reads, the newest version as of the moment or before it that is, was, or by its checks may be latest.
 
-    A version that was never latest counts where its checks let it pass, because in a backfill latest follows once; one that a rollback
-    went back from does not.
+    A version that was never latest counts where it passes its checks, because a backfill moves latest only once; a version that a rollback
+    went back from does not count.
 
     Raises:
         NotFoundError: A set has no such version.

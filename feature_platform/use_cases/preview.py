@@ -1,4 +1,4 @@
-"""Build one day of a feature set in memory, to look at: what a contract would give, before anything is published by it."""
+"""Build one day of a feature set in memory, to see what a contract gives. Committing it does not belong here (``use_cases.commit``)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from feature_platform.use_cases.inputs import choose, opened
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The rows of one partition, the days that they follow from, and the days of the window that upstream has nothing of."""
+    """The rows of one partition, the days that they were computed from, and the days of the window without raw objects."""
 
     table: pa.Table
     days: Sequence[ValidatedDay]

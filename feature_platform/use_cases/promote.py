@@ -1,6 +1,6 @@
 """Judge committed versions, and move latest to the newest that passes.
 
-What a check asks is ``core.versions.checks``; which version may become latest is ``core.publishing.decisions``.
+What a check requires does not belong here (``core.versions.checks``), nor which version may become latest (``core.publishing.decisions``).
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class LatestMove:
 
 
 def judge(platform: Platform, contract: Contract, history: History, version: Version) -> list[CheckResult]:
-    """Every check of one committed version, with what it is compared to read from the store: metadata of 28 versions at most."""
+    """Every check of one committed version; of its history, the metadata of 28 versions at most is read from the store."""
     read = cache(lambda each: platform.feature_sets.metadata(contract.feature_set, each))
     asked = contract.checks
     has_history = asked.max_deviation is not None or asked.max_history_psi is not None
@@ -55,9 +55,9 @@ def judge(platform: Platform, contract: Contract, history: History, version: Ver
 
 
 def judge_day(platform: Platform, source: SourceContract, partition: str) -> list[CheckResult]:
-    """Every check of a validated day, from its manifest and, where the contract holds it against its history, those of 28 days before.
+    """Every check of a validated day, from its manifest and, where the contract compares it with its history, those of the 28 days before.
 
-    None where the contract asks for none, or the day was not validated.
+    Empty where the contract has no checks, or the day was not validated.
     """
     day = platform.engine.read_day(source, partition) if source.checks else None
     if day is None or source.checks is None:
@@ -68,7 +68,7 @@ def judge_day(platform: Platform, source: SourceContract, partition: str) -> lis
 
 
 def override(platform: Platform, contract: Contract, version: str, *, actor: str, reason: str) -> tuple[Move, list[str]]:
-    """Promote a version by name although its checks keep it back, with a record of who, why and which; the faults that were overridden.
+    """Promote a version by name although its checks keep it back; the log records who, why and which faults, which are returned too.
 
     Raises:
         UnknownNameError: It was never committed, or has expired.
@@ -87,7 +87,7 @@ def override(platform: Platform, contract: Contract, version: str, *, actor: str
 def move_latest(platform: Platform, contract: Contract, *, actor: str, log: Log) -> LatestMove:
     """Promote the newest version that passes its checks, if it is newer than the head, and heal ``latest/`` in any case.
 
-    A newer version is promoted before anything is healed: a head whose files were damaged must not stand in the way of its successor.
+    A newer version is promoted before anything is healed, because a head with damaged files must not block its successor.
 
     Raises:
         NotFoundError: There is no version at all.

@@ -1,4 +1,4 @@
-"""Read a published version's rows, proved against the log while they are read. Proving everything about it is ``use_cases.verify``."""
+"""Read a committed version's rows, checked by the log's hashes. Proving everything else does not belong here (``use_cases.verify``)."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -27,12 +27,12 @@ def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa
 
     Args:
         platform: The environment.
-        feature_set: Of which.
+        feature_set: Its feature set.
         version: A version id, or ``latest``.
 
     Raises:
         NotFoundError: It was never committed, or retention removed it.
-        InvalidDataError: A file is not the one that was published.
+        InvalidDataError: A file is not the one that was committed.
     """
     if version == LATEST:
         head = platform.feature_sets.history(feature_set).head
@@ -53,7 +53,7 @@ def known_version(platform: Platform, feature_set: str, moment: datetime, *, kno
     """The version that was known at a moment.
 
     Raises:
-        NotFoundError: None was.
+        NotFoundError: No version was known then.
     """
     known = timeline(platform.feature_sets.history(feature_set), known_at=known_at)
     found = [entry.version for entry in known if entry.since <= moment]
@@ -69,7 +69,7 @@ def verified_features(feature_sets: FeatureSetStore, feature_set: str, version: 
 
     Raises:
         NotFoundError: The file is gone.
-        InvalidDataError: It is not the one that was published.
+        InvalidDataError: It is not the one that was committed.
     """
     with feature_sets.local_features(feature_set, version) as open_file:
         with open_file() as file:

@@ -61,7 +61,7 @@ def reproduce(platform: Platform, contract: Contract, version: str) -> Reproduct
 
 
 def _computed_again(platform: Platform, contract: Contract, described: VersionMetadata) -> tuple[str, int]:
-    """Content hash and number of rows that follow from the recorded raw objects."""
+    """Content hash and number of the rows that are computed from the recorded raw objects."""
     inputs = opened(platform, described.inputs)
     recorded = {item.uri for item in described.sources} | {item.file.uri for item in inputs if item.file}
     bench = platform.bench(_raw_uri(described.sources, contract), recorded)
@@ -105,7 +105,7 @@ def _restore_or_rebuild(feature_set: str) -> str:
 
 
 def _missing(objects: ObjectStore, recorded: Sequence[SourceObject], *, remedy: str) -> list[Finding]:
-    """Which raw objects are not the recorded ones any more."""
+    """A finding for each recorded raw object that is gone or changed."""
     findings = []
     for item in recorded:
         info = objects.head(item.uri)
@@ -117,7 +117,7 @@ def _missing(objects: ObjectStore, recorded: Sequence[SourceObject], *, remedy: 
 
 
 def _raw_uri(recorded: Sequence[SourceObject], contract: Contract) -> str:
-    """The base above ``<source>/dt=…`` that every object was recorded below."""
+    """The one base URI above ``<source>/dt=…`` of all recorded objects."""
     names = "|".join(map(re.escape, contract.source_names))
     places = [re.fullmatch(rf"(.+?)/(?:{names})/dt={re.escape(_day(item))}/.+", item.uri) for item in recorded]
     found = {place[1] for place in places if place}

@@ -1,4 +1,4 @@
-"""Retention: which versions of a feature set nothing needs any more. What a policy keeps is ``core.publishing.retention``."""
+"""Retention: delete versions that nothing needs any more. What a policy keeps does not belong here (``core.publishing.retention``)."""
 
 from functools import partial
 from itertools import chain
@@ -13,7 +13,7 @@ def survey(platform: Platform, feature_set: str, *, policy: Policy) -> list[Cand
 
 
 def collect(platform: Platform, feature_set: str, *, policy: Policy, actor: str) -> Sweep:
-    """Expire what the policy does not keep, wait its grace, look at pins and the online store again, then delete."""
+    """Expire the versions that the policy does not keep, wait for its grace, check pins and the online store again, then delete."""
     named = partial(named_elsewhere, platform, feature_set)
     return platform.feature_sets.collect(feature_set, policy=policy, actor=actor, protected=named)
 

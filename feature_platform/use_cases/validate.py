@@ -1,4 +1,4 @@
-"""Validate a source's days: those asked for, and those of a window that are not validated as they are now. Judging rows is the engine's."""
+"""Validate a source's days: those asked for, and changed ones of a window. Judging rows does not belong here (the compute engine)."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from feature_platform.ports.platform import Platform
 
 
 def validate(platform: Platform, source: SourceContract, partition: str) -> ValidatedDay:
-    """Judge every raw row of one day and write what was kept and what was not.
+    """Judge every raw row of one day; write the valid rows, and the others with their reasons.
 
     Raises:
         NotFoundError: Upstream delivered nothing for the day, or not all of it yet.
@@ -33,18 +33,18 @@ def discover(platform: Platform, source: SourceContract, partition: str) -> RawM
 def validated(
     platform: Platform, source: SourceContract, partition: str, *, on_validated: Callable[[ValidatedDay], object]
 ) -> ValidatedDay | None:
-    """A day as upstream has it now: the copy that was validated from these very objects, or validated here and now.
+    """A day as upstream has it now: the copy that was validated from exactly these objects, or one that is validated now.
 
-    While a delivery is not complete the day is what it was before. None where upstream has nothing, also where an older copy lies there:
-    what upstream took back must not live on in features. One
-    listing decides, by key and ETag. Without this a single partition could be built only after its whole window was, and a corrected day
-    would reach the versions of its own partition alone.
+    While a delivery is not complete, the copy from before is returned if this source contract validated it. None where upstream has no
+    objects, even if there is an older copy: data that upstream deleted must not stay in features. One listing decides, by key and ETag.
+    Without this function a partition could be built only after every day of its window was validated, and a corrected day would change the
+    version of its own partition alone.
 
     Args:
         platform: The environment.
         source: The source.
         partition: The day.
-        on_validated: Hears of a day that had to be validated now.
+        on_validated: Called with a day that had to be validated now.
 
     Raises:
         InvalidDataError: The day as it is now cannot be read, or too many rows are bad.
@@ -62,18 +62,18 @@ def validated(
     try:
         day = validate(platform, source, partition)
     except NotFoundError:
-        return None  # they went between the listing and the reading
+        return None  # the objects were deleted between the listing and the reading
     on_validated(day)
     return day
 
 
 def first_day(platform: Platform, source: SourceContract) -> str:
-    """The first day that a source can have data of, ``YYYY-MM-DD``: its own, or the environment's where that is later."""
+    """The first day that can have data of a source, ``YYYY-MM-DD``: the source's own, or the environment's where that is later."""
     return max(platform.first_day.isoformat(), source.first_day or "")
 
 
 def begins(platform: Platform, contract: Contract) -> str:
-    """The first day that a feature set can have a version of: that on which the last of its sources, and of the sets it reads, begins."""
+    """The first day that a feature set can have a version of: the latest first day of its sources and of the sets that it reads."""
     read = [begins(platform, platform.catalog.contract(name)) for name in contract.feature_sets]
     return max(*(first_day(platform, source) for source in platform.catalog.sources_of(contract)), *read, "")
 
