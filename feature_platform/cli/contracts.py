@@ -115,7 +115,7 @@ def try_build(
     rows: Annotated[int, typer.Option("--rows", min=1, help="How many rows to show.")] = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Build one day in memory by the deployed contract and show what would come of it. Nothing is written, nothing is published."""
+    """Build one day in memory by the deployed contract and show its rows and checks. Nothing is written, nothing is published."""
     from feature_platform.use_cases.preview import preview
     from feature_platform.wiring import open_platform
 
@@ -159,7 +159,7 @@ def _show_diff(found: "ContractDiff", *, title: str) -> None:
     changes = [{"change": change.where, "kind": change.kind, "what": change.reason} for change in found.changes]
     show(changes, as_json=False, title=title, empty="Both say the same.")
     if changes:
-        show([{"part": part, "effect": effect} for part, effect in found.effects.items()], as_json=False, title="What comes of it")
+        show([{"part": part, "effect": effect} for part, effect in found.effects.items()], as_json=False, title="What the change does")
 
 
 def _side(text: str) -> "tuple[Contract, str | None]":

@@ -49,11 +49,11 @@ class ContractDiff:
             return {}
         readers = {
             "none": "get the same features",
-            "additive": "get what they got, and may ask for more",
+            "additive": "receive what they received before, and may ask for the new features",
             "breaking": f"notice: {'; '.join(map(str, self.breaking))}",
         }
         return {
-            "versions": "those there are stay as they are; every later one, rebuilt days too, is built by the newer contract",
+            "versions": "existing versions stay as they are; every later version, of a rebuilt day too, is built by the newer contract",
             "latest": "moves to the first version by the newer contract that passes its checks",
             "registry": "says the older contract until then, the newer one from the online asset of that run on",
             "online": "holds the older columns until then; one load replaces them",

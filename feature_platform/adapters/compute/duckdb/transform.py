@@ -44,7 +44,7 @@ def prepare_transform(connection: duckdb.DuckDBPyConnection, contract: Contract,
     """
     statement, faults = _judged(connection, contract, columns, as_of)
     if faults:
-        raise ContractError(f"SQL transform {contract.feature_set}.sql says what no transform may; correct it:", faults)
+        raise ContractError(f"SQL transform {contract.feature_set}.sql has statements that no transform may have; correct it:", faults)
     _describe(connection, contract, _as_relation(statement))
     return statement
 

@@ -79,7 +79,7 @@ def run_transform(
         return int(run_bounded(fill_spool, request, limits=_work_limits(limits)))
     except WorkEndedError as error:
         raise InvalidDataError(
-            f"SQL transform of {contract.feature_set!r} {error}; expected it to. Make it cheaper or raise the limit."
+            f"SQL transform of {contract.feature_set!r} {error}; expected an answer within its limits. Make it cheaper or raise the limit."
         ) from error
     finally:
         shutil.rmtree(copies, ignore_errors=True)
