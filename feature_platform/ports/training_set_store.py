@@ -43,6 +43,9 @@ class TrainingSetStore(Protocol):
     def put_manifest(self, manifest: TrainingManifest) -> None:
         """Write the manifest, with which the training set exists."""
 
+    def find(self, name: str) -> TrainingManifest | None:
+        """The manifest of a training set, or None where there is none of this name. One read, however many training sets there are."""
+
     def manifest(self, name: str) -> TrainingManifest:
         """The manifest of a training set.
 

@@ -121,8 +121,8 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
     with store.staged(labels.schema, labels.batches()) as kept:
         request = {"known_at": wanted.known_at, "timestamp": wanted.timestamp, "split": split and split.model_dump(mode="json")}
         name = name_of(labels_sha256=kept.digest.sha256, request=request, feature_sets=sets)
-        if name in store.names():
-            return store.manifest(name)
+        if (made := store.find(name)) is not None:
+            return made
         with _joined(platform, store.rows_of(kept), lookups, split, wanted.timestamp) as joined:
             sets = [counts.told(item) for item, counts in zip(sets, joined.counts, strict=True)]
             _pin(platform, name, sets, actor=actor)

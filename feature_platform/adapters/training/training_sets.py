@@ -86,14 +86,19 @@ class ObjectTrainingSetStore:
             if self.manifest(manifest.training_set).data.sha256 != manifest.data.sha256:
                 raise
 
-    def manifest(self, name: str) -> TrainingManifest:
-        """See :meth:`TrainingSetStore.manifest`."""
+    def find(self, name: str) -> TrainingManifest | None:
+        """See :meth:`TrainingSetStore.find`."""
         uri = f"{self.directory(name)}{MANIFEST}"
         stored = self._objects.get(uri)
-        if stored is None:
+        return parse_manifest(stored.body, uri=uri) if stored else None
+
+    def manifest(self, name: str) -> TrainingManifest:
+        """See :meth:`TrainingSetStore.manifest`."""
+        found = self.find(name)
+        if found is None:
             known = ", ".join(self.names()) or "none"
             raise UnknownNameError(f"There is no training set {name!r}; there are: {known}.")
-        return parse_manifest(stored.body, uri=uri)
+        return found
 
     def names(self) -> Sequence[str]:
         """See :meth:`TrainingSetStore.names`."""
