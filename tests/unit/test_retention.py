@@ -116,6 +116,17 @@ class Pins:
         record = Record(self.ids, op, version, version_moment(version), f"w{self.ids}", "test", NOW)
         self.objects.put(LAYOUT.log_record(self.ids), record.to_json(), write_id=record.write_id, sha256=None, condition=None)
 
+    def expire_at_next_write(self):
+        """Somebody expires the version just before the next object is written."""
+        original = self.objects.put
+
+        def put(uri, body, **options):
+            self.objects.put = original
+            self.append("expire")
+            return original(uri, body, **options)
+
+        self.objects.put = put
+
     def run(self, protocol):
         return ProtocolRunner(self.objects).run(protocol)
 
@@ -145,14 +156,7 @@ def test_pins_of_one_version_are_told_from_those_of_others(pins):
 
 
 def test_a_version_that_expires_while_it_is_pinned_is_not_pinned(pins):
-    original = pins.objects.put
-
-    def put(uri, body, **options):
-        pins.objects.put = original
-        pins.append("expire")
-        return original(uri, body, **options)
-
-    pins.objects.put = put
+    pins.expire_at_next_write()
     with pytest.raises(NotFoundError, match="expired while it was being pinned; its files may be gone"):
         pins.pin()
     assert pins.run(retention.list_pins(LAYOUT)) == {}
@@ -160,14 +164,7 @@ def test_a_version_that_expires_while_it_is_pinned_is_not_pinned(pins):
 
 def test_of_several_versions_none_stays_pinned_where_one_expires_meanwhile(pins):
     pins.append("commit", B)
-    original = pins.objects.put
-
-    def put(uri, body, **options):
-        pins.objects.put = original
-        pins.append("expire")
-        return original(uri, body, **options)
-
-    pins.objects.put = put
+    pins.expire_at_next_write()
     with pytest.raises(NotFoundError, match=f"Version {A} expired while it was being pinned"):
         pins.pin("model", A, B)
     assert pins.run(retention.list_pins(LAYOUT)) == {}
