@@ -98,10 +98,11 @@ def environment(scale: Scale) -> Iterator[tuple[dict[str, str], ValkeyServer, Pa
 def _apply(env: Mapping[str, str]) -> None:
     from feature_platform.adapters.feast.repository import apply_contracts, open_store
     from feature_platform.settings import load_settings
+    from feature_platform.wiring import feast_environment
 
     os.environ.update(env)  # where AWS clients of this process look
-    settings = load_settings(env)
-    apply_contracts(open_store(settings), [CONTRACT], settings=settings)
+    given = feast_environment(load_settings(env))
+    apply_contracts(open_store(given), [CONTRACT], environment=given)
 
 
 def users(count: int) -> pa.Table:
