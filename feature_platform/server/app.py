@@ -26,6 +26,9 @@ BODY_S: Final = 10.0
 
 TICK_S: Final = 1.0
 _TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+CLOSE: Final = (b"connection", b"close")
+"""The header of an answer that is the last one on its connection."""
+
 _HTML: Final = b"text/html; charset=utf-8"
 
 Scope = dict[str, Any]
@@ -101,24 +104,43 @@ class ServerApp:
         self._is_draining = True
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            answer = await self.answer(scope, lambda: self._body(scope, receive))
+        except _ClientGoneError:
+            return
+        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def answer_whole(self, scope: Scope, body: bytes) -> Answer:
+        """Answer a request whose body is there; see :meth:`answer`."""
+        most = self._parts.server.limits.body_bytes
+
+        async def given() -> bytes | Answer:
+            return _too_large(most) if len(body) > most else body
+
+        return await self.answer(scope, given)
+
+    async def answer(self, scope: Scope, read_body: Callable[[], Awaitable[bytes | Answer]]) -> Answer:
+        """Answer, count and log one request.
+
+        Args:
+            scope: Its method, path, headers and client, as ASGI says them.
+            read_body: Reads its body, or says why not; called where the answer needs it.
+        """
         started_s = time.perf_counter()
         parts = self._parts
         caller = parts.tokens.holder(scope["headers"]) if parts.tokens else ""
-        try:
-            answer = await self._routed(scope, receive, caller)
-        except _ClientGoneError:
-            return
+        answer = await self._routed(scope, read_body, caller)
         parts.board.counts.add(metrics.REQUESTS, scope["path"] if scope["path"] in self._routes else "other", str(answer.status))
-        headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         if self._is_draining:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": answer.body})
+            answer = answer._replace(headers=[*answer.headers, CLOSE])
         if parts.access_log:
             took_s = time.perf_counter() - started_s
             parts.access_log.add(scope, status=answer.status, size=len(answer.body), took_s=took_s, caller=caller or "")
+        return answer
 
-    async def _routed(self, scope: Scope, receive: Receive, caller: str | None) -> Answer:
+    async def _routed(self, scope: Scope, read_body: Callable[[], Awaitable[bytes | Answer]], caller: str | None) -> Answer:
         route = self._routes.get(scope["path"])
         if route is not None and route.is_open and route.method == scope["method"]:
             return await route.handle(scope, b"")
@@ -126,7 +148,7 @@ class ServerApp:
             return document({"detail": "Not authenticated"}, status=401, headers=[(b"www-authenticate", b"Bearer")])
         if route is None or scope["method"] != route.method:
             return _no_such(route)
-        body = await self._body(scope, receive) if route.method == "POST" else b""
+        body = await read_body() if route.method == "POST" else b""
         if isinstance(body, Answer):
             return body
         if self._under_way >= self._parts.server.limits.concurrency:
@@ -148,10 +170,8 @@ class ServerApp:
                 async with asyncio.timeout(BODY_S):
                     body = await _rest(body, receive, most=most)
             except TimeoutError:
-                return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[(b"connection", b"close")])
-        if max(size, len(body)) > most:
-            return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[(b"connection", b"close")])
-        return body
+                return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[CLOSE])
+        return _too_large(most) if max(size, len(body)) > most else body
 
     def _made_routes(self, parts: Parts) -> dict[str, _Route]:
         async def features(scope: Scope, body: bytes) -> Answer:
@@ -228,6 +248,10 @@ class ServerApp:
                 await task
         self._parts.board.publish()
         await self._parts.server.close()
+
+
+def _too_large(most: int) -> Answer:
+    return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[CLOSE])
 
 
 def _no_such(route: _Route | None) -> Answer:

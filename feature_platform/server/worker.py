@@ -40,6 +40,8 @@ def run_worker(app: ServerApp, options: ServeOptions, listener: socket.socket, h
 async def _serve(app: ServerApp, options: ServeOptions, listener: socket.socket, heartbeat: int) -> None:
     import uvicorn
 
+    from feature_platform.server.http_protocol import DirectProtocol
+
     class Server(uvicorn.Server):
         """Leaves signals to this worker."""
 
@@ -49,7 +51,7 @@ async def _serve(app: ServerApp, options: ServeOptions, listener: socket.socket,
 
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=DirectProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -1,4 +1,4 @@
-"""An ASGI application behind a real HTTP server in a thread of this process."""
+"""A server's application behind a real HTTP server in a thread of this process, with the HTTP protocol that workers use."""
 
 import socket
 import threading
@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from feature_platform.server.http_protocol import DirectProtocol
+
 
 @contextmanager
-def serving_http(app: Any) -> Iterator[int]:
-    """The port it listens on; it ends with the block."""
+def serving_http(app: Any, *, is_direct: bool = True) -> Iterator[int]:
+    """The port it listens on; it ends with the block. ``is_direct`` is false for uvicorn's own protocol."""
     import uvicorn
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        config = uvicorn.Config(app, http="httptools", loop="uvloop", ws="none", lifespan="on", log_config=None, access_log=False)
+        protocol = DirectProtocol if is_direct else "httptools"
+        quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "date_header": False}
+        config = uvicorn.Config(app, http=protocol, loop="uvloop", ws="none", lifespan="on", **quiet)
         server = uvicorn.Server(config)
         started = threading.Event()
         original = server.startup
