@@ -7,6 +7,7 @@ import sqlglot
 from sqlglot import exp
 
 _WHOLE = "DECIMAL(38, 0)"
+_CHOOSING = (exp.ArgMax, exp.ArgMin)
 _RENAMED = {"EPOCH_US": "unix_micros", "ERROR": "raise_error"}
 
 
@@ -29,9 +30,18 @@ def _types(node: exp.Expr) -> exp.Expr:
 def _functions(node: exp.Expr) -> exp.Expr:
     if isinstance(node, exp.Anonymous) and node.name.upper() in _RENAMED:
         return exp.func(_RENAMED[node.name.upper()], *node.expressions)
+    if isinstance(node, exp.Filter) and isinstance(node.this, _CHOOSING):
+        return exp.Filter(this=node.this, expression=exp.Where(this=exp.and_(node.expression.this, _is_there(node.this))))
+    if isinstance(node, _CHOOSING) and not isinstance(node.parent, exp.Filter):
+        return exp.Filter(this=node, expression=exp.Where(this=_is_there(node)))
     if isinstance(node, exp.Sum) and not isinstance(node.this, exp.Cast):
         return exp.Sum(this=exp.cast(node.this, _WHOLE))  # 64-bit sums wrap on Sail and fail on Spark
     if isinstance(node, exp.Cast) and isinstance(node.this, exp.DPipe) and node.this.this == exp.Literal.string("0x"):
         digits = exp.func("conv", node.this.expression, exp.Literal.number(16), exp.Literal.number(10))
         return exp.cast(digits, node.to)
     return node
+
+
+def _is_there(node: exp.Expr) -> exp.Expr:
+    """The condition that DuckDB's first and last have in themselves; Spark's would choose nulls, too."""
+    return exp.not_(exp.Is(this=node.this.copy(), expression=exp.null()))
