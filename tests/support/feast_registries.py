@@ -4,10 +4,13 @@ import json
 from typing import Any
 
 from feature_platform.adapters.feast.objects import feast_objects
+from feature_platform.adapters.feast.quick_import import without_instrumentation
 from feature_platform.adapters.feast.repository import ONLINE_STORE, REGISTRY_STORE
 from feature_platform.core.contract.feature_set import Contract, load_contract
-from feature_platform.feast_plugins.registry_store import ConditionalRegistryStore
 from feature_platform.ports.object_store import ObjectStore
+
+with without_instrumentation():  # most tests import Feast here first, and as quickly as the platform does
+    from feature_platform.feast_plugins.registry_store import ConditionalRegistryStore
 
 URI = "s3://bucket/feast/local/registry.pb"
 STORES: dict[str, ObjectStore] = {}
