@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 
 @contextmanager
-def moto_server() -> Iterator[str]:
-    """Serve moto on a free port and give its endpoint URL."""
+def moto_server(*, page_keys: int = 1_000) -> Iterator[str]:
+    """Serve moto on a free port and give its endpoint URL; a page of its listings has so many keys."""
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -26,7 +28,9 @@ def moto_server() -> Iterator[str]:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        with pytest.MonkeyPatch.context() as environment:
+            environment.setenv("MOTO_S3_DEFAULT_MAX_KEYS", str(page_keys))
+            yield f"http://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()
