@@ -157,7 +157,7 @@ def fuzz(operation: Any, known: set[int], url: str) -> None:
     @given(case=operation.as_strategy())
     @settings(max_examples=EXAMPLES // 5, derandomize=True, suppress_health_check=list(HealthCheck))
     def answers(case: Any) -> None:
-        answer = case.call(base_url=url)
+        answer = case.call(base_url=url, timeout=60)
         assert answer.status_code in known, (case.body, answer.text)
         assert is_proper(answer.status_code, answer.content), (case.body, answer.text)
 
