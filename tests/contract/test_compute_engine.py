@@ -1,7 +1,11 @@
-"""What every compute engine must do with raw days; each engine inherits the suite."""
+"""What every compute engine must do with raw days; each engine inherits the suite.
+
+``FAULTS=full`` (``make faults``) tries more than twice as many examples.
+"""
 
 import json
 import math
+import os
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -25,6 +29,7 @@ from tests.support.feature_oracle import features_of
 from tests.support.raw_days import DAY, HEADER, RAW_URI, WORK_URI, RawDay, source_contract
 from tests.support.raw_oracle import judge_text
 
+IS_FULL = os.environ.get("FAULTS") == "full"
 SOURCE = source_contract()
 START = datetime(2026, 1, 14, tzinfo=UTC)
 
@@ -222,7 +227,7 @@ class ComputeEngineContract:
             day.engine.build(contract(), [Window(SOURCE, [validated])], as_of=as_of(DAY))
 
     @given(files=st.lists(st.tuples(good_rows, lines), min_size=1, max_size=3))
-    @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=40 if IS_FULL else 15, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_no_row_is_ever_lost_whatever_the_files_hold(self, day: RawDay, files: list[tuple[list[str], list[str]]]) -> None:
         fresh = type(day)(day.workdir)
         for place, (good, junk) in enumerate(files):
@@ -240,7 +245,7 @@ class ComputeEngineContract:
         assert len({(row["file"], row["row_number"]) for row in rejected}) == len(rejected)
 
     @given(good=good_rows.filter(bool), earlier=good_rows)
-    @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @settings(max_examples=15 if IS_FULL else 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_features_of_raw_files_equal_the_naive_oracle(self, day: RawDay, good: list[str], earlier: list[str]) -> None:
         fresh = type(day)(day.workdir)
         fresh.put("a.csv", "\n".join([HEADER, *good]))
