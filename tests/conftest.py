@@ -143,6 +143,12 @@ def proxied_s3(s3: S3Bucket, fault_proxy: FaultProxy) -> S3Bucket:
     return replace(s3, endpoint=replace(s3.endpoint, endpoint_url=fault_proxy.url))
 
 
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The S3 client of this process tries again at once: what it tries again is under test, not the seconds that botocore waits before."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+
+
 @pytest.fixture(scope="module")
 def module_bucket(s3_endpoint: S3Endpoint, s3_server: EmbeddedServer) -> Iterator[S3Bucket]:
     """A bucket for one module."""

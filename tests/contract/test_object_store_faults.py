@@ -14,7 +14,8 @@ from feature_platform.local.loopback_ports import choose_ports
 from tests.support.fault_proxy import Fault, FaultProxy
 from tests.support.services import S3Bucket
 
-# Small enough that a test takes seconds: botocore waits up to 1 s and 2 s between the three attempts.
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
 QUICK = S3Timeouts(connect_s=0.5, read_s=0.4, attempts=3, deadline_s=20.0, body_attempts=3)
 
 BODY = bytes(index % 253 for index in range(300_000))

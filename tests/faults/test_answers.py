@@ -21,6 +21,8 @@ from tests.faults.figures import record_figure
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, contents, hash_of
 from tests.support.feature_set_samples import FEATURE_SET, open_store, publish
 
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
 IS_FULL = os.environ.get("FAULTS") == "full"
 FAULTS = ("drop_reply", "error_500", "slow_down", "late_reply", "late_request", "drop_request", "truncate")
 TIMEOUTS = S3Timeouts(connect_s=2.0, read_s=1.5, attempts=3, deadline_s=20.0, body_attempts=3)

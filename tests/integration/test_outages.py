@@ -14,6 +14,8 @@ from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform
 from tests.support.platforms import MainJob, Run, put_events
 
+pytestmark = pytest.mark.usefixtures("no_backoff")
+
 TODAY = datetime.now(UTC).date()
 DAY, NEXT, MISSING = ((TODAY - timedelta(days=back)).isoformat() for back in (3, 2, 1))
 USERS = [{"user_id": user} for user in (1, 2, 3)]
