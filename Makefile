@@ -46,7 +46,7 @@ down: $(ENVIRONMENT) ## stop the embedded servers, keep their data
 	$(RUN)/feature-platform down
 
 test: $(ENVIRONMENT) ## run the test suite
-	$(RUN)/pytest -n $(WORKERS) --dist loadfile
+	$(RUN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, tests
 	$(RUN)/ruff check
