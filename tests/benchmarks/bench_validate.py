@@ -13,6 +13,7 @@ import argparse
 import shutil
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -96,7 +97,7 @@ def measure(directory: Path, *, rows: int, memory_rows: int, rounds: int) -> lis
     for kind in FORMATS:
         path = make_day(directory, kind, rows=rows)
         figures.append(
-            compare(f"validate {rows:,} events, {kind}", lambda: validate(directory), lambda path=path: bare_validate(path), rounds=rounds)
+            compare(f"validate {rows:,} events, {kind}", lambda: validate(directory), partial(bare_validate, path), rounds=rounds)
         )
     for kind in ("csv", "jsonl"):
         make_day(directory / "bad", kind, rows=rows, bad_ratio=0.1)

@@ -46,7 +46,11 @@ def read_figures(valkey: ValkeyDatabase, *, users: int = 50_000, rounds: int = 2
     readers = open_readers(valkey, CONTRACT)
     for start in range(0, users, 10_000):
         ids = list(range(start, min(start + 10_000, users)))
-        values = {"f_count": [user % 1000 for user in ids], "f_mean": [user / 7 for user in ids], "f_age": [user % 86_400 for user in ids]}
+        values: dict[str, list[Any]] = {
+            "f_count": [user % 1000 for user in ids],
+            "f_mean": [user / 7 for user in ids],
+            "f_age": [user % 86_400 for user in ids],
+        }
         readers.write(CONTRACT, table_of(CONTRACT, {"user_id": ids, **values}))
     return [
         _figure(readers, batch, name, take, users=users, rounds=rounds, seconds=seconds_per_round)

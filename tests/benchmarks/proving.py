@@ -28,14 +28,16 @@ def proof_figure(*, rows: int, versions: int, users: int) -> dict[str, Any]:
     Raises:
         AssertionError: A row could not be proven.
     """
-    objects, files, counts = MemoryObjectStore(), {}, Counts()
+    objects, counts = MemoryObjectStore(), Counts()
+    files: dict[str, bytes] = {}
+    published: list[str] = []
     feature_sets = ObjectFeatureSetStore(objects, feature_base=BASE)
     with valkey_server() as valkey:
         open_stores(objects, valkey, (shipped_contract(),))
         log = ResponseLog(files.__setitem__, rate=1.0, counts=counts)
         server = feature_server(objects, valkey, NoFeast(), log=log, counts=counts)
         with AsgiClient(ServerApp(lambda: parts_of(server))) as client:
-            chosen, published = random.Random(5), []
+            chosen = random.Random(5)
             for turn in range(versions):
                 if turn % 4 == 3:
                     feature_sets.rollback(FEATURE_SET, chosen.choice(published), actor="benchmark", reason="benchmark")

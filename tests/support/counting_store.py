@@ -1,7 +1,7 @@
 """An object store in memory that counts the calls of its port, by method and by what they touch."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -42,7 +42,7 @@ class CountingObjectStore:
         self.calls.append(("scan", prefix))
         return self._store.scan(prefix, after=after)
 
-    def directories(self, prefix: str) -> list[str]:
+    def directories(self, prefix: str) -> Sequence[str]:
         self.calls.append(("directories", prefix))
         return self._store.directories(prefix)
 

@@ -28,7 +28,7 @@ def run_feast(*arguments: str, env: Mapping[str, str]) -> str:
 def serve_feast(env: Mapping[str, str], log: Path) -> Iterator[str]:
     """A running feature server on a free port; its base URL. It ends with the block."""
     port = free_port()
-    command = [FEAST, "serve", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--max-requests", "0"]
+    command = [str(FEAST), "serve", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--max-requests", "0"]
     with log.open("wb") as output, subprocess.Popen(command, cwd=REPOSITORY, env=_complete(env), stdout=output, stderr=output) as process:
         try:
             url = f"http://127.0.0.1:{port}"

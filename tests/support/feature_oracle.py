@@ -4,7 +4,7 @@ import ast
 import hashlib
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Any
@@ -62,6 +62,7 @@ def _derived(column: Column, row: Mapping[str, Any]) -> Any:
 
 def _evaluated(node: Any, row: Mapping[str, Any]) -> float | None:
     if isinstance(node, ast.Constant):
+        assert isinstance(node.value, int | float)
         return float(node.value)
     if isinstance(node, ast.Name):
         return None if row[node.id] is None else float(row[node.id])
@@ -76,11 +77,13 @@ def _evaluated(node: Any, row: Mapping[str, Any]) -> float | None:
     values = [_evaluated(argument, row) for argument in node.args]
     if node.func.id == "coalesce":
         return next((value for value in values if value is not None), None)
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return None
     if node.func.id == "bucket":
-        return float(sum(values[0] >= bound for bound in values[1:]))
-    return float({"abs": abs, "floor": math.floor, "min": min, "max": max}[node.func.id](*values))
+        return float(sum(known[0] >= bound for bound in known[1:]))
+    functions: dict[str, Callable[..., float]] = {"abs": abs, "floor": math.floor, "min": min, "max": max}
+    return float(functions[node.func.id](*known))
 
 
 def _within(events: Sequence[Event], source: SourceContract, as_of: datetime, days: int) -> list[Event]:

@@ -60,7 +60,7 @@ def rows(content: str, *, day: int = 0, count: int = 5) -> FeatureTable:
 
 def open_store(objects: ObjectStore, root: str, *, workdir: Path | None = None, clock: Callable[[], datetime] | None = None) -> Any:
     """A feature set store below a bucket's root, which never really waits, and renders its own template without a process for each."""
-    given = {} if clock is None else {"clock": clock}
+    given: dict[str, Any] = {} if clock is None else {"clock": clock}
     return ObjectFeatureSetStore(
         objects, feature_base=f"{root}features", workdir=workdir, sleep=lambda _: None, render=metadata_template.render, **given
     )

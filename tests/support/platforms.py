@@ -62,7 +62,7 @@ def json_lines(events: Sequence[Mapping[str, object]]) -> bytes:
     return "".join(json.dumps(item, ensure_ascii=False) + "\n" for item in events).encode()
 
 
-def put_events(platform: Platform, day: str, *, users: Sequence[int] = (1, 2, 3), **facts: object) -> None:
+def put_events(platform: Platform, day: str, *, users: Sequence[int] = (1, 2, 3), **facts: Any) -> None:
     """One event of each user at noon of a day."""
     put_raw(platform, day, {"part-0.jsonl": json_lines([event(user, f"{day}T12:00:00Z", **facts) for user in users])})
 
@@ -132,7 +132,7 @@ class MainJob:
         """Materialize the assets for one day, for a range of days in one run, or outside of days."""
         chosen = only or self._only
         keys = None if chosen is None else [dg.AssetKey(name) for name in chosen]
-        of_range = {} if until is None else dict(zip(RANGE, (day, until), strict=True))
+        of_range = {} if until is None else {RANGE[0]: str(day), RANGE[1]: until}
         result = self._job.execute_in_process(
             partition_key=day if until is None else None,
             tags={**of_range, **tags},

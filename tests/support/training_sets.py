@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
@@ -36,9 +37,9 @@ class Published:
         self.clock[0] = at
         self.store.rollback(FEATURE_SET, version, actor="test", reason="test")
 
-    def make(self, labels: pa.Table, *features: str, **asked: object) -> tuple[pa.Table, TrainingManifest]:
+    def make(self, labels: pa.Table, *features: str, **asked: Any) -> tuple[pa.Table, TrainingManifest]:
         """A training set of features (all where none is named), and its manifest."""
-        wanted = training.Asked(features=features or (FEATURE_SET,), **{"ttl": timedelta(0), **asked})
+        wanted = training.Asked(features=features or (FEATURE_SET,), **{"ttl": timedelta(0)} | asked)
         made = training.create(self.platform, Rows(labels.schema, lambda: iter(labels.to_batches())), wanted, now=NOW, actor="test")
         return self.read(made), made
 
