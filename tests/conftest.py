@@ -37,9 +37,9 @@ if not hasattr(_MAIN, "__file__"):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests go first, in random order as the others: a worker that begins one last works on alone."""
+    """Files with slow tests go first and unit tests last, each in random order: a worker that begins a long file last works on alone."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path not in slow, item.path.parent.name == "unit"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,6 +16,8 @@ from feature_platform.core.layout import as_of
 from feature_platform.errors import ContractError, FeaturePlatformError, InvalidDataError
 from tests.support.raw_days import DAY, WORK_URI, RawDay, source_contract
 
+pytestmark = pytest.mark.slow
+
 SOURCE = source_contract()
 AS_OF = datetime(2026, 1, 15, tzinfo=UTC)
 

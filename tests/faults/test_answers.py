@@ -21,7 +21,7 @@ from tests.faults.figures import record_figure
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, contents, hash_of
 from tests.support.feature_set_samples import FEATURE_SET, open_store, publish
 
-pytestmark = pytest.mark.usefixtures("no_backoff")
+pytestmark = [pytest.mark.usefixtures("no_backoff"), pytest.mark.slow]
 
 IS_FULL = os.environ.get("FAULTS") == "full"
 FAULTS = ("drop_reply", "error_500", "slow_down", "late_reply", "late_request", "drop_request", "truncate")

@@ -15,6 +15,8 @@ from tests.faults.publishers import Publishers, Step
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, contents, hash_of, is_torn
 from tests.support.feature_set_samples import FEATURE_SET, open_store
 
+pytestmark = pytest.mark.slow
+
 IS_FULL = os.environ.get("FAULTS") == "full"
 A, B, B1 = hash_of("a", day=0), hash_of("b", day=0), hash_of("b", day=1)
 

@@ -12,6 +12,8 @@ from tests.faults.figures import record_figure
 from tests.faults.mutants import CAMPAIGNS, MUTANTS
 from tests.faults.simulated_store import InvariantError
 
+pytestmark = pytest.mark.slow
+
 SHARES = 8
 TOTAL = 1_000_000 if os.environ.get("FAULTS") == "full" else 2_000
 MUTANT_SCHEDULES = 5_000

@@ -22,6 +22,8 @@ from tests.faults.figures import record_figure
 from tests.faults.survivors import check_heals, check_unaware_reader, check_versions_are_whole, hash_of
 from tests.support.feature_set_samples import DAY, FEATURE_SET, open_store, publish
 
+pytestmark = pytest.mark.slow
+
 IS_FULL = os.environ.get("FAULTS") == "full"
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DAYS, CONTENTS = 4, "abc"

@@ -21,6 +21,8 @@ from feature_platform.wiring import open_platform
 from tests.support.platforms import MainJob, put_events
 from tests.support.services import ValkeyDatabase
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime.now(UTC).date()
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (3, 2, 1)]
 VERSIONS = [version_id(as_of(day)) for day in DAYS]

@@ -12,6 +12,8 @@ from feature_platform.wiring import Platform, open_platform
 from tests.support.dagster_commands import MODULE, dagster
 from tests.support.platforms import put_events
 
+pytestmark = pytest.mark.slow
+
 TODAY = datetime.now(UTC).date()
 DAYS = [(TODAY - timedelta(days=back)).isoformat() for back in (6, 5, 4, 3, 2, 1)]
 VERSIONS = [version_id(as_of(day)) for day in DAYS]

@@ -20,7 +20,11 @@ from tests.support.services import S3Bucket, ValkeyDatabase
 from tests.support.shipped_features import BIG, FEATURE_SET, enter, publish_users, shipped_contract, today, user_rows
 
 # Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.slow,
+]
 
 
 @dataclass(frozen=True)

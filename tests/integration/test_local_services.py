@@ -25,6 +25,8 @@ from feature_platform.settings import AWS_VARIABLES, PREFIX, load_settings
 from tests.support.services import S3Endpoint, ValkeyDatabase
 from tests.support.survivors import survivors
 
+pytestmark = pytest.mark.slow
+
 UP = """
 import sys
 from pathlib import Path

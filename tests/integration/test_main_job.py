@@ -15,6 +15,8 @@ from feature_platform.wiring import Platform, open_platform
 from tests.support.feature_oracle import features_of
 from tests.support.platforms import MainJob, Run, put_raw
 
+pytestmark = pytest.mark.slow
+
 FEATURE_SET = "user_features"
 YESTERDAY = datetime.now(UTC).date() - timedelta(days=1)
 DAYS = [YESTERDAY - timedelta(days=back) for back in reversed(range(8))]

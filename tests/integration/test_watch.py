@@ -39,7 +39,11 @@ from tests.support.shipped_features import FEATURE_SET, today, user_rows
 from tests.support.valkey_server import free_port
 
 # Importing Feast, redis and their protobuf code raises DeprecationWarnings of their own.
-pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.filterwarnings("ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.slow,
+]
 
 STAMP = timestamp_key(FEATURE_SET)
 PROBLEM = Problem("users", "not_online", "online", "failing", "online: nothing is online", "Load it.")

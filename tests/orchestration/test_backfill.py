@@ -27,6 +27,8 @@ from feature_platform.wiring import Platform
 from tests.support.counting_store import CountingObjectStore
 from tests.support.platforms import UPSTREAM, MainJob, memory_platform, put_events
 
+pytestmark = pytest.mark.slow
+
 FIRST = date(2026, 1, 10)
 DAYS = [(FIRST + timedelta(days=place)).isoformat() for place in range(5)]
 

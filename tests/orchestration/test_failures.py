@@ -34,6 +34,8 @@ from feature_platform.errors import (
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from tests.support.platforms import QUIET, UPSTREAM, MainJob, Run, event, json_lines, memory_platform, put_events, put_raw
 
+pytestmark = pytest.mark.slow
+
 DAY, NEXT = "2026-01-10", "2026-01-11"
 
 

@@ -27,6 +27,8 @@ from tests.orchestration.test_several_sources import DAYS, UPSTREAM, delivered
 from tests.support.example_sets import example_contracts
 from tests.support.platforms import MainJob, put_events
 
+pytestmark = pytest.mark.slow
+
 NAME, READ = "spending_rank_features", "user_features"
 TODAY = date(2026, 1, 13)
 

@@ -11,6 +11,8 @@ from feature_platform.wiring import Platform
 from tests.support.platforms import MainJob, memory_platform, put_events
 from tests.support.two_sources import put_orders, two_sources
 
+pytestmark = pytest.mark.slow
+
 EARLY, FIRST, LATER, LAST = "2026-01-10", "2026-01-12", "2026-01-13", "2026-01-14"
 """The environment's first day, and that of source ``orders``."""
 EVENTS = ["raw_events", "user_features", "user_features_latest", "user_features_tiles", "validated_events"]

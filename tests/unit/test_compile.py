@@ -38,6 +38,8 @@ from tests.support.compute_cases import (
 )
 from tests.support.feature_oracle import features_of, in_order
 
+pytestmark = pytest.mark.slow
+
 IS_FULL = os.environ.get("FAULTS") == "full"
 
 
