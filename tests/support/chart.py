@@ -92,9 +92,10 @@ def render(name: str, overrides: Mapping[str, Any] | None = None) -> Release:
     return _rendered(name, json.dumps(overrides or {}))
 
 
+@cache
 def values_of(name: str) -> Object:
-    """The content of a values file."""
-    values: Object = yaml.safe_load(MATRIX[name].read_text(encoding="utf-8")) or {}
+    """The content of a values file, one object for all who ask."""
+    values: Object = yaml.load(MATRIX[name].read_text(encoding="utf-8"), Loader=yaml.CSafeLoader) or {}
     return values
 
 
