@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.core.contract.catalog import Catalog
 from feature_platform.core.layout import registry_uri
 from feature_platform.errors import ConfigurationError
 from feature_platform.settings import Settings, load_settings, s3_endpoint_url, variable
@@ -20,6 +18,7 @@ from feature_platform.settings import Settings, load_settings, s3_endpoint_url, 
 if TYPE_CHECKING:
     from feature_platform.adapters.compute.duckdb.session import EngineLimits
     from feature_platform.adapters.feast.repository import Environment
+    from feature_platform.core.contract.catalog import Catalog
     from feature_platform.ports.alerts import AlertChannel
     from feature_platform.ports.compute_engine import ComputeEngine
     from feature_platform.ports.feature_registry import FeatureRegistry
@@ -60,7 +59,7 @@ class Platform:
         TypeError: There is no port of that name.
     """
 
-    def __init__(self, *, settings: Settings, catalog: Catalog, **ports: object) -> None:
+    def __init__(self, *, settings: Settings, catalog: "Catalog", **ports: object) -> None:
         unknown = ports.keys() - {"objects", "raw", "feature_sets", "training_sets", "engine", "online", "registry"}
         if unknown:
             raise TypeError(f"Platform has no port named {', '.join(sorted(unknown))}")
@@ -156,6 +155,8 @@ def open_platform(settings: Settings | None = None, **ports: object) -> Platform
         ConfigurationError: Settings are missing or wrong.
         ContractError: A contract is wrong.
     """
+    from feature_platform.adapters.contract_files import load_catalog
+
     settings = settings or load_settings()
     return Platform(settings=settings, catalog=load_catalog(settings.contracts_dir), **ports)
 
@@ -204,12 +205,12 @@ def alert_channels(settings: Settings, *, webhook: Path | None = None) -> "list[
     return channels
 
 
-def s3_at(endpoint_url: str | None = None, *, is_brief: bool = False) -> "ObjectStore":
-    """The S3 that the environment names, or the one at an endpoint; a brief one gives up after two seconds."""
+def s3_at(endpoint_url: str | None = None, *, patience_s: float | None = None) -> "ObjectStore":
+    """The S3 that the environment names, or the one at an endpoint; with a patience it asks once and waits so long for an answer."""
     from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 
-    brief = S3Timeouts(connect_s=0.5, read_s=2.0, attempts=1, deadline_s=2.0, body_attempts=1)
-    return S3ObjectStore(endpoint_url=endpoint_url, timeouts=brief) if is_brief else S3ObjectStore(endpoint_url=endpoint_url)
+    once = S3Timeouts(connect_s=0.5, read_s=patience_s, attempts=1, deadline_s=patience_s, body_attempts=1) if patience_s else None
+    return S3ObjectStore(endpoint_url=endpoint_url, timeouts=once)
 
 
 def _raw(objects: "ObjectStore", uri: str) -> "RawEvents":

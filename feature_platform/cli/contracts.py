@@ -78,7 +78,7 @@ def _against_what_is_published(catalog: "Catalog") -> "tuple[Platform | None, Ma
         settings = load_settings()
     except ConfigurationError:
         return None, {}
-    platform = Platform(settings=settings, catalog=catalog, objects=s3_at(is_brief=True))
+    platform = Platform(settings=settings, catalog=catalog, objects=s3_at(patience_s=2))
     try:
         return platform, {name: changes_since(platform, contract) for name, contract in catalog.contracts.items()}
     except FeaturePlatformError as error:

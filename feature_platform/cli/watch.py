@@ -76,7 +76,7 @@ def watch(
     kept = settings.home / "watch.json"
     # Few retries: an S3 that does not answer is an incident to report, not something to wait for.
     watching = _opened(
-        open_platform(settings, objects=s3_at(is_brief=True)), dagster_url, late_after_h, alert_channels(settings, webhook=webhook_file)
+        open_platform(settings, objects=s3_at(patience_s=2)), dagster_url, late_after_h, alert_channels(settings, webhook=webhook_file)
     )
     watching.incidents = _kept(kept)
     metrics = WatchMetrics(watching)

@@ -19,7 +19,7 @@ def changes_at_load(platform: Platform, *, within_s: float = LONGEST_S) -> Mappi
     Each difference is a warning in the log. Loading never fails because of it, and does not wait for an S3 that is away: feature sets that
     are not compared in time are left out.
     """
-    store = feature_sets_at(platform.settings.feature_base, objects=s3_at(is_brief=True))
+    store = feature_sets_at(platform.settings.feature_base, objects=s3_at(patience_s=2))
     brief = Platform(settings=platform.settings, catalog=platform.catalog, feature_sets=store)
     found: dict[str, str] = {}
     # A thread, because resolving a host's name cannot be bounded; it does not keep the process alive.

@@ -19,11 +19,11 @@ from feast.infra.registry.registry_store import RegistryStore
 from feast.protos.feast.core.Registry_pb2 import Registry as RegistryProto
 from google.protobuf.message import DecodeError
 
-from feature_platform.adapters.object_store.s3 import S3ObjectStore, S3Timeouts
 from feature_platform.core.objects import Condition, IfAbsent, IfMatch, StoredObject
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError, UnknownOutcomeError
 from feature_platform.feast_plugins.registry_merge import KNOWN_FIELDS, Merge, merge
 from feature_platform.ports.object_store import ObjectStore
+from feature_platform.wiring import s3_at
 
 DEADLINE_S: Final = 60.0
 """How long an update is repeated after conflicts before it fails; eight simultaneous writers need about one second."""
@@ -31,8 +31,8 @@ DEADLINE_S: Final = 60.0
 RETRY_AFTER_S: Final = 15.0
 """How long after a failed read a reader uses the registry it has, before it tries to read again."""
 
-_BRIEF: Final = S3Timeouts(connect_s=0.5, read_s=1.0, attempts=1, deadline_s=1.5, body_attempts=1)
-"""Timeouts for reading a registry again: they are short because Feast's other readers wait meanwhile."""
+_PATIENCE_S: Final = 1.0
+"""How long reading a registry again may take: not long, because Feast's other readers wait meanwhile."""
 
 _BASES_KEPT: Final = 16
 """How many registries that were read lately are kept: Feast may hand back a change against any of them."""
@@ -55,8 +55,8 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
     def __init__(self, registry_config: Any, repo_path: Path | None, *, objects: ObjectStore | None = None) -> None:
         del repo_path
         self._uri = _registry_uri(registry_config.path)
-        self._objects = objects if objects is not None else S3ObjectStore()
-        self._brief_objects = objects if objects is not None else S3ObjectStore(timeouts=_BRIEF)
+        self._objects = objects if objects is not None else s3_at()
+        self._brief_objects = objects if objects is not None else s3_at(patience_s=_PATIENCE_S)
         self._lock = threading.RLock()
         self._bases: OrderedDict[str, bytes] = OrderedDict()
         self._last: bytes | None = None

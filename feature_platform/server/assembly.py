@@ -18,6 +18,7 @@ from feature_platform.server.status import ServerStatus
 from feature_platform.server.store_reader import StoreReader
 from feature_platform.server.tokens import Tokens
 from feature_platform.settings import Settings
+from feature_platform.wiring import s3_at
 
 
 def server_app(settings: Settings, options: ServeOptions) -> ServerApp:
@@ -29,13 +30,14 @@ def server_app(settings: Settings, options: ServeOptions) -> ServerApp:
     require_closed(options)
     address, tokens = parse_address(settings.redis), Tokens(options.tokens) if options.tokens else None
     pool_of(address, address.nodes[0])  # so that an unknown option is an error now, and not at the first request
-    fetch = stored_registry(registry_uri(settings.registry_uri, settings.env))
+    objects = s3_at()
+    fetch = stored_registry(objects, registry_uri(settings.registry_uri, settings.env))
 
     def make() -> Parts:
         board = MetricsBoard(options.metrics_dir, name=f"{os.getpid()}-{time.time_ns()}")
         reader = StoreReader(address, deadline_s=options.limits.deadline_s)
         registry = RegistryWatch(fetch, project=settings.feast_project, refresh_s=options.refresh_s)
-        log = ResponseLog(stored_at(options.log_to), rate=options.log_rate, counts=board.counts) if options.log_to else None
+        log = ResponseLog(stored_at(options.log_to, objects), rate=options.log_rate, counts=board.counts) if options.log_to else None
         server = FeatureServer(
             registry, reader, FeastProcess(), limits=options.limits, counts=board.counts, cache_bytes=options.cache_bytes, log=log
         )

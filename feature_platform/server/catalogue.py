@@ -84,7 +84,7 @@ def main() -> None:
 
     configure_logs(is_json=logs_are_json())
     try:
-        platform, now = open_platform(objects=s3_at(is_brief=True)), datetime.now(UTC)
+        platform, now = open_platform(objects=s3_at(patience_s=2)), datetime.now(UTC)
         sys.stdout.write(page(catalogue(platform, now=now), environment=platform.settings.env, now=now))
     except FeaturePlatformError as error:
         _log.error("The catalogue cannot be made. %s", error)

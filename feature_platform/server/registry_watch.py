@@ -12,6 +12,7 @@ from typing import Final
 
 from feature_platform.core.online.reads import UnplannedRequestError
 from feature_platform.errors import FeaturePlatformError, NotFoundError, StorageError
+from feature_platform.ports.object_store import ObjectStore
 from feature_platform.server.plans import Refusal, RequestPlan, RequestShape, plan_request
 from feature_platform.server.served_registry import ServedRegistry, served_registry
 
@@ -94,11 +95,8 @@ class RegistryWatch:
                 _log.error("The Feast registry could not be read again; the last one stays in use. %s", error)
 
 
-def stored_registry(uri: str) -> Callable[[], bytes]:
-    """Reads the registry at an ``s3://`` URI by the ordinary credential chain."""
-    from feature_platform.adapters.object_store.s3 import S3ObjectStore
-
-    objects = S3ObjectStore()
+def stored_registry(objects: ObjectStore, uri: str) -> Callable[[], bytes]:
+    """Reads the registry at a URI of an object store."""
 
     def fetch() -> bytes:
         stored = objects.get(uri)

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from feature_platform.core.objects import IfAbsent
 from feature_platform.errors import FeaturePlatformError
+from feature_platform.ports.object_store import ObjectStore
 from feature_platform.server.answers import LoggedAnswer, ViewColumns
 from feature_platform.server.metrics import LOGGED, Counts
 from feature_platform.server.proof import Proof
@@ -96,15 +98,10 @@ class ResponseLog:
                 _log.error("%d rows of the response log are lost: %s could not be written. %s", count, name, error)
 
 
-def stored_at(target: str) -> Put:
-    """Writes files below a directory or an ``s3://`` URI."""
+def stored_at(target: str, objects: ObjectStore) -> Put:
+    """Writes files below a directory, or below an ``s3://`` URI of the object store."""
     if not target.startswith("s3://"):
         return lambda name, body: _write_file(Path(target) / name, body)
-
-    from feature_platform.adapters.object_store.s3 import S3ObjectStore
-    from feature_platform.core.objects import IfAbsent
-
-    objects = S3ObjectStore()
 
     def put(name: str, body: bytes) -> None:
         objects.put(f"{target.rstrip('/')}/{name}", body, write_id=uuid.uuid4().hex, sha256=None, condition=IfAbsent())

@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from feature_platform.adapters.object_store.s3 import S3ObjectStore
 from feature_platform.definitions import build_definitions
-from feature_platform.feast_plugins.registry_store import S3ObjectStore
 from feature_platform.settings import load_settings
 from feature_platform.wiring import open_platform
 from tests.support.counting_store import CountingObjectStore

@@ -266,11 +266,11 @@ def test_a_version_that_drifted_is_told_while_readers_keep_the_one_before_and_en
 
 
 def test_an_s3_that_is_away_is_one_incident_and_ends_no_other(served: str, valkey: ValkeyDatabase) -> None:
-    watch, now = Watch(open_platform(objects=s3_at(is_brief=True)), []), today() + timedelta(hours=1)
+    watch, now = Watch(open_platform(objects=s3_at(patience_s=2)), []), today() + timedelta(hours=1)
     valkey.empty()
     sent = [notice for seconds in (0, 60) for notice in watch.look(now=now + timedelta(seconds=seconds)).sent]
     assert [notice.incident.problem.code for notice in sent] == ["not_online"]
-    watch.platform = open_platform(objects=s3_at("http://127.0.0.1:1", is_brief=True))
+    watch.platform = open_platform(objects=s3_at("http://127.0.0.1:1", patience_s=2))
     looks = [watch.look(now=now + timedelta(seconds=seconds)) for seconds in (90, 150)]
     assert [(notice.kind, notice.incident.problem.part) for look in looks for notice in look.sent] == [("alert", "versions")]
     assert {incident.problem.code for incident in watch.incidents.values()} == {"not_online", "unreachable"}

@@ -256,7 +256,7 @@ def test_a_log_that_cannot_be_written_fails_no_request(site: Site) -> None:
 
 
 def test_logs_lie_in_directories_and_on_s3_alike(tmp_path: Any, site: Site) -> None:
-    stored_at(str(tmp_path))("view/dt=2026-01-15/a.parquet", b"body")
+    stored_at(str(tmp_path), site.objects)("view/dt=2026-01-15/a.parquet", b"body")
     assert dict(log_files(str(tmp_path), site.objects)) == {str(tmp_path / "view/dt=2026-01-15/a.parquet"): b"body"}
     site.objects.put("s3://bucket/log/view/a.parquet", b"body", write_id="x", sha256=None, condition=None)
     assert dict(log_files("s3://bucket/log", site.objects)) == {"s3://bucket/log/view/a.parquet": b"body"}
