@@ -40,22 +40,22 @@ class S3FeatureSetIOManager(dg.IOManager):
         """Commit every partition's build; attach versions, hashes, statistics, a preview and the data version."""
         name = _feature_set(context)
         with reported(context, feature_set=name, partitions=list(obj)) as report:
-            published = {partition: self._commit(context, partition=partition, build=build) for partition, build in sorted(obj.items())}
-            newest = max(published)
+            versions = {partition: self._commit(context, partition=partition, build=build) for partition, build in sorted(obj.items())}
+            newest = max(versions)
             catalog = self._platform.catalog
             contract = catalog.contract(name)
-            rows = sum(publication.metadata.row_count for publication in published.values())
-            lacking = sorted({day for publication in published.values() for day in publication.metadata.missing_partitions})
+            rows = sum(version.metadata.row_count for version in versions.values())
+            lacking = sorted({day for version in versions.values() for day in version.metadata.missing_partitions})
             if lacking:
                 report.add(missing_days=",".join(lacking))
-            report.add(version=_span([p.version for p in published.values()]), uri=published[newest].uri, rows=rows)
+            report.add(version=_span([each.version for each in versions.values()]), uri=versions[newest].uri, rows=rows)
             lineage = presentation.lineage(contract, {validated_key(one.source): one for one in catalog.sources_of(contract)})
-            for partition, publication in published.items():
-                told = presentation.published(contract, publication, lineage=lineage) | self._built(obj[partition])
+            for partition, version in versions.items():
+                told = presentation.committed(contract, version, lineage=lineage) | self._built(obj[partition])
                 if partition == newest:
-                    told["distributions"] = presentation.distributions(contract, publication.metadata, self._before(name, publication))
+                    told["distributions"] = presentation.distributions(contract, version.metadata, self._before(name, version))
                 context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=partition)
-            data_version = dg.DataVersion("+".join(p.metadata.content_hash[:16] for _, p in sorted(published.items()))[:200])
+            data_version = dg.DataVersion("+".join(each.metadata.content_hash[:16] for _, each in sorted(versions.items()))[:200])
             context.step_context.set_data_version(context.asset_key, data_version)
 
     def load_input(self, context: dg.InputContext) -> pa.Table | pd.DataFrame | dict[str, Any]:
@@ -77,10 +77,10 @@ class S3FeatureSetIOManager(dg.IOManager):
         if isinstance(build, CommittedVersion):
             return build
         name = _feature_set(context)
-        publication = commit(self._platform, name, partition, build, reason=cause_of(context))
-        word = "published" if publication.is_new else "unchanged, already published as"
-        context.log.info(f"{name} {partition}: {word} {publication.version}, {publication.metadata.row_count} rows, {publication.uri}")
-        return publication
+        version = commit(self._platform, name, partition, build, reason=cause_of(context))
+        word = "committed" if version.is_new else "unchanged, already committed as"
+        context.log.info(f"{name} {partition}: {word} {version.version}, {version.metadata.row_count} rows, {version.uri}")
+        return version
 
     def _load(self, name: str, partition: str | None, context: dg.InputContext) -> pa.Table | pd.DataFrame:
         history = self._platform.feature_sets.history(name)
@@ -92,10 +92,10 @@ class S3FeatureSetIOManager(dg.IOManager):
         wanted = context.dagster_type.typing_type
         return table.to_pandas() if pd.DataFrame in (wanted, *get_args(wanted)) else table
 
-    def _before(self, name: str, publication: CommittedVersion) -> VersionMetadata | None:
+    def _before(self, name: str, version: CommittedVersion) -> VersionMetadata | None:
         """Metadata of the version that drift is measured against, if there is one."""
         history = self._platform.feature_sets.history(name)
-        reference = reference_of(history, history.versions[publication.version])
+        reference = reference_of(history, history.versions[version.version])
         return self._platform.feature_sets.metadata(name, reference.version) if reference else None
 
     def _built(self, build: FeatureBuild | CommittedVersion) -> dict[str, Any]:

@@ -141,16 +141,16 @@ def tiles(kept: Sequence[Tile]) -> dict[str, Any]:
     }
 
 
-def published(contract: Contract, publication: CommittedVersion, *, lineage: dg.TableColumnLineage) -> dict[str, Any]:
+def committed(contract: Contract, version: CommittedVersion, *, lineage: dg.TableColumnLineage) -> dict[str, Any]:
     """Metadata of one materialized partition of a feature set."""
-    facts = publication.metadata
+    facts = version.metadata
     return {
         ROW_COUNT: facts.row_count,
         COLUMN_SCHEMA: contract_schema(contract),
         COLUMN_LINEAGE: lineage,
-        URI: publication.uri,
-        "version": publication.version,
-        "is_new": publication.is_new,
+        URI: version.uri,
+        "version": version.version,
+        "is_new": version.is_new,
         "as_of": facts.document["as_of"],
         "schema_hash": facts.schema_hash,
         "content_hash": facts.content_hash,
