@@ -12,8 +12,9 @@ from typing import Any, Final, Self
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
+from feature_platform.adapters.token_file import read_tokens
 from feature_platform.core.contract.feature_set import Contract
-from feature_platform.errors import ConfigurationError, StorageError
+from feature_platform.errors import StorageError
 
 ANSWER_S: Final = 10
 
@@ -29,17 +30,12 @@ class HTTPFeatureServer:
 
     @classmethod
     def of(cls, url: str, *, tokens: Path | None, authority: Path | None) -> Self:
-        """A server that knows the tokens of a file; the first one is used.
-
-        Args:
-            url: ``http://host:port`` or ``https://host:port``.
-            tokens: The server's own file, a name and a token per line, ``#`` for comments.
-            authority: See :class:`HTTPFeatureServer`.
+        """A server at ``http://host:port`` or ``https://host:port`` that knows the tokens of a file; the first one is used.
 
         Raises:
-            ConfigurationError: The file has no token, or cannot be read.
+            ConfigurationError: As :func:`read_tokens`.
         """
-        return cls(url, token=None if tokens is None else _first_token(tokens), authority=authority)
+        return cls(url, token=None if tokens is None else read_tokens(tokens)[0][1], authority=authority)
 
     def health(self) -> None:
         """Whether its process answers.
@@ -69,15 +65,3 @@ class HTTPFeatureServer:
                 return answer
         except (URLError, OSError) as error:
             raise StorageError(f"The feature server does not answer {self.address}{path}: {error}.") from error
-
-
-def _first_token(file: Path) -> str:
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise ConfigurationError(f"The file of tokens cannot be read: {file}.", [str(error)]) from error
-    for line in lines:
-        words = line.partition("#")[0].split()
-        if words:
-            return words[-1]
-    raise ConfigurationError(f"{file} holds no token.", ["expected a name and a token per line, found none"])

@@ -1,7 +1,6 @@
 """Who may ask: bearer tokens from a file that is read again while the server runs. All may ask the same; limits do not belong here.
 
-The file has one token per line, ``name token``, where the name is what the access log calls its holder; ``#`` begins a comment. A holder
-may have two tokens, so that it can change from one to the other.
+The access log calls a token's holder by the name that the file has beside it; reading the file belongs to ``adapters.token_file``.
 """
 
 import hashlib
@@ -11,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from feature_platform.adapters.token_file import read_tokens
 from feature_platform.errors import ConfigurationError
 
 _SCHEME: Final = b"bearer "
-_MIN_LENGTH: Final = 16
 _log = logging.getLogger(__name__)
 
 
@@ -22,7 +21,7 @@ class Tokens:
     """The tokens of one file.
 
     Raises:
-        ConfigurationError: The file cannot be read, or has a line that is none; it names lines, never tokens.
+        ConfigurationError: As :func:`read_tokens`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,19 +61,4 @@ def _stat(path: Path) -> tuple[int, int, int]:
 
 
 def _read(path: Path) -> list[tuple[str, bytes]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"The token file {path} cannot be read: {type(error).__name__}.") from error
-    known, faults = [], []
-    for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].split()
-        if not words:
-            continue
-        if len(words) != 2 or len(words[1]) < _MIN_LENGTH:
-            faults.append(f"line {number}: expected a name and a token of at least {_MIN_LENGTH} characters")
-            continue
-        known.append((words[0], hashlib.sha256(words[1].encode()).digest()))
-    if faults or not known:
-        raise ConfigurationError(f"The token file {path} cannot be used:", faults or ["expected at least one token, found none"])
-    return known
+    return [(name, hashlib.sha256(token.encode()).digest()) for name, token in read_tokens(path)]

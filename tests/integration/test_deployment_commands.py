@@ -147,7 +147,7 @@ def test_a_server_that_nobody_vouches_for_is_a_finding(life: Life) -> None:
 
 def test_a_file_without_tokens_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text("# none yet\n", encoding="utf-8")
-    with pytest.raises(ConfigurationError, match="holds no token"):
+    with pytest.raises(ConfigurationError, match="expected at least one token"):
         HTTPFeatureServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
     (tmp_path / "tokens").write_text("a 0123456789abcdef\nb fedcba9876543210\n", encoding="utf-8")
     asked = HTTPFeatureServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
