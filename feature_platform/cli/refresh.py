@@ -46,7 +46,8 @@ def refresh(
             ]
             continue
         done = rebuild(platform, contract, found, run_id=f"refresh-{uuid4().hex}", actor=getpass.getuser(), log=say)
-        rows += [_row(name, one.item, one.fault or f"rebuilt as {one.version}") for one in done.rebuilt]
+        outcomes = [one.fault or f"rebuilt as {one.version}" for one in done.rebuilt]
+        rows += [_row(name, item, outcome) for item, outcome in zip(found.to_build, outcomes, strict=True)]
         faults = faults or bool(done.faults)
     show(rows, as_json=as_json, title="Refresh", empty="Every version rests on the raw data as it is now.")
     if faults or (plan and rows):

@@ -21,26 +21,26 @@ REASON = "raw data changed"
 
 
 @dataclass(frozen=True, slots=True)
-class Rebuilt:
-    """The outcome for one partition: its new version, or why it could not be rebuilt."""
+class Built:
+    """The outcome for one partition: its version, or why it could not be built; then it keeps the version it has."""
 
-    item: Outdated
+    partition: str
     version: str | None
     fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """What a pass did: its partitions, oldest first; the version that latest moved to and the one that was loaded, None where unchanged."""
+    """What a pass did: partitions in the order of ``to_build``; the version that latest moved to, and the one that was loaded, if any."""
 
-    rebuilt: tuple[Rebuilt, ...]
+    rebuilt: tuple[Built, ...]
     latest: str | None
     online: str | None
 
     @property
     def faults(self) -> list[str]:
         """One sentence for each partition that could not be built."""
-        return [f"{one.item.partition}: {one.fault}" for one in self.rebuilt if one.fault]
+        return [f"{one.partition}: {one.fault}" for one in self.rebuilt if one.fault]
 
 
 def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: str, actor: str, log: Log) -> Refreshed:
@@ -94,15 +94,6 @@ def follow(platform: Platform, contract: Contract, *, actor: str, log: Log) -> t
     return (move.version.version if move.has_moved else None), loaded
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """The outcome for one partition: its version, or why it could not be built; then it keeps the version it has."""
-
-    partition: str
-    version: str | None
-    fault: str | None = None
-
-
 def rebuild(
     platform: Platform, contract: Contract, partition: str, *, reason: str, run_id: str, actor: str, log: Log, versions: int
 ) -> Built:
@@ -128,10 +119,9 @@ def rebuild(
     return Built(partition, committed.version)
 
 
-def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log, versions: int) -> Rebuilt:
+def _rebuilt(platform: Platform, contract: Contract, item: Outdated, *, run_id: str, actor: str, log: Log, versions: int) -> Built:
     if not item.is_buildable:
         again = f"have upstream deliver {item.partition} again, or roll back if it must not be served"
-        return Rebuilt(item, version=None, fault=f"its own day has no raw objects any more; {again}")
+        return Built(item.partition, version=None, fault=f"its own day has no raw objects any more; {again}")
     reason = f"{REASON}: {item.why}"
-    built = rebuild(platform, contract, item.partition, reason=reason, run_id=run_id, actor=actor, log=log, versions=versions)
-    return Rebuilt(item, version=built.version, fault=built.fault)
+    return rebuild(platform, contract, item.partition, reason=reason, run_id=run_id, actor=actor, log=log, versions=versions)
