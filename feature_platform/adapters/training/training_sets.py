@@ -1,6 +1,5 @@
 """Training sets in an object store, ``_training/<name>/`` below the feature base. Making them belongs to ``use_cases.training``."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -10,6 +9,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_platform.adapters.feature_set_store.protocol_runner import digest
 from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.layout import training_sets
 from feature_platform.core.objects import IfAbsent
@@ -17,7 +17,6 @@ from feature_platform.core.parquet import fitting_encodings
 from feature_platform.core.row_groups import in_row_groups
 from feature_platform.core.training.labels import Rows, StagedFile
 from feature_platform.core.training.manifest import MANIFEST, StoredFile, TrainingManifest, parse_manifest
-from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.errors import ConflictError, InvalidDataError, UnknownNameError
 from feature_platform.ports.object_store import ObjectStore
 
@@ -47,7 +46,7 @@ class ObjectTrainingSetStore:
                 for batch in chain([first], in_order):
                     writer.write_batch(batch)
                     rows += batch.num_rows
-            yield StagedFile(path, _digest(path), rows, schema)
+            yield StagedFile(path, digest(path), rows, schema)
 
     def rows_of(self, staged: StagedFile) -> Rows:
         """See :meth:`TrainingSetStore.rows_of`."""
@@ -69,7 +68,7 @@ class ObjectTrainingSetStore:
         with spool("training-", parent=self._workdir) as directory:
             path = directory / "rows.parquet"
             self._objects.download(stored.uri, path)
-            found = _digest(path)
+            found = digest(path)
             if found.sha256 != stored.sha256:
                 raise InvalidDataError(
                     f"{stored.uri} has SHA-256 {found.sha256}; expected {stored.sha256}, as its manifest says. Restore the object from a "
@@ -122,8 +121,3 @@ class ObjectTrainingSetStore:
 def _batches(path: Path) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         yield from file.iter_batches()
-
-
-def _digest(path: Path) -> FileDigest:
-    with path.open("rb") as file:
-        return FileDigest(hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
