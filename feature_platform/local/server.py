@@ -97,11 +97,6 @@ class EmbeddedServer:
             raise ConfigurationError(f"{self.program.name} does not run in {self._directory}. Start it by `feature-platform up`.")
         return record.ports[self.program.port_names[0]]
 
-    def is_answering(self) -> bool:
-        """True where the server runs and is ready."""
-        record = self.record()
-        return record is not None and self.program.is_ready(record.ports, record.mark)
-
     def start(self) -> ServerRecord:
         """Start the server, or find it running; returns once it answers. Ports of the last run are used again where they are free.
 

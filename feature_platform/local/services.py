@@ -6,7 +6,6 @@ With this environment the platform runs the same code as in production. Nothing 
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import TracebackType
@@ -21,18 +20,6 @@ from feature_platform.settings import variable
 BUCKET: Final = "feature-platform-local"
 SHIPPED_CONTRACTS: Final = Path(__file__).resolve().parents[2] / "feast_repo" / "contracts"
 """The contracts of the source tree that this module is part of."""
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceStatus:
-    """One embedded server as it is now."""
-
-    name: str
-    running: bool
-    answering: bool
-    pid: int | None
-    address: str | None
-    log: Path
 
 
 class LocalServices:
@@ -69,10 +56,6 @@ class LocalServices:
         with ExitStack() as stops:
             for server in (self.redis, self.s3):
                 stops.callback(server.stop)
-
-    def status(self) -> tuple[ServiceStatus, ...]:
-        """Whether each server runs and answers."""
-        return (_status(self.s3, scheme="http://"), _status(self.redis, scheme=""))
 
     def environment(self, *, start_date: date, contracts_dir: Path | None = None, redis_read_only: bool = False) -> dict[str, str]:
         """Every variable that points the platform, Feast and any AWS client at these servers.
@@ -119,16 +102,3 @@ def prepare_home(home: Path) -> None:
         home.chmod(0o700)
         with tempfile.TemporaryFile(dir=home):
             pass
-
-
-def _status(server: EmbeddedServer, *, scheme: str) -> ServiceStatus:
-    record = server.record()
-    port = record.ports[server.program.port_names[0]] if record else None
-    return ServiceStatus(
-        name=server.program.name,
-        running=record is not None,
-        answering=record is not None and server.is_answering(),
-        pid=record.mark.pid if record else None,
-        address=f"{scheme}127.0.0.1:{port}" if port else None,
-        log=server.log,
-    )

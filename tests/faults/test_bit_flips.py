@@ -15,6 +15,7 @@ from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
 from feature_platform.core.publishing import publication
 from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
+from feature_platform.core.versions.proof import Verification
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.faults.figures import record_figure
@@ -71,15 +72,9 @@ def test_a_whole_version_is_proved_and_says_what_was_read(store):
     publish(store, "a", count=7)
     outcome = verify_version(store, FEATURE_SET, FIRST, contract=sample_contract())
     size = sum(info.size_bytes for info in store.objects.scan(store.layout(FEATURE_SET).version(FIRST)))
-    assert json.loads(json.dumps(outcome.document())) == {
-        "feature_set": "user_features",
-        "version": "v_20260115T000000",
-        "uri": "s3://bucket/features/user_features/v_20260115T000000/",
-        "size_bytes": size,
-        "row_count": 7,
-        "is_proved": True,
-        "findings": [],
-    }
+    uri = "s3://bucket/features/user_features/v_20260115T000000/"
+    assert outcome == Verification("user_features", "v_20260115T000000", uri, size_bytes=size, row_count=7, findings=())
+    assert outcome.is_proved
 
 
 def test_a_missing_file_and_a_strange_one_are_named_with_what_to_do(store):

@@ -74,15 +74,13 @@ def test_servers_outlive_the_process_that_started_them_and_are_started_once(tmp_
         assert [process.communicate() and process.returncode for process in starters] == [0, 0, 0]
         assert printed[0] == printed[1] == printed[2]
         services.up()
-        status = services.status()
-        assert [(one.name, one.running, one.answering, one.pid) for one in status] == [
-            ("SeaweedFS", True, True, printed[0][0]),
-            ("Valkey", True, True, printed[0][1]),
-        ]
+        assert [record.mark.pid for server in (services.s3, services.redis) if (record := server.record())] == printed[0]
+        assert endpoint(services).store.get(f"s3://{BUCKET}/nothing") is None
+        assert database(services.redis).client.ping()
     finally:
         services.down()
     assert [mark_of(pid) for pid in printed[0]] == [None, None]
-    assert [(one.running, one.answering, one.pid, one.address) for one in services.status()] == [(False, False, None, None)] * 2
+    assert (services.s3.record(), services.redis.record()) == (None, None)
 
 
 def test_servers_end_with_an_owner_that_is_killed(tmp_path: Path) -> None:
@@ -157,7 +155,7 @@ def test_each_home_has_a_secret_that_only_its_owner_reads(tmp_path: Path) -> Non
 
 def test_asking_for_the_status_or_the_end_of_nothing_leaves_no_trace(tmp_path: Path) -> None:
     services = LocalServices(tmp_path / "home")
-    assert [one.running for one in services.status()] == [False, False]
+    assert (services.s3.record(), services.redis.record()) == (None, None)
     services.down()
     assert list(tmp_path.iterdir()) == []
 
@@ -224,7 +222,7 @@ def test_a_server_that_hangs_is_replaced_and_a_frozen_one_is_killed(
     replaced = valkey_of_its_own.start()
     assert replaced.mark != frozen.mark
     assert not is_running(frozen.mark)
-    assert valkey_of_its_own.is_answering()
+    assert database(valkey_of_its_own).client.ping()
 
 
 def test_a_server_that_cannot_start_says_why(valkey_of_its_own: EmbeddedServer, tmp_path: Path) -> None:

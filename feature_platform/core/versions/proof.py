@@ -45,10 +45,6 @@ class Verification:
     def is_proved(self) -> bool:
         return not self.findings
 
-    def document(self) -> dict[str, Any]:
-        """The outcome as JSON values."""
-        return {**asdict(self), "is_proved": self.is_proved, "findings": [asdict(finding) for finding in self.findings]}
-
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
