@@ -1,6 +1,5 @@
 """Assets of a feature set: tiles of its days, its versions, and the latest pointer. Serving is ``defs.serving_assets``."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -57,13 +56,12 @@ def tiles_asset(contract: Contract, *, days: SourceDays, retry: Retry) -> dg.Ass
     )
     def tiles(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False) as report:
-            started = time.monotonic()
             told = _told(context, platform)
             kept = each_day(context, days, lambda day: keep(platform, contract, day, on_validated=told))
             report.add(uri=platform.settings.work_uri, rows=sum(tile.rows for tiles in kept.values() for tile in tiles))
             metadata = result_metadata(context, {partition: presentation.tiles(found) for partition, found in kept.items()})
             return dg.MaterializeResult(
-                metadata={**metadata, "seconds": round(time.monotonic() - started, 3)},
+                metadata={**metadata, "seconds": report.elapsed_s},
                 data_version=dg.DataVersion("+".join(tile.events[:16] for tiles in kept.values() for tile in tiles)[:200]),
             )
 
@@ -107,8 +105,7 @@ def features_asset(
         },
     )
     def features(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> FeatureBuilds:
-        with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False):
-            started = time.monotonic()
+        with reported(context, feature_set=contract.feature_set, retry=retry, is_last=False) as report:
             require_announced(platform, contract)
             told = _told(context, platform)
             run_id, versions, leaves = run_id_of(context), len(partitions_of(context)), leaves_finished_days(context)
@@ -121,7 +118,7 @@ def features_asset(
             for day, built in builds.items():
                 said = f"reads {built.window.told}" if isinstance(built, FeatureBuild) else f"unchanged, stands as {built.version}"
                 context.log.info(f"{contract.feature_set} {day}: {said}")
-            context.add_output_metadata({"seconds": round(time.monotonic() - started, 3)})
+            context.add_output_metadata({"seconds": report.elapsed_s})
             return builds
 
     return features
@@ -136,7 +133,7 @@ def _told(context: dg.AssetExecutionContext, platform: Platform) -> Callable[[Va
 
     def tell(day: ValidatedDay) -> None:
         source = platform.catalog.sources[day.source]
-        context.log.info(f"{source.source} {day.partition} lies in the window and was not validated under this contract yet; done now.")
+        context.log.info(f"{source.source} {day.partition} lies in the window and was not validated under this contract; now it is.")
         context.log_event(
             dg.AssetMaterialization(validated_key(source.source), partition=day.partition, metadata=presentation.validated_day(source, day))
         )
@@ -163,7 +160,6 @@ def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
     )
     def latest(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> Iterator[dg.MaterializeResult[None]]:
         with reported(context, feature_set=contract.feature_set, retry=retry) as report:
-            started = time.monotonic()
             sources = platform.catalog.sources_of(contract)
             newest = next((day for day in newer_days(context) if all(raw_pins(platform, source, day) for source in sources)), None)
             if newest is not None:
@@ -176,7 +172,7 @@ def latest_asset(contract: Contract, *, retry: Retry) -> dg.AssetsDefinition:
             metadata = _latest_metadata(platform, contract, move)
             report.add(version=move.version.version, uri=metadata[presentation.URI], rows=metadata[presentation.ROW_COUNT])
             yield dg.MaterializeResult(
-                metadata={**metadata, "seconds": round(time.monotonic() - started, 3)},
+                metadata={**metadata, "seconds": report.elapsed_s},
                 data_version=dg.DataVersion(f"{move.version.version}@{move.sequence}"),
             )
 

@@ -1,6 +1,5 @@
 """Assets of a raw source: the raw objects of a day, and its validated events. What a feature set does with them does not belong here."""
 
-import time
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
@@ -51,7 +50,6 @@ def raw_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.A
         found = None
         with reported(context, feature_set=source.source, retry=retry) as report:
             report.add(uri=platform.raw.uri)
-            started = time.monotonic()
             try:
                 found = _raw_days(context, source, platform, days)
                 report.add(objects=sum(len(manifest.objects) for manifest in found.values()))
@@ -60,8 +58,9 @@ def raw_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -> dg.A
                 _say_skipped(context, str(error))
         if found:
             told = result_metadata(context, {partition: presentation.raw_day(manifest) for partition, manifest in found.items()})
-            seconds = round(time.monotonic() - started, 3)
-            yield dg.MaterializeResult(metadata={**told, "seconds": seconds}, data_version=dg.DataVersion(_etags(list(found.values()))))
+            yield dg.MaterializeResult(
+                metadata={**told, "seconds": report.elapsed_s}, data_version=dg.DataVersion(_etags(list(found.values())))
+            )
 
     return raw
 
@@ -98,7 +97,6 @@ def validated_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -
     )
     def validated(context: dg.AssetExecutionContext, platform: dg.ResourceParam[Platform]) -> dg.MaterializeResult[None]:
         with reported(context, feature_set=source.source, retry=retry) as report:
-            started = time.monotonic()
 
             def validated_day(partition: str) -> ValidatedDay:
                 found = validated_now(platform, source, partition, on_validated=lambda _: None) if leaves_finished_days(context) else None
@@ -110,7 +108,7 @@ def validated_asset(source: SourceContract, *, days: SourceDays, retry: Retry) -
             report.add(uri=platform.settings.work_uri, rows=sum(day.kept for day in done.values()))
             told = result_metadata(context, {partition: presentation.validated_day(source, day) for partition, day in done.items()})
             return dg.MaterializeResult(
-                metadata={**told, "seconds": round(time.monotonic() - started, 3)},
+                metadata={**told, "seconds": report.elapsed_s},
                 data_version=dg.DataVersion("+".join(file.sha256[:16] for day in done.values() for file in day.files)[:200]),
             )
 

@@ -3,6 +3,7 @@
 Messages to Slack do not belong here: sensors (``defs.automation``) make them from these tags.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +39,12 @@ class Report:
 
     facts: dict[str, Any] = field(default_factory=dict)
     outcome: str = "succeeded"
+    started_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the work began, in milliseconds; a pause before it does not count."""
+        return round(time.monotonic() - self.started_s, 3)
 
     def skip(self) -> None:
         """There was nothing to do."""
@@ -79,6 +86,7 @@ def reported(
     try:
         if retry is not None and isinstance(context, dg.AssetExecutionContext):
             retry.pause(context)
+            report.started_s = time.monotonic()
         with as_dagster_failures():
             yield report
         outcome = report.outcome
