@@ -118,7 +118,7 @@ class DagsterWebserver:
             if begun is None or begun > due or (seen and seen["status"] != "FAILURE") or _is_made(answer, due):
                 continue
             told = f"schedule {name} started no run at {datetime.fromtimestamp(due, UTC):%Y-%m-%d %H:%M} UTC"
-            remedy = "Materialize that day by hand: that ends this too. See its ticks and the daemon's log for why."
+            remedy = "Materialize that day by hand, which also ends this. The schedule's ticks and the daemon's log say why."
             yield self._problem("schedule_missed", name, told, remedy, page="/automation", state="degraded")
 
     def _runs(self, answer: Mapping[str, Any], now: datetime) -> Iterator[Problem]:

@@ -23,7 +23,7 @@ def report(
     from feature_platform.wiring import open_platform
 
     platform, now = open_platform(), datetime.now(UTC)
-    entries = catalogue(platform, now=now, version=version, progress=lambda name: say(f"Looks at {name}."))
+    entries = catalogue(platform, now=now, version=version, progress=lambda name: say(f"Looking at {name}."))
     if version and not any(version in {each.version for each in entry.committed} for entry in entries):
         raise UnknownNameError(
             f"No feature set has a version {version}; `feature-platform versions list FEATURE_SET` shows those that exist."

@@ -83,7 +83,7 @@ def watch(
     if metrics_port is not None:
         metrics.serve(metrics_port, host=metrics_host)
     sets, channels = len(watching.platform.catalog.contracts), len(watching.channels)
-    say(f"Watches {sets} feature set(s) every {interval_s:g} s and tells {channels} channel(s).")
+    say(f"Watching {sets} feature set(s) every {interval_s:g} s, telling {channels} channel(s).")
     while not ended.is_set():
         now = datetime.now(UTC)
         metrics.show(watching.look(now=now, is_ended=ended.is_set), now)

@@ -67,7 +67,9 @@ def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Ca
         if context.cursor == state:
             return dg.SensorResult(skip_reason=f"Nothing changed in the last {settings.look_back_days} days.", cursor=state)
         if context.instance.get_runs(dg.RunsFilter(tags=QUEUE, statuses=_UNDER_WAY), limit=1):
-            return dg.SensorResult(skip_reason="A run is queued or under way; looks again after it.", cursor=context.cursor)
+            return dg.SensorResult(
+                skip_reason="A run is queued or under way; the sensor looks again when it has ended.", cursor=context.cursor
+            )
         requests = [
             request
             for contract in catalog.contracts.values()

@@ -96,7 +96,8 @@ def parity_check(contract: Contract, *, asset: dg.AssetKey, retry: Retry) -> dg.
             marker = platform.online.marker(project=platform.project, view=contract.feature_set)
             if not report.exact and marker and marker.target.version != report.version and not attempts_before(context):
                 # Runs of other days move latest and load online between this run's steps.
-                raise ConflictError(f"{contract.feature_set}: {marker.target.version} is online, {report.version} was latest; looks again.")
+                told = f"{marker.target.version} is online, {report.version} was latest; the next attempt compares them again"
+                raise ConflictError(f"{contract.feature_set}: {told}.")
         counts = {"entities": report.entities, "mismatched": report.mismatched, "missing": report.missing, "past_ttl": report.past_ttl}
         rows = [{"feature": name, **asdict(counted)} for name, counted in report.features.items()]
         return dg.AssetCheckResult(

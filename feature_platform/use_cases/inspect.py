@@ -213,12 +213,14 @@ def _currency(platform: Platform, contract: Contract, history: History, marker: 
 def _remedy(feature_set: str, item: Outdated, history: History) -> str:
     """The remedy for latest or online: rebuild, unless the day's raw data is gone or a rollback keeps a correction back."""
     if not item.is_buildable:
-        return f"Have upstream deliver {item.partition} again, or roll back: `feature-platform rollback {feature_set} VERSION --reason …`."
+        back = f"feature-platform rollback {feature_set} VERSION --reason 'why'"
+        return f"Have upstream deliver {item.partition} again, or go back to another version by `{back}`."
     if item.is_current or item.version is None:
         return refresh_remedy(feature_set)
     newest = history.newest_of(history.versions[item.version].as_of)
     correction = newest.version if newest else "VERSION"
-    return f"Its correction is there: move latest to it, `feature-platform rollback {feature_set} {correction} --reason …`, and load it."
+    move = f"feature-platform rollback {feature_set} {correction} --reason 'why'"
+    return f"Its correction is there: move latest to it by `{move}`, then load it by `feature-platform online load {feature_set}`."
 
 
 def _contract(contract: Contract, head: Version | None) -> list[Finding]:

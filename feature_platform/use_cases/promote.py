@@ -80,7 +80,7 @@ def override(platform: Platform, contract: Contract, version: str, *, actor: str
     told = f"{reason} (overrides {'; '.join(faults)})" if faults else reason
     move = store.promote(name, version, actor=actor, reason=told)
     if move.refusal:
-        raise ConflictError(f"{move.refusal}. To go back: feature-platform rollback {name} {version} --reason …")
+        raise ConflictError(f"{move.refusal}. To go back to it, run `feature-platform rollback {name} {version} --reason 'why'`.")
     return move, faults
 
 

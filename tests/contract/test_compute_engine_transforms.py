@@ -200,7 +200,7 @@ def test_what_answers_differently_on_every_run_is_refused_by_name(day: RawDay) -
     named = ["random()", "now()", "uuid()", "current_date", "current_timestamp", "localtime", "today()", "ago()"]
     named += ["age()", "current_setting()", "a sample without REPEATABLE"]
     assert caught.value.faults == tuple(
-        f"{name} answers differently on every run, so that no version could be reproduced; expected as_of where the moment is meant"
+        f"{name} gives another result on every run, so no version could be reproduced; write as_of where you mean the as-of moment"
         for name in named
     )
 

@@ -166,7 +166,11 @@ def test_while_a_run_is_under_way_the_sensor_waits_and_then_looks_again(tmp_path
     job = build_definitions(platform).resolve_job_def("daily_features")
     with dg.DagsterInstance.ephemeral() as instance:
         run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=dict(job.tags))
-        assert evaluate(platform, None, instance=instance) == ([], None, "A run is queued or under way; looks again after it.")
+        assert evaluate(platform, None, instance=instance) == (
+            [],
+            None,
+            "A run is queued or under way; the sensor looks again when it has ended.",
+        )
         instance.report_run_failed(run)
         assert asked(evaluate(platform, None, instance=instance)[0]) == [(days_ago(1), days_ago(1))]
 

@@ -117,4 +117,4 @@ def test_parity_looks_again_where_another_run_moved_latest_between_load_and_comp
             check(context, platform=platform)
         serve(platform, "user_features")
         assert check(context, platform=platform).passed
-    assert "v_20260111T000000 is online, v_20260112T000000 was latest; looks again" in str(raised.value.__cause__)
+    assert "v_20260111T000000 is online, v_20260112T000000 was latest; the next attempt compares them again" in str(raised.value.__cause__)

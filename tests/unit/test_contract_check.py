@@ -51,7 +51,7 @@ def test_every_fault_of_every_transform_is_reported_with_the_others(directory: P
         "metadata.json.j2 of a: 'versoin' is undefined; it may use: as_of, code_version",
         'a.sql: Parser Error: syntax error at or near "SELEC"',
         'b.sql: Binder Error: Referenced column "nothing" not found in FROM clause!',
-        "c.sql: now() answers differently on every run, so that no version could be reproduced; expected as_of where the moment is meant",
+        "c.sql: now() gives another result on every run, so no version could be reproduced; write as_of where you mean the as-of moment",
         "c.sql: column 'f_o' is not in the contract; expected only its columns",
         "c.sql: column 'f_n' has type VARCHAR; expected int64",
         "d.sql: Catalog Error: Table with name elsewhere does not exist!",

@@ -125,7 +125,7 @@ def test_a_file_is_digested_and_put(store, tmp_path):
 
 
 def test_a_local_file_that_is_gone_is_an_error_that_names_it(tmp_path):
-    with pytest.raises(NotFoundError, match="it was removed while it was being published"):
+    with pytest.raises(NotFoundError, match="it was removed before it was uploaded"):
         digest(tmp_path / "gone")
 
 

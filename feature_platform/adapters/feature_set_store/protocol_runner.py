@@ -136,4 +136,4 @@ def digest(body: bytes | Path) -> FileDigest:
         with body.open("rb") as file:
             return FileDigest(hashlib.file_digest(file, "sha256").hexdigest(), body.stat().st_size)
     except FileNotFoundError as error:
-        raise NotFoundError(f"Local file {body} is gone; it was removed while it was being published.") from error
+        raise NotFoundError(f"Local file {body} is gone; it was removed before it was uploaded.") from error

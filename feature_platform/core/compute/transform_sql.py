@@ -49,7 +49,7 @@ def transform_faults(tree: Tree, *, inconstant: Collection[str], columns: Collec
 
 
 def _remedy(name: str) -> str:
-    return f"{name} answers differently on every run, so that no version could be reproduced; expected {MOMENT} where the moment is meant"
+    return f"{name} gives another result on every run, so no version could be reproduced; write {MOMENT} where you mean the as-of moment"
 
 
 def place_moment(text: str, tree: Tree, *, columns: Collection[str]) -> str:

@@ -51,14 +51,16 @@ Code = Literal[
 
 RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
 REMOVE: Final = "Remove the object; the platform did not write it."
-HEAL: Final = "Heal latest: the next run does, or `feature-platform doctor --heal` now."
+HEAL: Final = "The next run heals latest; to heal it now, run `feature-platform doctor --heal`."
 MATERIALIZE: Final = "Materialize the feature set, its latest and its online asset for the partition."
 LOAD: Final = "Materialize the online asset: it loads latest exactly."
 REBUILD: Final = (
-    "Build a version by the deployed contract, or deploy the one that latest was built by; until then latest is served as built."
+    "Build a version by the deployed contract, or deploy the contract that latest was built by; until then latest is served as built."
 )
-LOOK_AGAIN: Final = "Look again when what it names answers."
-CORRECT: Final = "See its distributions: have upstream correct it, change the contract's checks, or promote it: `feature-platform promote`."
+LOOK_AGAIN: Final = "Look again when the part that it names can be reached."
+CORRECT: Final = (
+    "Look at its distributions, then have upstream correct it, change the contract's checks, or run `feature-platform promote`."
+)
 ASK: Final = "Ask upstream whether that is right, or change what the contract's checks ask; it only warns, so that nothing is kept back."
 MAKE_ROOM: Final = "Raise maxmemory, or decommission what nobody reads; until then loads fail and what is online stays."
 REPROJECT: Final = "Delete this object of latest/, which is a copy, then run `feature-platform doctor --heal`: that writes it anew."
