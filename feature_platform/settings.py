@@ -134,7 +134,6 @@ class Settings(BaseModel):
 
     @property
     def feast_project(self) -> str:
-        """The Feast project of this environment."""
         return f"feature_store_{self.env}"
 
 

@@ -46,7 +46,6 @@ class TrainingSet:
             return pa.Table.from_batches(rows.batches(), schema=rows.schema)
 
     def to_pandas(self) -> "pd.DataFrame":
-        """The same as a data frame."""
         return self.to_arrow().to_pandas()
 
 
@@ -61,7 +60,6 @@ def read_version(
     """A published version's rows and its metadata, both compared with the log.
 
     Args:
-        feature_set: The feature set's name.
         version: A version id, or ``latest``.
         at: Read the version that was known at this moment, instead of ``version``.
         known_at: In which sense it was known, see :func:`training_set`.
@@ -129,10 +127,7 @@ def training_set_asset(name: str, labels: "dg.AssetKey | str", features: Sequenc
     """A Dagster asset that makes a training set from the labels that another asset returns.
 
     Args:
-        name: The asset's name.
         labels: The asset whose value is anything that :func:`training_set` takes as labels.
-        features: See :func:`training_set`.
-        asked: Its other arguments.
     """
     import dagster as dg
 

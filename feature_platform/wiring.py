@@ -50,8 +50,6 @@ class Platform:
     Constructing it opens no connection and imports no heavy library; each port does so when it is first used.
 
     Args:
-        settings: Where everything is.
-        catalog: Every contract.
         ports: Ports to use instead of the environment's own, by name: ``objects``, ``raw``, ``feature_sets``, ``training_sets``,
             ``engine``, ``online``, ``registry``. Those that build on a replaced one use it.
 
@@ -68,22 +66,18 @@ class Platform:
 
     @property
     def project(self) -> str:
-        """The Feast project that serves this environment."""
         return self.settings.feast_project
 
     @property
     def first_day(self) -> date:
-        """The first daily partition."""
         return self.settings.start_date
 
     @property
     def look_back_days(self) -> int:
-        """How many days back raw data is compared with what versions record."""
         return self.settings.look_back_days
 
     @cached_property
     def objects(self) -> "ObjectStore":
-        """The object store that every URI of the settings lies in."""
         return self._port("objects", s3_at)
 
     @cached_property
@@ -95,36 +89,29 @@ class Platform:
 
     @cached_property
     def raw(self) -> "RawEvents":
-        """Raw events below the raw URI."""
         return self._port("raw", lambda: _raw(self.objects, self.settings.raw_uri))
 
     @cached_property
     def feature_sets(self) -> "FeatureSetStore":
-        """Feature set versions below the feature base."""
         return self._port("feature_sets", lambda: feature_sets_at(self.settings.feature_base, objects=self._owned, workdir=self.workdir))
 
     @cached_property
     def training_sets(self) -> "TrainingSetStore":
-        """Training sets below the feature base."""
         return self._port("training_sets", lambda: _training_sets(self._owned, self.settings.feature_base, self.workdir))
 
     @cached_property
     def engine(self) -> "ComputeEngine":
-        """What validates days and computes features."""
         return self._port("engine", lambda: _engine(self._owned, self.settings, self.workdir))
 
     @cached_property
     def online(self) -> "OnlineStore":
-        """The online store behind Feast's connection string."""
         return self._port("online", lambda: online_store_at(self.settings.redis, full_every_s=86_400 * self.settings.online_full_days))
 
     @cached_property
     def registry(self) -> "FeatureRegistry":
-        """The environment's Feast registry."""
         return self._port("registry", lambda: _feast(self.settings))
 
     def bench(self, raw_uri: str, recorded: Collection[str]) -> Bench:
-        """See :meth:`ports.platform.Platform.bench`."""
         from feature_platform.adapters.object_store.recorded import RecordedObjects
 
         objects = RecordedObjects(self.objects, recorded)

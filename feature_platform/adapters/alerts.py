@@ -39,7 +39,6 @@ class WebhookChannel:
         return cls(url)
 
     def send(self, notice: Notice) -> None:
-        """See :class:`ports.alerts.AlertChannel`."""
         tries = urllib3.Retry(
             2, status_forcelist=(429, 500, 502, 503, 504), allowed_methods={"POST"}, backoff_factor=0.2, raise_on_status=False
         )
@@ -61,7 +60,6 @@ class SlackChannel:
     base_url: str = "https://slack.com/api/"
 
     def send(self, notice: Notice) -> None:
-        """See :class:`ports.alerts.AlertChannel`."""
         from slack_sdk.errors import SlackClientError
         from slack_sdk.web.client import WebClient
 

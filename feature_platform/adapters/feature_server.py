@@ -46,7 +46,6 @@ class HTTPFeatureServer:
         self._ask("/health")
 
     def read(self, contract: Contract, keys: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> dict[str, list[Any]]:
-        """See :meth:`FeatureServer.read`."""
         request = {
             "features": [f"{contract.feature_set}:{column}" for column in columns],
             "entities": {key: [row[key] for row in keys] for key in contract.primary_keys},

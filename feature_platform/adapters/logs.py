@@ -16,7 +16,6 @@ class JsonLines(logging.Formatter):
     """A record as JSON with ``time`` (UTC), ``level``, ``logger``, ``message``, what is :data:`KNOWN`, and ``exception`` after an error."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         document = {"time": time, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
         document |= {name: str(value) for name in KNOWN if (value := getattr(record, name, None)) is not None}

@@ -54,7 +54,6 @@ class DagsterWebserver:
     url: str
 
     def problems(self, *, now: datetime) -> Sequence[Problem]:
-        """See :meth:`ports.orchestrator.Orchestrator.problems`."""
         try:
             answer = self._ask(now)
             seen = self._locations(answer["workspaceOrError"])

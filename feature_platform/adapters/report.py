@@ -18,8 +18,6 @@ def page(entries: Sequence[Entry], *, environment: str, now: datetime) -> str:
 
     Args:
         entries: The entries of :func:`use_cases.catalogue.catalogue`.
-        environment: The environment's name, for the title.
-        now: The moment that the page shows.
     """
     engine = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     engine.filters["brief"] = _brief

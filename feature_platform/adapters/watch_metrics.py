@@ -22,11 +22,9 @@ class WatchMetrics(Collector):
         self._seen: tuple[Look, datetime] | None = None
 
     def show(self, look: Look, at: datetime) -> None:
-        """Make this look the one that is answered from."""
         self._seen = look, at
 
     def collect(self) -> Iterator[Metric]:
-        """See :class:`prometheus_client.registry.Collector`."""
         if self._seen is None:
             return
         (look, at), now = self._seen, datetime.now(UTC)

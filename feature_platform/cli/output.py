@@ -62,7 +62,6 @@ def show(
     Args:
         rows: Mappings that all have the same keys.
         as_json: Print JSON with every key and whole values; a table shows only the first characters of hashes.
-        title: Printed above the table.
         empty: Printed instead of a table where there are no rows.
         columns: The keys that the table shows; all where left out. Rows too wide for the terminal become one table each.
     """

@@ -74,9 +74,6 @@ def features_asset(
     """A feature set's versions: one for each day of its source, computed from the validated days of its window.
 
     Args:
-        contract: The feature set.
-        sources: The contract of each of its sources.
-        days: Its partitions.
         retry: The pause before a second attempt.
         change: How the contract differs from the one that latest was built by, for people.
     """

@@ -28,9 +28,6 @@ class S3FeatureSetIOManager(dg.IOManager):
     """Commits an asset's rows as versions of four files, and loads versions back.
 
     The asset's name is the feature set's. A run may cover any number of partitions: each becomes a version of its own.
-
-    Args:
-        platform: The environment to write to.
     """
 
     def __init__(self, platform: Platform) -> None:

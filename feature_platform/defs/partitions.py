@@ -23,7 +23,6 @@ class SourceDays(dg.DailyPartitionsDefinition):
 
     @property
     def first_day(self) -> str:
-        """The first partition key."""
         return self.start.date().isoformat()
 
     def __eq__(self, other: object) -> bool:

@@ -47,11 +47,9 @@ class Report:
         return round(time.monotonic() - self.started_s, 3)
 
     def skip(self) -> None:
-        """There was nothing to do."""
         self.outcome = "skipped"
 
     def add(self, **facts: object) -> None:
-        """Add facts."""
         self.facts.update(facts)
 
 

@@ -99,7 +99,6 @@ class BoundedRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
     async def online_read_async(
         self, config: Any, table: Any, entity_keys: list[Any], requested_features: list[str] | None = None
     ) -> list[Any]:
-        """See :meth:`online_read`."""
         rows = await super().online_read_async(config, table, entity_keys, requested_features)
         return [_masked(row, table) for row in rows]
 

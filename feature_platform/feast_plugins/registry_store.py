@@ -118,7 +118,6 @@ class ConditionalRegistryStore(RegistryStore):  # type: ignore[misc]  # Feast sh
         return RegistryProto.FromString(self._bases.get(version_id, b""))
 
     def teardown(self) -> None:
-        """Remove the registry."""
         with self._lock:
             self._objects.delete(self._uri)
             self._bases.clear()

@@ -31,7 +31,6 @@ def choose_ports(names: Iterable[str], *, preferred: dict[str, int], offsets: di
     """One free port for each name: the preferred ones where all of them are free, new ones otherwise.
 
     Args:
-        names: What the ports are for.
         preferred: Ports of an earlier run, by name; may be empty.
         offsets: Names whose port is another name's port plus a number.
 

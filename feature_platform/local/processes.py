@@ -69,9 +69,6 @@ def launch(command: Sequence[str], *, env: Mapping[str, str], directory: Path, l
     """Start a server in its own session, so that a Ctrl-C meant for its starter does not reach it.
 
     Args:
-        command: Program and arguments.
-        env: Its whole environment.
-        directory: Its working directory.
         log: The file that its output is appended to; an old one of more than 5 MB is removed first.
         detached: Whether it outlives this process; otherwise it is ended when this process ends, however that happens.
 

@@ -41,7 +41,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SeaweedFS:
-    """One server.
+    """See :class:`Program`.
 
     Args:
         credentials_file: Where its credentials are kept; they are drawn when first needed and never leave the machine.
@@ -58,11 +58,9 @@ class SeaweedFS:
 
     @property
     def credentials(self) -> Credentials:
-        """The credentials, the same for every process."""
         return Credentials(**kept_secrets(self.credentials_file, _new_credentials))
 
     def command(self, ports: Mapping[str, int], data: Path) -> list[str]:
-        """See :class:`Program`."""
         return [
             _binary(),
             "-logtostderr=true",
@@ -110,11 +108,9 @@ class SeaweedFS:
         }
 
     def client_environment(self, *, port: int) -> dict[str, str]:
-        """The variables by which AWS clients find this server."""
         return aws_environment(endpoint_url=endpoint_url(port), region=REGION, **asdict(self.credentials))
 
     def is_ready(self, ports: Mapping[str, int], mark: ProcessMark) -> bool:  # noqa: ARG002  credentials identify it, not its process
-        """See :class:`Program`."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         if is_free(ports["s3"]):

@@ -64,7 +64,6 @@ class EmbeddedServer:
     """A server with its files below one directory: ``data/``, ``server.log``, ``server.json``, ``server.lock``.
 
     Args:
-        program: What to run.
         directory: Where its files are; created when it is first started.
         detached: Whether it outlives this process. Otherwise it ends when this process ends, however that happens.
     """
@@ -77,7 +76,6 @@ class EmbeddedServer:
 
     @property
     def log(self) -> Path:
-        """The server's output."""
         return self._directory / "server.log"
 
     def record(self) -> ServerRecord | None:

@@ -61,7 +61,6 @@ class LocalServices:
         """Every variable that points the platform, Feast and any AWS client at these servers.
 
         Args:
-            start_date: First daily partition.
             contracts_dir: Directory of contracts; those of the source tree where left out.
             redis_read_only: Name the Redis user who can only read, for servers that must not write.
 

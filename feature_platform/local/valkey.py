@@ -30,7 +30,7 @@ class Passwords:
 
 @dataclass(frozen=True, slots=True)
 class Valkey:
-    """One server, which listens on this machine only and demands a password.
+    """See :class:`Program`; it listens on this machine only and demands a password.
 
     Args:
         passwords_file: Where its passwords are kept; they are drawn when first needed and never leave the machine.
@@ -44,11 +44,9 @@ class Valkey:
 
     @property
     def passwords(self) -> Passwords:
-        """The passwords, the same for every process."""
         return Passwords(**kept_secrets(self.passwords_file, _new_passwords))
 
     def command(self, ports: Mapping[str, int], data: Path) -> list[str]:
-        """See :class:`Program`."""
         return [
             _binary(),
             _CONFIGURATION,
@@ -68,7 +66,6 @@ class Valkey:
         return {_CONFIGURATION: f"requirepass {passwords.default}\nuser {READER} on >{passwords.reader} {_READER_MAY}\n"}
 
     def environment(self, directory: Path) -> dict[str, str]:
-        """See :class:`Program`."""
         return {"PATH": os.defpath, "HOME": str(directory)}
 
     def is_ready(self, ports: Mapping[str, int], mark: ProcessMark) -> bool:
@@ -88,7 +85,6 @@ class Valkey:
             return False
 
     def connection_string(self, *, port: int, read_only: bool = False) -> str:
-        """Feast's connection string for one of its users."""
         passwords = self.passwords
         if read_only:
             return connection_string(port, username=READER, password=passwords.reader)

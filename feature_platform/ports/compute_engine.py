@@ -73,7 +73,6 @@ class ComputeEngine(Protocol):
 
         Args:
             asked: Rows of :func:`core.training.lookup.asked_schema`, positions growing from 0.
-            lookups: The feature sets' versions that are looked up.
             split: How rows are divided; None for not at all.
 
         Returns:

@@ -36,7 +36,6 @@ class FeatureRegistry(Protocol):
         Shape: one row per key, in the order of ``keys``: primary keys, then every feature; None where nothing is served.
 
         Args:
-            contract: The feature set.
             keys: Primary key values, each a mapping of column to value.
             as_of: Judge ttl at this moment; now where left out.
 

@@ -62,13 +62,8 @@ class FeatureSetStore(Protocol):
 
         Args:
             table: One row per key, sorted by it, in the contract's shape.
-            contract: The contract that the rows were built by.
-            template: Text of the metadata template.
             as_of: The moment the rows are true as of, UTC, in whole seconds; names the version.
-            provenance: Where the rows came from.
             idempotency_key: The same for every attempt of one run at one partition.
-            actor: Who commits.
-            reason: Why, for the log.
 
         Raises:
             InvalidDataError: The rows break the contract's shape.

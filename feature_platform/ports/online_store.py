@@ -55,7 +55,6 @@ class OnlineStore(Protocol):
         """Compare what is online with a published version.
 
         Args:
-            request: The version that should be online.
             limit: Rows above which a sample by key hash is compared; None compares everything.
             now_us: Now (Unix time, microseconds), to count entities older than the ttl.
             read: Reads published rows (and their Redis keys) back, e.g. through Feast's SDK; the stored bytes where left out.

@@ -55,7 +55,6 @@ class AccessLog:
             self.write()
 
     def write(self) -> None:
-        """Write the queued lines."""
         lines, self._lines = self._lines, []
         if self._dropped:
             lines.append(msgspec.json.encode({"at": round(time.time(), 3), "dropped_lines": self._dropped}))

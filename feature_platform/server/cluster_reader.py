@@ -30,11 +30,10 @@ class _SlotMovedError(StorageError):
 
 
 class ClusterReader:
-    """The reader of a cluster.
+    """See :class:`OnlineReader`: the reader of a cluster.
 
     Args:
         seeds: Some servers of the cluster; the first that answers says which server owns which slot.
-        connect: Makes connections to one server.
         deadline_s: How long one read may take, learning the slots included.
     """
 
@@ -45,7 +44,6 @@ class ClusterReader:
         self._learning: asyncio.Task[None] | None = None
 
     async def read(self, wanted: Sequence[Wanted]) -> list[Rows]:
-        """See :class:`OnlineReader`."""
         markers: list[Command] = [(item.view.marker_key, get_command(item.view.marker_key)) for item in wanted]
         keys = [item.view.reads.keys(item.keys) if item.keys[0] else [] for item in wanted]
         rows = [(key, item.view.reads.command(key)) for item, each in zip(wanted, keys, strict=True) for key in each]
@@ -64,17 +62,15 @@ class ClusterReader:
         return rows_found
 
     async def markers(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See :class:`OnlineReader`."""
         commands = [(key, get_command(key)) for key in keys]
         found: list[bytes | None] = await self._repeated(lambda: self._ask(commands))
         return found
 
     async def ping(self) -> None:
-        """See :class:`OnlineReader`: every primary answers."""
+        """Every primary answers."""
         await self._repeated(self._ping)
 
     async def close(self) -> None:
-        """See :class:`OnlineReader`."""
         if self._learning:
             self._learning.cancel()
         for link in self._links.values():

@@ -117,7 +117,6 @@ class FeastProcess:
         return True
 
     async def close(self) -> None:
-        """End the child."""
         if self._starting:
             self._starting.cancel()
         if self._process is not None and self._process.returncode is None:

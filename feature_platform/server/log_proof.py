@@ -36,7 +36,6 @@ class LogTable:
     ttl_s: float | None
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """One of the log's own columns."""
         return self.table.column(PREFIX + name)
 
 
@@ -87,7 +86,6 @@ def proven(log: LogTable, places: npt.NDArray[np.int64], version: pa.Table, *, t
     """Which of a log's rows one published version explains.
 
     Args:
-        log: The log file.
         places: Its rows to look at.
         version: The version's keys, event timestamp and features of the log.
         timestamp_field: The version's column of event timestamps.

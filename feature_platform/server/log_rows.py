@@ -68,7 +68,6 @@ class LogRows:
         self.count = 0
 
     def add(self, answer: LoggedAnswer) -> None:
-        """Take over the rows of one answer."""
         for columns, proof in zip(answer.views, answer.proofs, strict=True):
             plan = columns.plan
             keys = [answer.keys[name] for name in plan.join_keys]

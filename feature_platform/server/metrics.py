@@ -80,11 +80,9 @@ class Counts:
         self._histograms: dict[tuple[str, Labels], _Histogram] = {}
 
     def add(self, metric: Metric, *labels: str, count: int = 1) -> None:
-        """Raise a counter."""
         self._counters[metric.name, labels] += count
 
     def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        """Add an observation to a histogram."""
         histogram = self._histograms.get((metric.name, labels))
         if histogram is None:
             histogram = self._histograms[metric.name, labels] = _Histogram([0] * (len(metric.bounds) + 1))
@@ -92,7 +90,6 @@ class Counts:
         histogram.total += value
 
     def value(self, metric: Metric, *labels: str) -> int:
-        """The value of a counter."""
         return self._counters[metric.name, labels]
 
     def dump(self) -> bytes:

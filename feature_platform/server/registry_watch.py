@@ -27,7 +27,6 @@ class RegistryWatch:
 
     Args:
         fetch: Reads the stored registry; blocks, and raises the platform's errors.
-        project: The Feast project that is served.
         refresh_s: How often it is read again.
     """
 

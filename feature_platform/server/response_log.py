@@ -38,9 +38,7 @@ class ResponseLog:
     """The response log of one worker.
 
     Args:
-        put: Where files go.
         rate: The share of entities that is logged, by a hash of their keys: the same ones in every answer and worker.
-        counts: Where rows are counted.
     """
 
     def __init__(self, put: Put, *, rate: float, counts: Counts) -> None:

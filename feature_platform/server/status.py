@@ -59,8 +59,6 @@ class ServerStatus:
     """Answers about a server.
 
     Args:
-        registry: The views that are served.
-        reader: Reads the online store.
         max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
     """
 

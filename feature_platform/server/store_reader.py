@@ -20,7 +20,6 @@ class StoreReader:
     """A reader that learns at its first use what it reads from.
 
     Args:
-        address: Where to ask.
         deadline_s: How long one read may take.
     """
 
@@ -30,19 +29,15 @@ class StoreReader:
         self._known: OnlineReader | None = None
 
     async def read(self, wanted: Sequence[Wanted]) -> list[Rows]:
-        """See :class:`OnlineReader`."""
         return await (self._known or await self._learned()).read(wanted)
 
     async def markers(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """See :class:`OnlineReader`."""
         return await (self._known or await self._learned()).markers(keys)
 
     async def ping(self) -> None:
-        """See :class:`OnlineReader`."""
         await (self._known or await self._learned()).ping()
 
     async def close(self) -> None:
-        """See :class:`OnlineReader`."""
         await self._link.close()
         if self._known:
             await self._known.close()

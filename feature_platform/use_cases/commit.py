@@ -11,12 +11,7 @@ def commit(
     """Make a build a version, or find the version that it is already. Latest does not move.
 
     Args:
-        platform: The environment.
-        feature_set: The feature set's name.
-        partition: The partition that was built.
-        build: Its rows.
         actor: Who commits; the build's Dagster run where left out.
-        reason: Why, for the log.
 
     Raises:
         InvalidDataError: The rows break the contract's shape.

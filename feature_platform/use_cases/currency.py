@@ -48,8 +48,6 @@ def look(
     """Compare what versions record with the raw objects that are there: one listing per day, one read per version.
 
     Args:
-        platform: The environment.
-        contract: The feature set.
         today: The day that has not ended; it and later ones are not looked at.
         days: How many partitions back versions are judged; latest, the newest version and ``also`` are judged whatever their age.
         also: Further versions to judge, e.g. the one that is online.

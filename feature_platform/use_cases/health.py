@@ -36,9 +36,6 @@ def health(
     """Health of one feature set's raw data, versions, latest, registry and online store; of the values online, the first rows are compared.
 
     Args:
-        platform: The environment.
-        contract: The feature set.
-        now: The present moment.
         late_after: How long after a day's end its version may become latest.
         history: The state of the log, where it was read already.
         judged: Check results of earlier calls, which save a frequent caller up to 58 reads while the log does not change.

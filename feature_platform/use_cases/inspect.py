@@ -64,7 +64,6 @@ class Proof:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What all probes found."""
         return tuple(finding for probe in self.probes for finding in probe.findings)
 
 

@@ -29,9 +29,6 @@ def lookup_in(
     """The lookup of features in all versions that were ever known of a feature set.
 
     Args:
-        feature_sets: Where versions are read.
-        feature_set: The feature set's name.
-        history: The state of its log.
         features: Names of features; ``*`` alone for all.
         known_at: In which sense a version was known, see :data:`KnownAt`.
         ttl: How old values may be; the newest contract's ttl where left out.

@@ -26,8 +26,6 @@ def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa
     """The rows of a committed version and its metadata.
 
     Args:
-        platform: The environment.
-        feature_set: Its feature set.
         version: A version id, or ``latest``.
 
     Raises:

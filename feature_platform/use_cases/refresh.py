@@ -50,11 +50,8 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
     were committed are found, and latest and online follow.
 
     Args:
-        platform: The environment.
-        contract: The feature set.
         found: What to build (:func:`use_cases.currency.look`).
         run_id: Names the pass in metadata and log.
-        actor: Who refreshes.
         log: Called with a sentence for each step.
 
     Raises:

@@ -30,10 +30,8 @@ def reproduce(platform: Platform, contract: Contract, version: str) -> Reproduct
     """Validate the recorded raw objects and build the version's rows again, in memory, and compare their hash with the log's.
 
     Args:
-        platform: The environment.
         contract: The contract that the version was built by; the same ``schema_hash``. It brings the SQL transform, which no version
             carries.
-        version: A version id.
 
     Raises:
         NotFoundError: The version, or one of another set that it was computed from, was never committed, or has expired.

@@ -48,9 +48,6 @@ def published_head(
     """The head of a feature set's log, with the contract it was built by; its file is fetched once, when it is first read.
 
     Args:
-        feature_sets: Where versions are read.
-        feature_set: The feature set's name.
-        project: The Feast project that serves it.
         history: The state of the log, where it was read already.
 
     Raises:
@@ -100,8 +97,6 @@ def compare(platform: Platform, feature_set: str, *, limit: int | None = PARITY_
     """Compare what is online with the head's file, value by value, and look for entities that should not be there.
 
     Args:
-        platform: The environment.
-        feature_set: The feature set's name.
         limit: Up to this many rows every entity is compared; above, about this many, chosen by key hash. None compares all.
         is_through_registry: Read by Feast's SDK, as services do (ttl judged at the version's own moment), and not the stored bytes.
 

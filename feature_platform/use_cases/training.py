@@ -80,11 +80,7 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
     The same labels and features over the same log give the same name, and are not written twice.
 
     Args:
-        platform: The environment.
-        labels: One row for each example.
-        wanted: What is looked up, and how.
         now: The present moment; later labels are refused.
-        actor: Who makes it.
         out: URI of the directory for the files; beside the feature sets where left out, where the manifest is kept in any case.
 
     Raises:

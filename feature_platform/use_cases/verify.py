@@ -45,9 +45,6 @@ def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, co
     Parquet file is streamed; the CSV file is held in memory once.
 
     Args:
-        store: Where versions are read.
-        feature_set: The feature set's name.
-        version: A version id.
         contract: The contract that it must have been built by; its own ``schema.json`` is taken where left out.
 
     Raises:

@@ -30,12 +30,9 @@ class Watch:
     """Looks at every feature set and the orchestrator, and remembers incidents between looks.
 
     Args:
-        platform: The environment.
         channels: Where people are told. An alert that no channel accepted is sent again at the next look.
         orchestrator: The orchestrator to watch; none where left out.
-        late_after: See :func:`health`.
         incidents: By key, as an earlier process left them.
-        judged: See :func:`health`.
     """
 
     platform: Platform

@@ -31,7 +31,6 @@ class CsvRecords:
     """The rows of a CSV object, each with the cells of the columns that are asked for.
 
     Args:
-        blocks: The object's text.
         item: What messages call it.
         names: Columns whose cells are wanted, in order.
         limits: Of one record.

@@ -71,13 +71,7 @@ def discover_raw(
 
 
 class RawFiles:
-    """See :class:`RawEvents`.
-
-    Args:
-        store: Where raw objects are.
-        uri: The base below which every source lies.
-        limits: What one day may hold.
-    """
+    """See :class:`RawEvents`."""
 
     def __init__(self, store: ObjectStore, uri: str, *, limits: ReadLimits = DEFAULT_LIMITS) -> None:
         self._store, self._limits = store, limits
@@ -85,11 +79,9 @@ class RawFiles:
         self.uri = uri
 
     def listed(self, source: str, partition: str) -> Sequence[ObjectInfo]:
-        """See :meth:`RawEvents.listed`."""
         return list(self._store.scan(raw_partition(self.uri, source, partition)))
 
     def discover(self, source: SourceContract, partition: str) -> RawManifest:
-        """See :meth:`RawEvents.discover`."""
         return discover_raw(self._store, self.uri, source, partition=partition, limits=self._limits, described=self._described)
 
 

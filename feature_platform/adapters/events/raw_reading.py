@@ -37,10 +37,7 @@ def raw_groups(
     """Every row of a raw object, in groups whose batches have the same kind and schema.
 
     Args:
-        store: Where the object is read.
-        item: The object.
         source: The source contract whose columns are wanted.
-        limits: Limits of text files.
         row_bytes: For a Parquet file, the bytes of its widest row.
 
     Raises:

@@ -29,7 +29,6 @@ class MemoryFeatureRegistry:
 
     Args:
         online: The online store whose values are read and removed.
-        project: The Feast project.
     """
 
     def __init__(self, online: MemoryOnlineStore, *, project: str) -> None:
@@ -37,18 +36,15 @@ class MemoryFeatureRegistry:
         self._applied: dict[str, Contract] = {}
 
     def apply(self, contracts: Iterable[Contract]) -> None:
-        """See :meth:`FeatureRegistry.apply`."""
         self._applied |= {contract.feature_set: contract for contract in contracts}
 
     def findings(self, contract: Contract) -> list[Finding]:
-        """See :meth:`FeatureRegistry.findings`."""
         known = self._applied.get(contract.feature_set)
         if known is None:
             return registry_findings(contract, features=None, schema_hash=None)
         return registry_findings(contract, features=[column.name for column in known.feature_columns], schema_hash=known.schema_hash)
 
     def read(self, contract: Contract, keys: Sequence[Mapping[str, Any]], *, as_of: datetime | None = None) -> list[Row]:
-        """See :meth:`FeatureRegistry.read`."""
         if contract.feature_set not in self._applied:
             raise ContractError(f"{contract.feature_set} cannot be read online", ["the registry does not know it; apply its contract"])
         layout, moment = view_layout(contract, project=self._project), as_of or datetime.now(UTC)
@@ -58,19 +54,16 @@ class MemoryFeatureRegistry:
         return [{**key, **_served(fields, layout, contract, moment=moment)} for key, fields in zip(keys, hashes, strict=True)]
 
     def reader(self, contract: Contract, *, as_of: datetime) -> Callable[[pa.RecordBatch, pa.Array], OnlineRows]:
-        """See :meth:`FeatureRegistry.reader`."""
         del as_of  # a version is never past its ttl at its own moment
         layout = view_layout(contract, project=self._project)
         return lambda _batch, keys: self._online.stored(layout, keys)
 
     def registered(self, feature_set: str) -> tuple[str, ...]:
-        """See :meth:`FeatureRegistry.registered`."""
         if feature_set not in self._applied:
             return ()
         return (f"feature_service/{feature_set}", f"feature_view/{feature_set}", f"data_source/{feature_set}_latest")
 
     def remove(self, contract: Contract) -> tuple[str, ...]:
-        """See :meth:`FeatureRegistry.remove`."""
         removed = self.registered(contract.feature_set)
         self._online.forget(view_layout(contract, project=self._project))
         self._applied.pop(contract.feature_set, None)

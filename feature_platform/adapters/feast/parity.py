@@ -20,7 +20,6 @@ def sdk_reader(store: Any, contract: Contract, *, as_of: datetime) -> Callable[[
 
     Args:
         store: A store of ``open_store`` with the contract applied.
-        contract: The feature set.
         as_of: The moment that ttl is judged at: the version's own, so that an old version can be compared too.
     """
     names = {column.name: column.type for column in contract.feature_columns}

@@ -23,7 +23,6 @@ def read_online(store: Any, contract: Contract, keys: Sequence[Mapping[str, Any]
 
     Args:
         store: A store of ``open_store`` with the contract applied.
-        contract: The feature set.
         keys: Primary key values, each a mapping of column to value.
         as_of: Judge ttl at this moment; now where left out.
 

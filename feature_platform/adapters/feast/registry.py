@@ -21,26 +21,19 @@ Row = dict[str, Any]
 
 
 class FeastRegistry:
-    """See :class:`FeatureRegistry`.
-
-    Args:
-        environment: Where registry, feature sets and online store are.
-    """
+    """See :class:`FeatureRegistry`."""
 
     def __init__(self, environment: repository.Environment) -> None:
         self._environment = environment
 
     @cached_property
     def store(self) -> Any:
-        """The environment's ``feast.FeatureStore``."""
         return repository.open_store(self._environment)
 
     def apply(self, contracts: Iterable[Contract]) -> None:
-        """See :meth:`FeatureRegistry.apply`."""
         repository.apply_contracts(self.store, contracts, environment=self._environment)
 
     def findings(self, contract: Contract) -> list[Finding]:
-        """See :meth:`FeatureRegistry.findings`."""
         store = self.store
         from feast.errors import FeatureViewNotFoundException
 
@@ -51,17 +44,13 @@ class FeastRegistry:
         return registry_findings(contract, features=[field.name for field in view.features], schema_hash=view.tags.get("schema_hash"))
 
     def read(self, contract: Contract, keys: Sequence[Mapping[str, Any]], *, as_of: datetime | None = None) -> list[Row]:
-        """See :meth:`FeatureRegistry.read`."""
         return read_online(self.store, contract, keys, as_of=as_of)
 
     def reader(self, contract: Contract, *, as_of: datetime) -> Callable[[pa.RecordBatch, pa.Array], OnlineRows]:
-        """See :meth:`FeatureRegistry.reader`."""
         return sdk_reader(self.store, contract, as_of=as_of)
 
     def registered(self, feature_set: str) -> tuple[str, ...]:
-        """See :meth:`FeatureRegistry.registered`."""
         return repository.registered(self.store, feature_set)
 
     def remove(self, contract: Contract) -> tuple[str, ...]:
-        """See :meth:`FeatureRegistry.remove`."""
         return repository.decommission(self.store, contract.feature_set)

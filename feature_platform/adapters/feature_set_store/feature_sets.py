@@ -39,15 +39,13 @@ def _unique_id() -> str:
 
 
 class ObjectFeatureSetStore:
-    """Feature set versions below one base URI of an object store (S3, or memory in tests).
+    """See :class:`FeatureSetStore`: versions below one base URI of an object store (S3, or memory in tests).
 
     Args:
-        store: Where objects live.
         feature_base: ``s3://bucket/prefix`` above the feature sets.
         workdir: Where files are encoded before they are uploaded; needs room for one version.
         clock: Tells the time that records carry; orders nothing.
         new_id: Yields ids that nobody else ever gets.
-        sleep: Lets a grace period pass.
         render: Renders metadata templates; by default in a bounded process of its own.
     """
 
@@ -71,19 +69,15 @@ class ObjectFeatureSetStore:
         self._runner = ProtocolRunner(store, workdir=workdir) if sleep is None else ProtocolRunner(store, workdir=workdir, sleep=sleep)
 
     def layout(self, feature_set: str) -> FeatureSetLayout:
-        """The keys of one feature set."""
         return FeatureSetLayout(self._base, feature_set)
 
     def history(self, feature_set: str) -> History:
-        """See :meth:`FeatureSetStore.history`."""
         return self._runner.run(log_access.read_history(self.layout(feature_set)))
 
     def audit(self, feature_set: str) -> History:
-        """See :meth:`FeatureSetStore.audit`."""
         return self._runner.run(log_access.read_whole_log(self.layout(feature_set)))
 
     def published(self) -> Sequence[str]:
-        """See :meth:`FeatureSetStore.published`."""
         base = f"{self._base.rstrip('/')}/"
         names = [uri.removeprefix(base).rstrip("/") for uri in self.objects.directories(base)]
         return [name for name in names if not name.startswith("_")]
@@ -138,15 +132,12 @@ class ObjectFeatureSetStore:
         return CommittedVersion(done.version.version, done.is_new, keys.version(done.version.version), found)
 
     def promote(self, feature_set: str, version: str, *, actor: str, reason: str = "") -> Move:
-        """See :meth:`FeatureSetStore.promote`."""
         return self._runner.run(publication.promote(self.layout(feature_set), version, author=self._author(actor, reason)))
 
     def rollback(self, feature_set: str, version: str, *, actor: str, reason: str) -> Move:
-        """See :meth:`FeatureSetStore.rollback`."""
         return self._runner.run(publication.rollback(self.layout(feature_set), version, author=self._author(actor, reason)))
 
     def heal(self, feature_set: str) -> tuple[History, int]:
-        """See :meth:`FeatureSetStore.heal`."""
         return self._runner.run(publication.project(self.layout(feature_set), new_id=self._new_id))
 
     def metadata(self, feature_set: str, version: str) -> VersionMetadata:
@@ -154,17 +145,14 @@ class ObjectFeatureSetStore:
         return self._document(self.layout(feature_set).version_file(version, METADATA))
 
     def latest_metadata(self, feature_set: str) -> VersionMetadata:
-        """See :meth:`FeatureSetStore.latest_metadata`."""
         return self._document(self.layout(feature_set).latest_file(METADATA))
 
     def readable(self, feature_set: str, version: str) -> Version:
-        """See :meth:`FeatureSetStore.readable`."""
         history = self.history(feature_set)
         pins = self.pins(feature_set).get(version, ()) if version in history.expired else ()
         return decisions.readable(history, version, pins=pins)
 
     def contract_of(self, feature_set: str, version: str) -> Contract:
-        """See :meth:`FeatureSetStore.contract_of`."""
         uri = self.layout(feature_set).version_file(version, SCHEMA)
         stored = self.objects.get(uri)
         if stored is None:
@@ -173,7 +161,6 @@ class ObjectFeatureSetStore:
 
     @contextmanager
     def fetched(self, prefix: str) -> Iterator[tuple[Path, dict[str, FileDigest]]]:
-        """See :meth:`FeatureSetStore.fetched`."""
         with spool("verify-", parent=self._workdir) as directory:
             present = {}
             for info in self.objects.scan(prefix):
@@ -184,11 +171,9 @@ class ObjectFeatureSetStore:
             yield directory, present
 
     def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
-        """See :meth:`FeatureSetStore.read_csv`."""
         return read_csv(path, contract=contract)
 
     def open_features(self, feature_set: str, version: str) -> BinaryIO:
-        """See :meth:`FeatureSetStore.open_features`."""
         found = self.readable(feature_set, version)
         uri = self.layout(feature_set).version_file(found.version, PARQUET)
         info = self.objects.head(uri)
@@ -198,7 +183,6 @@ class ObjectFeatureSetStore:
 
     @contextmanager
     def local_features(self, feature_set: str, version: Version) -> Iterator[Callable[[], BinaryIO]]:
-        """See :meth:`FeatureSetStore.local_features`."""
         uri = self.layout(feature_set).version_file(version.version, PARQUET)
         with spool("features-", parent=self._workdir) as directory:
             path = directory / PARQUET
@@ -211,30 +195,24 @@ class ObjectFeatureSetStore:
             yield opened
 
     def load(self, feature_set: str, version: str) -> pa.Table:
-        """See :meth:`FeatureSetStore.load`."""
         with self.open_features(feature_set, version) as file:
             return read_whole(file)
 
     def pin(self, feature_set: str, *versions: str, name: str, actor: str, reason: str = "") -> bool:
-        """Keep versions from retention; False when every pin existed already."""
         return self._runner.run(retention.pin(self.layout(feature_set), *versions, name=name, author=self._author(actor, reason)))
 
     def unpin(self, feature_set: str, version: str, *, name: str) -> None:
-        """See :meth:`FeatureSetStore.unpin`."""
         self._runner.run(retention.unpin(self.layout(feature_set), version, name=name))
 
     def pins(self, feature_set: str) -> dict[str, tuple[str, ...]]:
-        """See :meth:`FeatureSetStore.pins`."""
         return self._runner.run(retention.list_pins(self.layout(feature_set)))
 
     def survey(self, feature_set: str, *, policy: retention.Policy, protected: Collection[str]) -> list[retention.Candidate]:
-        """See :meth:`FeatureSetStore.survey`."""
         return self._runner.run(retention.survey(self.layout(feature_set), protected=protected, policy=policy, now=self._clock()))
 
     def collect(
         self, feature_set: str, *, policy: retention.Policy, actor: str, protected: Callable[[], Collection[str]]
     ) -> retention.Sweep:
-        """See :meth:`FeatureSetStore.collect`."""
         author = self._author(actor, "retention")
         return self._runner.run(retention.collect(self.layout(feature_set), protected=protected, policy=policy, author=author))
 

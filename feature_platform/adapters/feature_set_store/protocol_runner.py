@@ -41,9 +41,7 @@ class ProtocolRunner:
     """Performs protocols against one store, and remembers the logs that they read.
 
     Args:
-        store: Where requests go.
         workdir: Where copies are spooled; needs room for one Parquet file.
-        sleep: Lets a grace period pass.
     """
 
     def __init__(self, store: ObjectStore, *, workdir: Path | None = None, sleep: Callable[[float], None] = time.sleep) -> None:

@@ -24,7 +24,7 @@ def _now() -> datetime:
 
 
 class MemoryObjectStore:
-    """Objects held in this process; every method is atomic and safe to call from many threads.
+    """See :class:`ObjectStore`: objects held in this process; every method is atomic and safe to call from many threads.
 
     Args:
         buckets: Names of the buckets that exist; where left out, every bucket does.
@@ -38,26 +38,21 @@ class MemoryObjectStore:
         self._objects: dict[str, StoredObject] = {}
 
     def head(self, uri: str) -> ObjectInfo | None:
-        """See :meth:`ObjectStore.head`."""
         stored = self.get(uri)
         return stored.info if stored else None
 
     def get(self, uri: str) -> StoredObject | None:
-        """See :meth:`ObjectStore.get`."""
         self._require_bucket(uri)
         with self._lock:
             return self._objects.get(uri)
 
     def open(self, uri: str, *, etag: str) -> BinaryIO:
-        """See :meth:`ObjectStore.open`."""
-
         def fetch(offset: int, length: int) -> bytes:
             return self._pinned(uri, etag).body[offset : offset + length]
 
         return buffered_reader(fetch, size_bytes=self._pinned(uri, etag).info.size_bytes, name=uri)
 
     def download(self, uri: str, target: Path, *, etag: str | None = None) -> ObjectInfo:
-        """See :meth:`ObjectStore.download`."""
         stored = self._pinned(uri, etag)
         descriptor, partial = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         with os.fdopen(descriptor, "wb") as file:
@@ -66,7 +61,6 @@ class MemoryObjectStore:
         return stored.info
 
     def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """See :meth:`ObjectStore.scan`."""
         self._require_bucket(prefix)
         with self._lock:
             objects = self._objects.items()
@@ -75,12 +69,10 @@ class MemoryObjectStore:
             yield ObjectInfo(uri=info.uri, etag=info.etag, size_bytes=info.size_bytes, modified_at=info.modified_at)
 
     def directories(self, prefix: str) -> Sequence[str]:
-        """See :meth:`ObjectStore.directories`."""
         below = [info.uri.removeprefix(prefix) for info in self.scan(prefix)]
         return sorted({f"{prefix}{rest.split('/', 1)[0]}/" for rest in below if "/" in rest})
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
-        """See :meth:`ObjectStore.put`."""
         self._require_bucket(uri)
         content = body.read_bytes() if isinstance(body, Path) else bytes(body)
         etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -92,7 +84,6 @@ class MemoryObjectStore:
         return etag
 
     def delete(self, uri: str) -> None:
-        """See :meth:`ObjectStore.delete`."""
         self._require_bucket(uri)
         with self._lock:
             self._objects.pop(uri, None)

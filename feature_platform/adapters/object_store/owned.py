@@ -22,7 +22,6 @@ class OwnedObjects:
     A base without a mark (it is empty, or older than marks) gets one with the first write.
 
     Args:
-        store: Where objects are read and written.
         bases: URIs below which only the owner writes.
         owner: The environment.
     """

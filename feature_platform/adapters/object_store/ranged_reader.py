@@ -20,7 +20,6 @@ class RangedReader(io.RawIOBase):
 
     Args:
         fetch: Given an offset and a length (both within the object, length at least 1), the bytes there, exactly that many.
-        size_bytes: Size of the object.
         name: What ``repr`` and error messages of libraries show.
     """
 

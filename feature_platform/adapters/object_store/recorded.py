@@ -17,7 +17,6 @@ class RecordedObjects:
 
     Args:
         store: Where the recorded objects are read from; it is never written.
-        recorded: Their URIs.
     """
 
     def __init__(self, store: ObjectStore, recorded: Collection[str]) -> None:

@@ -79,7 +79,7 @@ os.register_at_fork(after_in_child=_unlock_in_child)
 
 
 class S3ObjectStore:
-    """Objects on one S3 endpoint; safe to share between threads and to carry across a fork or a pickle.
+    """See :class:`ObjectStore`: objects on one S3 endpoint; safe to share between threads and to carry across a fork or a pickle.
 
     No connection is opened and boto3 is not imported before the first call.
 
@@ -88,8 +88,6 @@ class S3ObjectStore:
         region: Region; boto3's own resolution where left out.
         access_key_id: Static credentials with ``secret_access_key``; boto3's ordinary credential chain where left out.
         secret_access_key: See ``access_key_id``.
-        session_token: With temporary static credentials.
-        timeouts: Bounds of every call.
         read_ahead_bytes: What :meth:`open`'s reader fetches at least.
     """
 
@@ -129,7 +127,6 @@ class S3ObjectStore:
         self._forget_connections()
 
     def head(self, uri: str) -> ObjectInfo | None:
-        """See :meth:`ObjectStore.head`."""
         bucket, key = split_uri(uri)
         with self._call(uri, effect="read") as s3:
             try:
@@ -143,7 +140,6 @@ class S3ObjectStore:
         return _info(uri, answer)
 
     def get(self, uri: str) -> StoredObject | None:
-        """See :meth:`ObjectStore.get`."""
         return self._read(uri, lambda answer: StoredObject(_info(uri, answer), b"".join(self._chunks(answer))))
 
     def open(self, uri: str, *, etag: str) -> BinaryIO:
@@ -191,13 +187,11 @@ class S3ObjectStore:
         yield from sorted((info for info in found if info.uri.encode() > after.encode()), key=lambda info: info.uri.encode())
 
     def directories(self, prefix: str) -> Sequence[str]:
-        """See :meth:`ObjectStore.directories`."""
         bucket = split_uri(prefix)[0]
         pages = self._pages(prefix, Delimiter="/")
         return sorted({f"s3://{bucket}/{item['Prefix']}" for page in pages for item in page.get("CommonPrefixes", ())})
 
     def _pages(self, prefix: str, **options: str) -> Iterator[Mapping[str, Any]]:
-        """Every page of a listing."""
         bucket, key_prefix = split_uri(prefix)
         token: dict[str, str] = {}
         while True:
@@ -210,7 +204,6 @@ class S3ObjectStore:
         self._known_buckets.add(bucket)
 
     def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
-        """See :meth:`ObjectStore.put`."""
         bucket, key = split_uri(uri)
         size_bytes = body.stat().st_size if isinstance(body, Path) else len(body)
         if size_bytes > MAX_PUT_BYTES:
@@ -223,7 +216,6 @@ class S3ObjectStore:
         return _bare(answer["ETag"])
 
     def delete(self, uri: str) -> None:
-        """See :meth:`ObjectStore.delete`."""
         bucket, key = split_uri(uri)
         with self._call(uri, effect="write") as s3:
             s3.delete_object(Bucket=bucket, Key=key)

@@ -42,7 +42,6 @@ class Attempts(threading.local):
             self.deadline_s = float("inf")
 
     def watch(self, client: Any) -> None:
-        """Subscribe to a client's requests and their outcomes."""
         client.meta.events.register("before-send.s3", self._before_send)
         client.meta.events.register("needs-retry.s3", self._after_attempt)
 

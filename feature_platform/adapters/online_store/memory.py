@@ -148,7 +148,6 @@ class MemoryOnlineStore:
         return [key for key in ours if key not in current]
 
     def stored(self, layout: ViewLayout, keys: pa.Array) -> OnlineRows:
-        """The stored bytes of some entities."""
         names = (layout.timestamp_field, *(name for name, _ in layout.features))
         found = [self.hashes.get(key, {}) for key in keys.to_pylist()]
         columns = {

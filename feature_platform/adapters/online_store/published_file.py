@@ -54,7 +54,6 @@ class CheckedFile:
 
     @property
     def columns(self) -> list[str]:
-        """The names of the contract's columns."""
         return [column.name for column in self.request.contract.all_columns]
 
 
@@ -107,8 +106,6 @@ def compare_rows(
     Entities that are online and not in the version are not looked for: ``extra`` is None.
 
     Args:
-        file: The version.
-        layout: Its view.
         read: Gives what is online for rows of the file and their Redis keys, in their order.
         limit: Rows above which a sample is compared.
         now_us: The moment that ttl is judged at, Unix time.

@@ -218,7 +218,6 @@ class Channels:
     """Sends framed rows to the servers that hold their keys.
 
     Args:
-        topology: The servers.
         fences: The fence on each of them, in the same order.
     """
 

@@ -62,11 +62,9 @@ class Lease:
 
     @property
     def fences(self) -> tuple[Fence, ...]:
-        """The fence on each node of the topology."""
         return tuple(Fence(self._fence_on(node), self.token) for node in self._topology.nodes)
 
     def marker(self) -> Marker | None:
-        """What the store says about the view."""
         return read_marker(self._home, self._keys.marker)
 
     def now(self) -> str:
@@ -193,8 +191,6 @@ def hold_lease(topology: RedisTopology, layout: ViewLayout, *, lease_s: float = 
     """Hold the lease of a view.
 
     Args:
-        topology: The servers.
-        layout: Whose view.
         lease_s: Seconds of silence after which another load may take over.
         wait_s: Seconds to wait for a load that holds it; where left out, until the lease of a dead load has certainly ended.
 

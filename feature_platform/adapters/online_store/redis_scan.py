@@ -38,7 +38,6 @@ def strays(
     """Redis keys of entities that have this view but are not in the version, in batches, found by a scan of every node.
 
     Args:
-        topology: The servers.
         layout: The view. Entities stored under other join keys count as strays too.
         version_keys: Reads the version's keys; called once per :data:`CANDIDATES` keys found.
         progress: Updated as the scan goes on.

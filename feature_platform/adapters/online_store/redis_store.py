@@ -104,7 +104,6 @@ class RedisOnlineStore:
         self._lease_s, self._wait_s, self._expire, self._full_every_s = lease_s, wait_s, expire, full_every_s
 
     def load(self, request: OnlineLoad, *, progress: Progress | None = None, is_full: bool = False) -> LoadReport:
-        """Make a published version exactly what is online for its view; see :class:`ports.OnlineStore`."""
         with self._session(request, progress) as session:
             target = online_version(request, session.layout, row_count=session.file.row_count)
             lease, before = session.lease, session.lease.marker()
@@ -129,7 +128,6 @@ class RedisOnlineStore:
             return LoadReport(request.version, request.sequence, sent.done, sent.written, removed, swept, marker, why)
 
     def repair(self, request: OnlineLoad) -> RepairReport:
-        """Remove every entity of the view that the online version lacks; see :class:`ports.OnlineStore`."""
         with self._session(request) as session:
             marker = require_repairable(session.lease.marker(), request)
             seen = ScanProgress()
@@ -137,7 +135,6 @@ class RedisOnlineStore:
             return RepairReport(seen.scanned, removed, marker)
 
     def marker(self, *, project: str, view: str) -> Marker | None:
-        """What the store says about a view; see :class:`ports.OnlineStore`."""
         with closing(connect(self._address)) as topology:
             key = marker_key(project, view)
             return read_marker(topology.place(key), key)
@@ -150,7 +147,6 @@ class RedisOnlineStore:
         now_us: int,
         read: Callable[[pa.RecordBatch, pa.Array], OnlineRows] | None = None,
     ) -> ParityReport:
-        """Compare what is online with a published version; see :class:`ports.OnlineStore`."""
         layout, file = view_layout(request.contract, project=request.project), checked_file(request)
         with closing(connect(self._address)) as topology:
             report = compare_rows(file, layout, read or partial(_stored, topology, layout), limit=limit, now_us=now_us)
@@ -159,14 +155,12 @@ class RedisOnlineStore:
             return _doubted(replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost)), request, topology)
 
     def glance(self, request: OnlineLoad, *, rows: int) -> ParityReport:
-        """Compare the stored bytes of a version's first rows; see :class:`ports.OnlineStore`."""
         layout = view_layout(request.contract, project=request.project)
         with closing(connect(self._address)) as topology:
             report = compare_rows(first_rows(request, rows=rows), layout, partial(_stored, topology, layout), limit=None, now_us=0)
             return _doubted(report, request, topology)
 
     def used_ratio(self) -> float:
-        """How full the fullest server is; see :class:`ports.OnlineStore`."""
         ratios = [0.0]
         with closing(connect(self._address)) as topology:
             for node in topology.nodes:

@@ -25,7 +25,6 @@ class ObjectTrainingSetStore:
     """See :class:`TrainingSetStore`.
 
     Args:
-        objects: Where files are kept.
         feature_base: Base URI of the feature sets; training sets lie below it too.
         workdir: Where files are written before they are uploaded.
     """
@@ -35,7 +34,6 @@ class ObjectTrainingSetStore:
 
     @contextmanager
     def staged(self, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> Iterator[StagedFile]:
-        """See :meth:`TrainingSetStore.staged`."""
         with spool("training-", parent=self._workdir) as directory:
             path, rows = directory / "rows.parquet", 0
             in_order = in_row_groups(batches, schema)
@@ -49,22 +47,18 @@ class ObjectTrainingSetStore:
             yield StagedFile(path, digest(path), rows, schema)
 
     def rows_of(self, staged: StagedFile) -> Rows:
-        """See :meth:`TrainingSetStore.rows_of`."""
         return Rows(staged.schema, lambda: _batches(staged.path))
 
     def directory(self, name: str) -> str:
-        """See :meth:`TrainingSetStore.directory`."""
         return f"{self._base}{name}/"
 
     def keep(self, staged: StagedFile, uri: str) -> StoredFile:
-        """See :meth:`TrainingSetStore.keep`."""
         self._put_once(uri, staged.path, sha256=staged.digest.sha256)
         columns = {field.name: str(field.type) for field in staged.schema}
         return StoredFile(uri=uri, sha256=staged.digest.sha256, size_bytes=staged.digest.size_bytes, rows=staged.rows, columns=columns)
 
     @contextmanager
     def open_rows(self, stored: StoredFile) -> Iterator[Rows]:
-        """See :meth:`TrainingSetStore.open_rows`."""
         with spool("training-", parent=self._workdir) as directory:
             path = directory / "rows.parquet"
             self._objects.download(stored.uri, path)
@@ -77,7 +71,6 @@ class ObjectTrainingSetStore:
             yield Rows(pq.read_schema(path), lambda: _batches(path))
 
     def put_manifest(self, manifest: TrainingManifest) -> None:
-        """See :meth:`TrainingSetStore.put_manifest`."""
         uri = f"{self.directory(manifest.training_set)}{MANIFEST}"
         try:
             self._objects.put(uri, manifest.to_json(), write_id=uuid4().hex, sha256=None, condition=IfAbsent())
@@ -86,13 +79,11 @@ class ObjectTrainingSetStore:
                 raise
 
     def find(self, name: str) -> TrainingManifest | None:
-        """See :meth:`TrainingSetStore.find`."""
         uri = f"{self.directory(name)}{MANIFEST}"
         stored = self._objects.get(uri)
         return parse_manifest(stored.body, uri=uri) if stored else None
 
     def manifest(self, name: str) -> TrainingManifest:
-        """See :meth:`TrainingSetStore.manifest`."""
         found = self.find(name)
         if found is None:
             known = ", ".join(self.names()) or "none"
@@ -100,12 +91,10 @@ class ObjectTrainingSetStore:
         return found
 
     def names(self) -> Sequence[str]:
-        """See :meth:`TrainingSetStore.names`."""
         found = [uri.removeprefix(self._base).rstrip("/") for uri in self._objects.directories(self._base)]
         return [name for name in found if self._objects.head(f"{self.directory(name)}{MANIFEST}")]
 
     def delete(self, manifest: TrainingManifest) -> None:
-        """See :meth:`TrainingSetStore.delete`."""
         for uri in (f"{self.directory(manifest.training_set)}{MANIFEST}", manifest.data.uri, manifest.labels.uri):
             self._objects.delete(uri)
 

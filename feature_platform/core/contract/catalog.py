@@ -51,5 +51,4 @@ class Catalog:
         return faults
 
     def sources_of(self, contract: Contract) -> list[SourceContract]:
-        """The source contract of each of a contract's parts."""
         return [self.sources[name] for name in contract.source_names]

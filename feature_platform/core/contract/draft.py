@@ -56,8 +56,6 @@ def draft(sample: pa.Table, *, source: str, event_time: str | None = None, key: 
     """Guess both contracts.
 
     Args:
-        sample: Rows as a file has them.
-        source: The source's name.
         event_time: The column that says when an event happened; guessed where left out.
         key: The column whose entities have features; guessed where left out.
 

@@ -38,7 +38,6 @@ def expression_faults(text: str, *, numeric: Collection[str]) -> list[str]:
     """Everything in an expression that cannot be computed.
 
     Args:
-        text: As the contract has it.
         numeric: The numeric aggregated columns of the feature set, which it may read.
     """
     if len(text) > _LONGEST:

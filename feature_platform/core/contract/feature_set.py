@@ -224,8 +224,6 @@ def load_contract(text: str | bytes, *, file: str, expected_name: str | None = N
     """Read a contract document and report every fault in it together.
 
     Args:
-        text: The JSON document.
-        file: The document's name in messages.
         expected_name: The feature set it is loaded as, when that is known from its file name.
         sql: The SQL transform delivered beside it.
 

@@ -14,11 +14,7 @@ from feature_platform.errors import InvalidDataError
 
 
 class RowRules:
-    """Checks a version's rows batch by batch; state carries over from one batch to the next.
-
-    Args:
-        contract: The contract whose keys and columns the rows have.
-    """
+    """Checks a version's rows batch by batch; state carries over from one batch to the next."""
 
     def __init__(self, contract: Contract) -> None:
         self._name = contract.feature_set

@@ -33,7 +33,6 @@ def evaluate(source: SourceContract, day: ValidatedDay, *, before: Mapping[str, 
     """Every check of one day, in the order of :data:`DESCRIPTIONS`; none where the contract asks for none.
 
     Args:
-        source: What it must satisfy.
         day: What validation wrote of it.
         before: The days before it that were validated, by partition; those of the last 28 count.
     """

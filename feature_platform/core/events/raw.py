@@ -59,7 +59,6 @@ class RawObject:
 
     @property
     def name(self) -> str:
-        """How messages call it."""
         return self.uri.rsplit("/", 1)[-1]
 
 

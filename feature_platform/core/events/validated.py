@@ -133,7 +133,6 @@ def require_acceptable(source: SourceContract, day: ValidatedDay, *, quarantine:
     """The day has rows, and no larger share of rejects than its source contract allows.
 
     Args:
-        source: What it must satisfy.
         day: What came of judging it.
         quarantine: Where the rejected rows lie, for the message.
 

@@ -78,7 +78,6 @@ def differences(earlier: Iterator[pa.RecordBatch], later: Iterator[pa.RecordBatc
     Args:
         earlier: Rows of the earlier version, sorted by primary key, with the columns of the layout.
         later: Rows of the later version, in the same order and shape.
-        layout: The layout of both.
     """
     before, after = _Sorted(earlier, layout), _Sorted(later, layout)
     while before.batch is not None or after.batch is not None:

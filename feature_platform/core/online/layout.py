@@ -92,7 +92,6 @@ class ViewLayout:
 
     @property
     def timestamp_key(self) -> bytes:
-        """The field that holds the event timestamp."""
         return timestamp_key(self.view)
 
     @property

@@ -96,8 +96,6 @@ def plan_load(marker: Marker | None, target: OnlineVersion, *, view: str, token:
 
     Args:
         marker: What the store says about itself; None where it says nothing, e.g. after it was flushed.
-        target: The version to load.
-        view: Name of the feature view.
         token: The load's fencing token.
         since: Now, by the server's clock, ISO 8601.
 
@@ -126,8 +124,6 @@ def reason_for_full(
     """Why a load has to write every row, or None where it may write what differs from the version that the marker names.
 
     Args:
-        marker: What the store says about itself.
-        target: The version to load.
         servers: Run ids of the server processes now.
         now_ms: The server's clock, Unix time.
         full_every_s: Seconds after which every row is written again.
@@ -163,10 +159,6 @@ def require_identity_of_online(found: dict[str, str], online: OnlineVersion, *, 
 
 def require_identity(found: dict[str, str], request: OnlineLoad) -> None:
     """Refuse a file that is not the version it was asked for, so that two versions never mix.
-
-    Args:
-        found: The Parquet file's key-value metadata.
-        request: The load that opened it.
 
     Raises:
         InvalidDataError: With one sentence for each difference.

@@ -85,7 +85,6 @@ class Health:
         return "; ".join(problem.told for problem in self.problems)
 
     def row(self) -> dict[str, Any]:
-        """As a row of a table."""
         remedies = dict.fromkeys(problem.remedy for problem in self.problems)
         shown = {"feature_set": self.feature_set, "state": self.state, "online": self.served, "as_of": self.as_of}
         return {**shown, "why": self.why or None, "remedy": " ".join(remedies) or None}

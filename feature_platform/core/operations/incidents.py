@@ -30,7 +30,6 @@ class Incident:
     alerted_at: datetime | None = None
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
         return {**asdict(self), "since": self.since.isoformat(), "alerted_at": self.alerted_at and self.alerted_at.isoformat()}
 
     @classmethod
@@ -59,7 +58,6 @@ class Notice:
 
     @property
     def text(self) -> str:
-        """One paragraph for people."""
         problem, since = self.incident.problem, f"{self.incident.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
         if self.kind == "recovery":
             return f"[recovered] {problem.subject}: it was {problem.told}. It lasted from {since} to {self.at.astimezone(UTC):%H:%M} UTC."
@@ -75,7 +73,6 @@ class Notice:
         return f"[{level}] {problem.subject}: {problem.told}, since {since}.{served} {problem.remedy}{link}"
 
     def document(self) -> dict[str, Any]:
-        """The same for programs; alerting services group by ``incident_key``."""
         return {
             "kind": self.kind,
             "incident_key": self.incident.problem.key,
@@ -94,7 +91,6 @@ def observe(
         known: Incidents by key, as they were after the look before.
         problems: The problems that this look found, each with the version that readers get.
         blind: What this look could not see, as ``subject`` or ``subject/part``: incidents of it stay as they are.
-        now: The moment of the look.
 
     Returns:
         The incidents now, and the notices. An alert that was sent must be marked by :func:`told`; one that was not is returned again.

@@ -55,11 +55,6 @@ def readable(history: History, version: str, *, pins: Collection[str]) -> Versio
 
     A pin can be written while its version expires. It then keeps the files, and whoever wrote it reads on; latest never moves there.
 
-    Args:
-        history: The state of the log.
-        version: A version id.
-        pins: The version's pins.
-
     Raises:
         UnknownNameError: It was never committed, or has expired unpinned.
     """

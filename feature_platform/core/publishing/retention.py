@@ -118,12 +118,8 @@ def plan(
     """What may be deleted, oldest first: versions beyond the policy, the remains of expired ones, and leftovers of crashed builds.
 
     Args:
-        history: The state of the log.
         objects: Every object below the feature set's root.
-        layout: The feature set's keys.
-        pins: Pin names by version.
         protected: Versions that something outside the log names, e.g. the online marker.
-        policy: What to keep.
         now: The moment that ages are measured to, UTC.
     """
     directories: dict[str, list[ObjectInfo]] = {}
@@ -166,7 +162,6 @@ def collect(
     """Expire what the plan names, wait the grace, look at pins and marker again, then delete.
 
     Args:
-        layout: The feature set's keys.
         protected: Reads, each time anew, the versions that something outside the log names.
         policy: What to keep, and the grace in seconds.
         author: Who collects; ``author.at`` is now.

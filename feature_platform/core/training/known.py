@@ -23,7 +23,6 @@ def timeline(history: History, *, known_at: KnownAt) -> tuple[Known, ...]:
     """The version of a feature set that was known at each time, oldest first; before the first entry nothing was known.
 
     Args:
-        history: The feature set's log.
         known_at: By publication, the head of each moment: promotions and rollbacks in the log's order, at the times in their records.
             By event, for every as-of moment the version that was committed last, corrections of today included; versions that a rollback
             replaced are left out, because a person judged them wrong.

@@ -40,7 +40,6 @@ def check_labels(
     """The oldest and the newest moment of the labels, where they can be used.
 
     Args:
-        labels: One row for each example.
         timestamp: The column that says when each example's answer was known.
         keys: Of all feature sets that are looked up.
         taken: Columns that the training set adds.

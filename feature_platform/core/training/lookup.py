@@ -47,12 +47,10 @@ class Lookup:
 
     @property
     def version_name(self) -> str:
-        """Name of the column with the version that each row was looked up in."""
         return f"{self.feature_set}__version"
 
     @property
     def status_name(self) -> str:
-        """Name of the column with the status of each row's lookup."""
         return f"{self.feature_set}__status"
 
     @property

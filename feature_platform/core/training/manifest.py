@@ -83,7 +83,6 @@ class TrainingManifest(_Part):
     release: str
 
     def to_json(self) -> bytes:
-        """The manifest as it is stored."""
         return self.model_dump_json(indent=2).encode()
 
 

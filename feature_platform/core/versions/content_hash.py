@@ -55,7 +55,6 @@ class ContentHasher:
             hasher.update(array)
 
     def hexdigest(self) -> str:
-        """The hash of every row added so far."""
         columns = [{"name": name, "type": kind, "digests": hasher.digests()} for name, kind, hasher in self._columns]
         return hashlib.sha256(canonical_json({"rows": self._rows, "columns": columns})).hexdigest()
 

@@ -77,7 +77,6 @@ def judged_versions(history: History, *, since: str, also: Collection[str] = ())
     """The versions whose currency matters, oldest first: each moment's newest from partition ``since`` on, the newest of all, the head.
 
     Args:
-        history: The state of the log.
         since: The oldest partition that is looked at, ``YYYY-MM-DD``.
         also: Versions that something else shows, e.g. the online store; unknown ones are left out.
     """
@@ -93,7 +92,6 @@ def outdated_versions(
     """Which of the judged versions were built from other raw objects than there are now, oldest first.
 
     Args:
-        history: The state of the log.
         judged: As :func:`judged_versions` chose them.
         recorded: Version → what it records (:func:`recorded_days`).
         present: Day → what a listing shows.

@@ -24,7 +24,6 @@ class FeatureTable:
 
     @classmethod
     def from_arrow(cls, table: pa.Table) -> "FeatureTable":
-        """A table that is in memory already, as it is."""
         return cls(schema=table.schema, batches=lambda: iter(table.to_batches()))
 
     def to_arrow(self) -> pa.Table:
@@ -41,7 +40,6 @@ class FileDigest:
 
     @classmethod
     def of(cls, body: bytes) -> "FileDigest":
-        """The digest of bytes in memory."""
         return cls(hashlib.sha256(body).hexdigest(), len(body))
 
 

@@ -47,7 +47,6 @@ class Record:
     body: bytes = field(default=b"", repr=False, compare=False)
 
     def to_json(self) -> bytes:
-        """The record as it is stored."""
         if self.body:
             return self.body
         document: dict[str, Any] = {name: getattr(self, name) for name in _STORED}

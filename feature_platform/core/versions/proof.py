@@ -26,9 +26,6 @@ class Verification:
     """The outcome of reading a version, or ``latest/``, again.
 
     Attributes:
-        feature_set: The feature set's name.
-        version: The version that was read.
-        uri: The directory that was read.
         size_bytes: Bytes read, over all files.
         row_count: Rows of the Parquet file; None where its bytes are not those that were published, or were not decoded.
         findings: Everything that is wrong; none means proved.
@@ -51,11 +48,7 @@ class Reproduction:
     """The outcome of computing a version again from its recorded sources.
 
     Attributes:
-        feature_set: The feature set's name.
-        version: The version that was computed again.
-        expected: Its content hash by the log.
         found: The content hash of the rows computed now; None where the sources were not there to compute them.
-        row_count: Rows computed now.
         findings: Why it could not be computed, or how it differs; none means reproduced.
     """
 
@@ -71,7 +64,6 @@ class Reproduction:
         return self.found == self.expected
 
     def document(self) -> dict[str, Any]:
-        """The outcome as JSON values."""
         return {**asdict(self), "is_reproduced": self.is_reproduced, "findings": [asdict(finding) for finding in self.findings]}
 
 
@@ -115,8 +107,6 @@ def compare_schema(body: bytes, *, version: Version, contract: Contract | None) 
     """How ``schema.json`` differs from a contract in canonical form whose SHA-256 is the version's ``schema_hash``.
 
     Args:
-        body: The file.
-        version: As the log describes it.
         contract: The contract that the version must have been built by; None where any will do.
     """
     findings = []
@@ -138,9 +128,6 @@ def compare_identity(found: Mapping[str, str], *, version: Version, feature_set:
     """How the Parquet file's key-value metadata differs from the version that it should be.
 
     Args:
-        found: The file's key-value metadata.
-        version: As the log describes it.
-        feature_set: The version's feature set.
         write_id: The one in ``metadata.json``; None where that could not be read.
     """
     expected = {

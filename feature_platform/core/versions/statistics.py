@@ -53,7 +53,6 @@ class ColumnStatistics:
         self._distinct = _SmallestHashes()
 
     def update(self, array: pa.Array) -> None:
-        """Add the next rows."""
         count = len(array) - array.null_count
         self._nulls += array.null_count
         if count and self._ordered:

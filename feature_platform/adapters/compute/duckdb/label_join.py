@@ -40,8 +40,6 @@ def look_up(connection: duckdb.DuckDBPyConnection, lookup: Lookup, *, place: int
     """The answers to every row, in their order and in the shape of ``lookup.schema``.
 
     Args:
-        connection: The connection that holds the rows.
-        lookup: What is looked up.
         place: Number of the lookup among those of this connection.
         paths: Paths that the connection may read versions from, one for each entry of the timeline; no file is there yet. DuckDB caches
             what it read from a path, so none is used twice.

@@ -30,7 +30,6 @@ class DayRows:
     """The table of one day's judged rows.
 
     Args:
-        connection: The connection in which the table is created.
         source: The source contract by which rows are judged.
         day: Start of the partition, UTC.
     """

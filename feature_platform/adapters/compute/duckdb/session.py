@@ -54,10 +54,8 @@ def open_session(
     """A connection that can read the given objects, by :func:`pinned_path` of their names, and nothing else.
 
     Args:
-        store: Where the objects are.
         objects: Name → object.
         directory: Where the connection may spill to; created, and left for the caller to remove.
-        limits: Memory, threads, disk.
     """
     files = _PinnedFiles(store, objects)
     connection = _connect(directory, limits)

@@ -51,7 +51,6 @@ def run_transform(
     """Fill a spool with the checked rows of a contract's transform; returns their number.
 
     Args:
-        store: Where the files are.
         windows: The validated days of each of the contract's sources.
         inputs: One version of each other set that the transform reads.
 
