@@ -1,9 +1,10 @@
 """The tree of commands. Each group of commands has its own module; what a command does does not belong here."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from feature_platform.adapters.logs import configure_logs
 from feature_platform.cli import (
     backfill,
     contracts,
@@ -20,6 +21,7 @@ from feature_platform.cli import (
     versions,
     watch,
 )
+from feature_platform.settings import logs_are_json
 
 
 def _print_version(is_asked: bool) -> None:
@@ -43,23 +45,18 @@ def main(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")] = False,  # noqa: ARG001  its callback answers
 ) -> None:
     """Versioned feature sets: see which versions are published and served, prove them, and move latest by hand."""
-    from feature_platform.settings import logs_are_json
-
     if logs_are_json():
-        from feature_platform.adapters.logs import configure_logs
-
         configure_logs(is_json=True)
 
 
-local.register(app)
-first_hour.register(app)
-operations.register(app)
-watch.register(app)
-app.command()(serve.serve)
-app.command()(prove.prove)
-app.command()(report.report)
-refresh.register(app)
-backfill.register(app)
+_COMMANDS: Final = (
+    local.up, local.down, local.demo, local.dev, first_hour.init, operations.status, operations.verify, operations.reproduce,
+    operations.doctor, operations.promote, operations.rollback, operations.pin, operations.unpin, operations.gc, operations.decommission,
+    watch.health, watch.watch, serve.serve, prove.prove, report.report, refresh.refresh, backfill.backfill,
+)  # fmt: skip
+for function in _COMMANDS:
+    app.command()(function)
+app.add_typer(first_hour.raw, name="raw")
 app.add_typer(versions.app, name="versions")
 app.add_typer(online.app, name="online")
 app.add_typer(contracts.app, name="contract")

@@ -9,11 +9,7 @@ import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show
 from feature_platform.errors import ConfigurationError
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the tree."""
-    app.command()(backfill)
+from feature_platform.wiring import open_platform
 
 
 @command
@@ -30,7 +26,6 @@ def backfill(
     """
     from feature_platform.use_cases.backfill import backfill as build
     from feature_platform.use_cases.backfill import plan_backfill
-    from feature_platform.wiring import open_platform
 
     begin, end = _range(first, last)
     platform = open_platform()

@@ -2,18 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
+from feature_platform.errors import ConfigurationError, FeaturePlatformError, UnknownNameError
+from feature_platform.settings import contracts_dir, load_settings
+from feature_platform.wiring import Platform, open_platform, s3_at
 
 if TYPE_CHECKING:
     from feature_platform.core.contract.catalog import Catalog
     from feature_platform.core.contract.compatibility import ContractDiff
     from feature_platform.core.contract.feature_set import Contract
-    from feature_platform.wiring import Platform
 
 _IN_A_TABLE: Final = ("contract", "kind", "version", "columns", "schema_hash", "change")
 app = typer.Typer(help="Check, compare and identify contracts.", no_args_is_help=True)
@@ -24,8 +27,6 @@ Directory = Annotated[
 
 
 def _directory(given: Path | None) -> Path:
-    from feature_platform.settings import contracts_dir
-
     return given or contracts_dir()
 
 
@@ -69,10 +70,7 @@ def check(directory: Directory = None, as_json: AsJson = False) -> None:
 
 def _against_what_is_published(catalog: "Catalog") -> "tuple[Platform | None, Mapping[str, ContractDiff]]":
     """How each contract differs from the published one; nothing where no environment is set, or where it does not answer at once."""
-    from feature_platform.errors import ConfigurationError, FeaturePlatformError
-    from feature_platform.settings import load_settings
     from feature_platform.use_cases.contracts import changes_since
-    from feature_platform.wiring import Platform, s3_at
 
     try:
         settings = load_settings()
@@ -117,7 +115,6 @@ def try_build(
 ) -> None:
     """Build one day in memory by the deployed contract and show its rows and checks. Nothing is written, nothing is published."""
     from feature_platform.use_cases.preview import preview
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     contract = platform.catalog.contract(feature_set)
@@ -143,10 +140,6 @@ def day_of(text: str) -> str:
     Raises:
         ConfigurationError: It is no such day.
     """
-    from datetime import date
-
-    from feature_platform.errors import ConfigurationError
-
     try:
         if date.fromisoformat(text).isoformat() == text:
             return text
@@ -166,8 +159,6 @@ def _side(text: str) -> "tuple[Contract, str | None]":
     """A contract by its file or as it was published, with the hash of its SQL transform where that is known."""
     from feature_platform.adapters.contract_files import read_contract
     from feature_platform.core.publishing.decisions import committed
-    from feature_platform.errors import UnknownNameError
-    from feature_platform.wiring import open_platform
 
     if Path(text).is_file():
         contract = read_contract(Path(text))

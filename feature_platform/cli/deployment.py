@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show, show_one
+from feature_platform.wiring import feature_server_at, open_platform
 
 app = typer.Typer(help="Commands for the jobs of a deployment; each looks at every feature set.", no_args_is_help=True)
 
@@ -35,7 +36,6 @@ def apply(as_json: AsJson = False) -> None:
     Until then readers need the old description of the old online values; the online asset changes both together.
     """
     from feature_platform.use_cases.deploy import apply_ready
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     rows = [
@@ -62,7 +62,6 @@ def verify(
     """Prove everything that is served: files, latest, registry, online values, a server's answers. Exits 1 on a finding."""
     from feature_platform.core.versions.findings import documents
     from feature_platform.use_cases.deploy import verify_deployment
-    from feature_platform.wiring import feature_server_at, open_platform
 
     platform = open_platform()
     asked = feature_server_at(server, tokens=tokens, authority=ca) if server else None

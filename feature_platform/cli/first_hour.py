@@ -3,6 +3,8 @@
 How a contract is guessed does not belong here (``core.contract.draft``), nor how files are uploaded (``use_cases.deliver``).
 """
 
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,17 +12,13 @@ import typer
 
 from feature_platform.cli.contracts import day_of
 from feature_platform.cli.output import AsJson, command, say, show
+from feature_platform.errors import ConfigurationError, UnknownNameError
+from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
     from feature_platform.core.contract.draft import Draft
 
 raw = typer.Typer(help="Upload raw data of your own.", no_args_is_help=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the tree."""
-    app.command()(init)
-    app.add_typer(raw, name="raw")
 
 
 @command
@@ -32,8 +30,6 @@ def init(
     key: Annotated[str | None, typer.Option("--key", help="Column of the entity that features are about, e.g. user_id.")] = None,
 ) -> None:
     """Guess a source contract and a first feature contract from a sample, write them with a metadata template, and say what to check."""
-    import re
-
     from feature_platform.adapters.contract_check import check_catalog
     from feature_platform.adapters.events.sample import read_sample
     from feature_platform.core.contract.draft import draft
@@ -59,12 +55,9 @@ def _write(directory: Path, found: "Draft") -> list[Path]:
     Raises:
         ConfigurationError: A contract exists already, or the directory cannot be written.
     """
-    import json
-
     from feature_platform.adapters.contract_files import SHARED_TEMPLATE
     from feature_platform.adapters.machine.spool import disk_errors
     from feature_platform.core.versions.metadata import REQUIRED
-    from feature_platform.errors import ConfigurationError
 
     texts = {
         f"{found.source['source']}.source.json": json.dumps(found.source, indent=2, ensure_ascii=False),
@@ -97,9 +90,7 @@ def put(
     as_json: AsJson = False,
 ) -> None:
     """Upload raw files to the source's raw data. A file whose name exists there is not written, so a second run changes nothing."""
-    from feature_platform.errors import UnknownNameError
     from feature_platform.use_cases import deliver
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     sources = platform.catalog.sources

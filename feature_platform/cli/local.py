@@ -1,6 +1,8 @@
 """``feature-platform up | down | demo | dev``: the embedded servers and the main job on them. Dev and prod do not belong here."""
 
+import os
 import shlex
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
@@ -13,14 +15,6 @@ from feature_platform.settings import variable
 
 Home = Annotated[Path, typer.Option("--home", envvar=variable("home"), help="Where the servers keep their state.")]
 DEFAULT_HOME: Final = Path(".feature_platform")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to the tree."""
-    app.command()(up)
-    app.command()(down)
-    app.command()(demo)
-    app.command()(dev)
 
 
 @command
@@ -76,9 +70,6 @@ def dev(
     port: Annotated[int, typer.Option("--port", help="Port of the UI.")] = 3000,
 ) -> None:
     """Open the Dagster UI on the embedded servers; runs the demo first where there is no data yet. Ctrl-C stops the UI, not the servers."""
-    import os
-    import sys
-
     from feature_platform.cli.demo import run_demo
 
     if not has_data(home):

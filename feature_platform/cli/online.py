@@ -1,10 +1,13 @@
 """``feature-platform online …``: read, load and repair what is served. How it is loaded does not belong here (``use_cases.serve``)."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
+from feature_platform.errors import ConfigurationError, NotFoundError
+from feature_platform.wiring import open_platform
 
 app = typer.Typer(help="Read, load and repair what is served.", no_args_is_help=True)
 
@@ -17,10 +20,7 @@ def get(
     as_json: AsJson = False,
 ) -> None:
     """Read entities as a service does, through Feast. Exits 1 when an entity is not served."""
-    from datetime import UTC, datetime
-
     from feature_platform.use_cases.contracts import contract_in_service
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     contract = platform.catalog.contract(feature_set)
@@ -46,9 +46,7 @@ def get(
 @command
 def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Which version and contract are served, and since when. Exits 1 when none is, or when a load has not finished."""
-    from feature_platform.errors import NotFoundError
     from feature_platform.use_cases.inspect import online_marker
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     platform.catalog.contract(feature_set)
@@ -80,7 +78,6 @@ def load(
 ) -> None:
     """Load latest: only the rows that differ from the online version, or every row where it is not certain what is online."""
     from feature_platform.use_cases.serve import serve
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     name = platform.catalog.contract(feature_set).feature_set
@@ -103,7 +100,6 @@ def load(
 def repair(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Scan the whole online store and remove values that the online version lacks; for a store that others may have written to."""
     from feature_platform.use_cases import serve
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     report = serve.repair(platform, platform.catalog.contract(feature_set).feature_set)
@@ -117,7 +113,6 @@ def parse_keys(given: list[str], *, types: dict[str, str]) -> list[dict[str, Any
     Raises:
         ConfigurationError: A column is not a key column, a value does not fit its type, or an entity lacks a key column.
     """
-    from feature_platform.errors import ConfigurationError
 
     entities: list[dict[str, Any]] = [{}]
     faults = []

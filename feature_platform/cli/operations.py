@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
+from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
     from feature_platform.use_cases.decommission import Retired
@@ -20,12 +21,6 @@ Version = Annotated[str, typer.Argument(help="A version id, v_YYYYMMDDTHHMMSS.",
 Reason = Annotated[str, typer.Option("--reason", "-m", help="Why; kept in the log.", show_default=False)]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the tree."""
-    for function in (status, verify, reproduce, doctor, promote, rollback, pin, unpin, gc, decommission):
-        app.command()(function)
-
-
 @command
 def status(
     feature_set: Annotated[str | None, typer.Argument(help="One feature set; all where left out.")] = None,
@@ -34,7 +29,6 @@ def status(
     """Per feature set: newest version, latest, online, age, rows, hashes; whether they and the raw data agree. Exits 1 where not."""
     from feature_platform.use_cases import inspect
     from feature_platform.use_cases.decommission import retired
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)
@@ -81,7 +75,6 @@ def verify(
     """Prove a version: its four files, sizes, hashes, contract, rows; for latest also registry and online values. Exits 1 on a finding."""
     from feature_platform.core.versions.findings import documents
     from feature_platform.use_cases.inspect import prove
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     proof = prove(platform, platform.catalog.contract(feature_set), version=version)
@@ -103,7 +96,6 @@ def reproduce(feature_set: FeatureSet, version: Version, as_json: AsJson = False
     """Rebuild a version in memory from the raw objects that its metadata names, and compare. Exits 1 where it or a raw object differs."""
     from feature_platform.core.versions.findings import documents
     from feature_platform.use_cases import reproduce as reproduction
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     report = reproduction.reproduce(platform, platform.catalog.contract(feature_set), version)
@@ -125,7 +117,6 @@ def doctor(
     """Name every drift: raw data, contract, log, latest/, registry or online store that disagree. Exits 1 when there is one."""
     from feature_platform.use_cases.decommission import retired
     from feature_platform.use_cases.inspect import drifts
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)
@@ -152,7 +143,6 @@ def doctor(
 def promote(feature_set: FeatureSet, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Move latest forward to a version that its checks hold back. The log records who did it, why, and which checks were overridden."""
     from feature_platform.use_cases.promote import override
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     move, faults = override(platform, platform.catalog.contract(feature_set), version, actor=_actor(), reason=reason)
@@ -164,8 +154,6 @@ def promote(feature_set: FeatureSet, version: Version, reason: Reason, as_json: 
 @command
 def rollback(feature_set: FeatureSet, version: Version, reason: Reason, as_json: AsJson = False) -> None:
     """Move latest to any version by name. A new build of the day that was rolled back does not undo this; a build of a newer day does."""
-    from feature_platform.wiring import open_platform
-
     platform = open_platform()
     platform.catalog.contract(feature_set)
     move = platform.feature_sets.rollback(feature_set, version, actor=_actor(), reason=reason)
@@ -180,7 +168,6 @@ def pin(
 ) -> None:
     """Keep a version from retention until it is unpinned."""
     from feature_platform.use_cases.decommission import known
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     is_new = platform.feature_sets.pin(known(platform, feature_set), version, name=name, actor=_actor(), reason=reason)
@@ -191,7 +178,6 @@ def pin(
 def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.Argument(help="The pin's name.")]) -> None:
     """Remove a pin."""
     from feature_platform.use_cases.decommission import known
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     platform.feature_sets.unpin(known(platform, feature_set), version, name=name)
@@ -214,7 +200,6 @@ def gc(
     from feature_platform.core.publishing.retention import Policy, describe
     from feature_platform.use_cases import retain
     from feature_platform.use_cases.decommission import known
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     known(platform, feature_set)
@@ -241,7 +226,6 @@ def decommission(
     Also works for a feature set without a contract.
     """
     from feature_platform.use_cases import decommission as use_case
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     name = use_case.known(platform, feature_set)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, ParamSpec, TypeVar
 import typer
 
 from feature_platform.errors import ConfigurationError, ContractError, FeaturePlatformError, UnknownNameError
+from feature_platform.settings import logs_are_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,8 +123,6 @@ def say(text: str) -> None:
 
 
 def _tell(text: str, *, level: int) -> None:
-    from feature_platform.settings import logs_are_json
-
     if logs_are_json():
         _log.log(level, "%s", text)
     else:

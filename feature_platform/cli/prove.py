@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show_one
+from feature_platform.wiring import open_platform
 
 
 @command
@@ -15,7 +16,6 @@ def prove(
 ) -> None:
     """Compare every answer in a response log with the immutable files of the version that it names. Exits 1 unless all are proven."""
     from feature_platform.server.prove import Prover, log_files
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     started_s = time.monotonic()

@@ -8,14 +8,10 @@ from uuid import uuid4
 import typer
 
 from feature_platform.cli.output import FINDING, AsJson, command, say, show
+from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
     from feature_platform.core.versions.currency import Outdated
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the tree."""
-    app.command()(refresh)
 
 
 @command
@@ -31,7 +27,6 @@ def refresh(
     """Rebuild published versions whose window has a day that upstream changed, oldest first; then move latest and load online once."""
     from feature_platform.use_cases.currency import look
     from feature_platform.use_cases.refresh import refresh as rebuild
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)

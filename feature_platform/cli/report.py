@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from feature_platform.cli.output import command, say
+from feature_platform.errors import ConfigurationError, UnknownNameError
+from feature_platform.wiring import open_platform
 
 
 @command
@@ -18,9 +20,7 @@ def report(
 ) -> None:
     """Write one page for people: each feature set's state, lineage, columns, distributions, versions over time, and online version."""
     from feature_platform.adapters.report import page
-    from feature_platform.errors import ConfigurationError, UnknownNameError
     from feature_platform.use_cases.catalogue import catalogue
-    from feature_platform.wiring import open_platform
 
     platform, now = open_platform(), datetime.now(UTC)
     entries = catalogue(platform, now=now, version=version, progress=lambda name: say(f"Looking at {name}."))

@@ -1,12 +1,15 @@
-"""``feature-platform serve``: the options of the feature server. Running it does not belong here (``serving``)."""
+"""``feature-platform serve``: the options of the feature server, and its processes until SIGTERM. Serving does not belong here."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from feature_platform.adapters.logs import configure_logs
 from feature_platform.cli.output import command, say
 from feature_platform.server.options import Limits, ServeOptions
+from feature_platform.settings import load_settings
 
 _DEFAULTS, _LIMITS = ServeOptions(), Limits()
 _DEADLINE_MS, _CACHE_MIB = round(_LIMITS.deadline_s * 1000), _DEFAULTS.cache_bytes >> 20
@@ -42,32 +45,33 @@ def serve(
     allow_push: Annotated[bool, typer.Option("--allow-push", help="Offer Feast's POST /push, which writes without any check.")] = False,
 ) -> None:
     """Serve online features over HTTP, as Feast's server does; a header of every answer names the version that its values come from."""
-    from feature_platform.cli.serving import run_server
+    from feature_platform.server.assembly import server_app
+    from feature_platform.server.supervisor import supervise
+    from feature_platform.server.worker import run_worker
 
-    limits = Limits(
-        body_bytes=max_body_kib << 10,
-        entities=max_entities,
-        features=max_features,
-        concurrency=concurrency,
-        deadline_s=deadline_ms / 1000,
-    )
-    options = ServeOptions(
-        host=host,
-        port=port,
-        uds=uds,
-        workers=workers,
-        limits=limits,
-        tokens=tokens,
-        is_open=is_open,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        allow_push=allow_push,
-        cache_bytes=cache_mib << 20,
-        access_log=access_log,
-        max_age_s=max_age_s,
-        drain_s=drain_s,
-        log_to=log_to,
-        log_rate=log_rate,
-    )
-    say(f"Serving on {uds or f'{host}:{port}'}; SIGTERM or Ctrl-C ends it.")
-    run_server(options)
+    settings = load_settings()
+    configure_logs(is_json=settings.log_format == "json")
+    limits = Limits(max_body_kib << 10, max_entities, max_features, concurrency, deadline_ms / 1000)
+    with tempfile.TemporaryDirectory(prefix="feature-server-") as directory:
+        options = ServeOptions(
+            host=host,
+            port=port,
+            uds=uds,
+            workers=workers,
+            limits=limits,
+            tokens=tokens,
+            is_open=is_open,
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+            allow_push=allow_push,
+            cache_bytes=cache_mib << 20,
+            access_log=access_log,
+            max_age_s=max_age_s,
+            drain_s=drain_s,
+            log_to=log_to,
+            log_rate=log_rate,
+            metrics_dir=Path(directory),
+        )
+        say(f"Serving on {uds or f'{host}:{port}'}; SIGTERM or Ctrl-C ends it.")
+        server_app(settings, options)  # so that a wrong option is reported once, and not by every worker
+        supervise(options, lambda listener, heartbeat: run_worker(server_app(settings, options), options, listener, heartbeat))

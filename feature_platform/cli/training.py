@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_platform.cli.output import AsJson, command, say, show, show_document, show_one
+from feature_platform.errors import InvalidDataError
+from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
     from feature_platform.core.training.manifest import TrainingManifest
@@ -65,7 +67,6 @@ def make(
 def verify(name: Name, as_json: AsJson = False) -> None:
     """Make a training set again from its labels and versions, and compare it with what is kept."""
     from feature_platform.use_cases.training import verify as verify_training_set
-    from feature_platform.wiring import open_platform
 
     show_one(_told(verify_training_set(open_platform(), name)), as_json=as_json, title="The same bytes again")
 
@@ -74,8 +75,6 @@ def verify(name: Name, as_json: AsJson = False) -> None:
 @command
 def list_training_sets(as_json: AsJson = False) -> None:
     """Every training set."""
-    from feature_platform.wiring import open_platform
-
     store = open_platform().training_sets
     rows = [_told(store.manifest(name)) for name in store.names()]
     empty = "There is no training set yet."
@@ -92,8 +91,6 @@ def list_training_sets(as_json: AsJson = False) -> None:
 @command
 def show_training_set(name: Name, as_json: AsJson = False) -> None:
     """A training set's manifest."""
-    from feature_platform.wiring import open_platform
-
     show_document(open_platform().training_sets.manifest(name).model_dump(mode="json"), as_json=as_json)
 
 
@@ -102,7 +99,6 @@ def show_training_set(name: Name, as_json: AsJson = False) -> None:
 def delete(name: Name) -> None:
     """Delete a training set, and the pins that keep its versions from retention."""
     from feature_platform.use_cases.training import delete as delete_training_set
-    from feature_platform.wiring import open_platform
 
     removed = delete_training_set(open_platform(), name)
     say(f"Removed {removed.data.uri}, its labels and its manifest; retention may now expire its versions.")
@@ -124,7 +120,6 @@ def _told(made: "TrainingManifest") -> dict[str, Any]:
 
 def _split(text: str, seed: int) -> "Split | None":
     from feature_platform.core.training.split import split_by_key, split_by_time
-    from feature_platform.errors import InvalidDataError
 
     if not text:
         return None

@@ -5,6 +5,8 @@ from typing import Annotated
 import typer
 
 from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_document
+from feature_platform.errors import NotFoundError
+from feature_platform.wiring import open_platform
 
 _IN_A_TABLE = ("version", "latest", "committed_at", "content_hash", "pins")
 
@@ -21,7 +23,6 @@ def list_versions(
 ) -> None:
     """Committed versions, newest first."""
     from feature_platform.core.publishing.decisions import committed
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     platform.catalog.contract(feature_set)
@@ -55,8 +56,6 @@ def show_version(
 ) -> None:
     """One version's metadata: hashes, sources, statistics, and the log records that name it."""
     from feature_platform.core.publishing.decisions import committed
-    from feature_platform.errors import NotFoundError
-    from feature_platform.wiring import open_platform
 
     platform = open_platform()
     platform.catalog.contract(feature_set)

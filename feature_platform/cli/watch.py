@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from feature_platform.adapters.logs import configure_logs
 from feature_platform.cli.output import FINDING, AsJson, command, say, show
 from feature_platform.core.operations import LATE_AFTER_H
+from feature_platform.settings import load_settings
+from feature_platform.wiring import Platform, alert_channels, open_platform, orchestrator_at, s3_at
 
 if TYPE_CHECKING:
     from feature_platform.core.operations.incidents import Incident
     from feature_platform.ports.alerts import AlertChannel
     from feature_platform.use_cases.watch import Watch
-    from feature_platform.wiring import Platform
 
 LateAfter = Annotated[float, typer.Option("--late-after-h", min=0, help="Hours after a day's end by which its version must be latest.")]
 DagsterUrl = Annotated[
@@ -30,17 +32,9 @@ DagsterUrl = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the tree."""
-    app.command()(health)
-    app.command()(watch)
-
-
 @command
 def health(late_after_h: LateAfter = LATE_AFTER_H, dagster_url: DagsterUrl = None, as_json: AsJson = False) -> None:
     """Each feature set's state (healthy, late, degraded, failing), why, and the remedy. Exits 1 where one is not healthy."""
-    from feature_platform.wiring import open_platform
-
     look = _opened(open_platform(), dagster_url, late_after_h, channels=[]).look(now=datetime.now(UTC))
     rows = [item.row() for item in look.healths]
     for problem in look.others:
@@ -64,10 +58,7 @@ def watch(
     metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address that this port listens on.")] = "127.0.0.1",
 ) -> None:
     """Look at an interval; report each incident to Slack and the webhook once, and once more when it is over. Ends on SIGTERM."""
-    from feature_platform.adapters.logs import configure_logs
     from feature_platform.adapters.watch_metrics import WatchMetrics
-    from feature_platform.settings import load_settings
-    from feature_platform.wiring import alert_channels, open_platform, s3_at
 
     settings, ended = load_settings(), threading.Event()
     configure_logs(is_json=settings.log_format == "json")
@@ -93,7 +84,6 @@ def watch(
 
 def _opened(platform: "Platform", dagster_url: str | None, late_after_h: float, channels: "list[AlertChannel]") -> "Watch":
     from feature_platform.use_cases.watch import Watch
-    from feature_platform.wiring import orchestrator_at
 
     orchestrator = orchestrator_at(dagster_url) if dagster_url else None
     return Watch(platform, channels, orchestrator, timedelta(hours=late_after_h))

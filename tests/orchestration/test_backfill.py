@@ -113,7 +113,7 @@ def test_another_contract_and_other_raw_data_are_reasons_to_build_a_day_again(pl
 
 
 def test_the_command_plans_builds_and_refuses_a_range_that_has_not_ended(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("feature_platform.wiring.open_platform", lambda: platform)
+    monkeypatch.setattr("feature_platform.cli.backfill.open_platform", lambda: platform)
 
     def answer(*arguments: str) -> Any:
         return CliRunner().invoke(app, ["backfill", "user_features", *arguments])

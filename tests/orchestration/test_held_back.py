@@ -67,7 +67,7 @@ def test_a_raw_day_that_a_blocking_check_refuses_gives_a_version_that_is_not_lat
     held, served = version_id(as_of(NEXT)), version_id(as_of(DAY))
     assert (job.version_of(NEXT), job.latest()) == (held, served)
 
-    monkeypatch.setattr("feature_platform.wiring.open_platform", lambda: platform)
+    monkeypatch.setattr("feature_platform.cli.operations.open_platform", lambda: platform)
 
     def promote(version: str, *options: str) -> Any:
         return CliRunner().invoke(app, ["promote", "user_features", version, *options, "--json"])
