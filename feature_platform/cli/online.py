@@ -46,11 +46,9 @@ def get(
 @command
 def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
     """Which version and contract are served, and since when. Exits 1 when none is, or when a load has not finished."""
-    from feature_platform.use_cases.inspect import online_marker
-
     platform = open_platform()
     platform.catalog.contract(feature_set)
-    marker = online_marker(platform, feature_set)
+    marker = platform.online.marker(project=platform.project, view=feature_set)
     if marker is None:
         raise NotFoundError(f"{feature_set} is not online; materialize {feature_set}_online.")
     target = marker.target

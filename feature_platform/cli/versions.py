@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from feature_platform.cli.output import AsJson, FeatureSet, command, show, show_document
-from feature_platform.errors import NotFoundError
 from feature_platform.wiring import open_platform
 
 _IN_A_TABLE = ("version", "latest", "committed_at", "content_hash", "pins")
@@ -55,15 +54,13 @@ def show_version(
     as_json: AsJson = False,
 ) -> None:
     """One version's metadata: hashes, sources, statistics, and the log records that name it."""
-    from feature_platform.core.publishing.decisions import committed
+    from feature_platform.core.publishing.decisions import committed, head_of
 
     platform = open_platform()
     platform.catalog.contract(feature_set)
     history = platform.feature_sets.history(feature_set)
     if version == "latest":
-        if history.head is None:
-            raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set}_latest first.")
-        version = history.head.version
+        version = head_of(history, feature_set).version
     found = committed(history, version)
     records = [
         {"record": r.seq, "op": r.op, "at": r.at.isoformat(), "actor": r.actor, "reason": r.reason, "from": r.from_version}

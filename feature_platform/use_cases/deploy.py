@@ -16,7 +16,7 @@ from feature_platform.core.versions.log import History
 from feature_platform.ports.feature_server import FeatureServer
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.contracts import contracts_to_register
-from feature_platform.use_cases.inspect import online_marker, prove, readable
+from feature_platform.use_cases.inspect import prove, readable
 from feature_platform.use_cases.serve import published_head
 
 READ_ENTITIES: Final = 20
@@ -79,7 +79,7 @@ def _health(server: FeatureServer) -> list[Finding]:
 
 
 def _reached(platform: Platform, name: str) -> list[Finding]:
-    online_marker(platform, name)
+    platform.online.marker(project=platform.project, view=name)
     return []
 
 

@@ -12,12 +12,12 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.deviation import failures
 from feature_platform.core.online.marker import Marker
 from feature_platform.core.online.parity import ParityReport
-from feature_platform.core.publishing.decisions import newest_promotable
+from feature_platform.core.publishing.decisions import head_of, newest_promotable
 from feature_platform.core.versions.currency import Outdated
 from feature_platform.core.versions.findings import CORRECT, HEAL, LOAD, LOOK_AGAIN, MATERIALIZE, REBUILD, Code, Finding, refresh_remedy
 from feature_platform.core.versions.log import History, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata
-from feature_platform.errors import FeaturePlatformError, NotFoundError
+from feature_platform.errors import FeaturePlatformError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.contracts import contract_of
 from feature_platform.use_cases.currency import look
@@ -65,11 +65,6 @@ class Proof:
     @property
     def findings(self) -> tuple[Finding, ...]:
         return tuple(finding for probe in self.probes for finding in probe.findings)
-
-
-def online_marker(platform: Platform, feature_set: str) -> Marker | None:
-    """What the online store says it serves."""
-    return platform.online.marker(project=platform.project, view=feature_set)
 
 
 def status(platform: Platform, contract: Contract, *, now: datetime, history: History | None = None) -> Status:
@@ -124,11 +119,7 @@ def prove(platform: Platform, contract: Contract, *, version: str | None) -> Pro
     """
     store, name = platform.feature_sets, contract.feature_set
     history = store.history(name)
-    if version is None and history.head is None:
-        raise NotFoundError(f"{name} has no latest yet; materialize {name} and {name}_latest first.")
-    if version is not None:
-        store.readable(name, version)
-    proved = version or (history.head.version if history.head else "")
+    proved = head_of(history, name).version if version is None else store.readable(name, version).version
     is_current = proved in history.versions and history.versions[proved].schema_hash == contract.schema_hash
     looks: list[tuple[str, Callable[[], Sequence[Finding]]]] = [
         ("log", lambda: _log(platform, name)),
@@ -231,7 +222,7 @@ def _contract(contract: Contract, head: Version | None) -> list[Finding]:
 def _online(platform: Platform, name: str, history: History) -> tuple[Marker | None, list[Finding]]:
     """The online store's marker, and what is wrong with it."""
     try:
-        marker = online_marker(platform, name)
+        marker = platform.online.marker(project=platform.project, view=name)
     except FeaturePlatformError as error:
         return None, [Finding("unreachable", "online", "the online store", f"online store: {error}", LOOK_AGAIN)]
     return marker, _judged(marker, history)

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from feature_platform.core.layout import METADATA, PARQUET
 from feature_platform.core.parquet import read_whole
+from feature_platform.core.publishing.decisions import head_of
 from feature_platform.core.training.known import KnownAt, timeline
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.log import Version
@@ -33,10 +34,7 @@ def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa
         InvalidDataError: A file is not the one that was committed.
     """
     if version == LATEST:
-        head = platform.feature_sets.history(feature_set).head
-        if head is None:
-            raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set}_latest first.")
-        version = head.version
+        version = head_of(platform.feature_sets.history(feature_set), feature_set).version
     known = platform.feature_sets.readable(feature_set, version)
     uri = platform.feature_sets.layout(feature_set).version_file(version, METADATA)
     stored = platform.feature_sets.objects.get(uri)

@@ -12,8 +12,8 @@ from datetime import datetime
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.load import LoadReport, OnlineLoad, RepairReport
 from feature_platform.core.online.parity import ParityReport
+from feature_platform.core.publishing.decisions import head_of
 from feature_platform.core.versions.log import History
-from feature_platform.errors import NotFoundError
 from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.platform import Platform
 
@@ -55,16 +55,15 @@ def published_head(
         StorageError: The log or the version's contract could not be read.
     """
     history = history or feature_sets.history(feature_set)
-    version = history.head_version
-    if history.head is None or version is None:
-        raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set} and {feature_set}_latest first.")
+    head = head_of(history, feature_set)
+    version = history.versions[head.version]
     contract = feature_sets.contract_of(feature_set, version.version)
     with feature_sets.local_features(feature_set, version) as open_features:
         load = OnlineLoad(
             contract=contract,
             project=project,
             version=version.version,
-            sequence=history.head.sequence,
+            sequence=head.sequence,
             schema_hash=version.schema_hash,
             content_hash=version.content_hash,
             open_features=open_features,

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.publishing.decisions import head_of
 from feature_platform.core.publishing.publication import rollback_padding, rolled_back_metadata
 from feature_platform.core.versions import proof
 from feature_platform.core.versions.content_hash import ContentHasher, content_hash
@@ -78,10 +79,9 @@ def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
     """
     for _ in range(_LOOKS):
         history = store.history(feature_set)
-        if history.head is None:
-            raise NotFoundError(f"{feature_set} has no latest yet; promote a version first.")
-        looked = _look_at_latest(store, history.head, version=history.versions[history.head.version], layout=store.layout(feature_set))
-        if store.history(feature_set).head == history.head:
+        head = head_of(history, feature_set)
+        looked = _look_at_latest(store, head, version=history.versions[head.version], layout=store.layout(feature_set))
+        if store.history(feature_set).head == head:
             return looked
     raise ConflictError(f"latest of {feature_set} moved {_LOOKS} times while it was read; verify again when publishing is quiet.")
 

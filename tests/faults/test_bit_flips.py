@@ -112,7 +112,7 @@ def test_a_projection_that_a_crash_left_behind_is_stale_until_it_is_healed(store
 
 
 def test_nothing_to_verify_is_an_error_not_a_proof(store):
-    with pytest.raises(NotFoundError, match="has no latest yet; promote a version first"):
+    with pytest.raises(NotFoundError, match="has no latest yet; materialize"):
         verify_latest(store, FEATURE_SET)
     with pytest.raises(NotFoundError, match="was never committed"):
         verify_version(store, FEATURE_SET, FIRST)

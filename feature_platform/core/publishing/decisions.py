@@ -7,8 +7,8 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from feature_platform.core.layout import version_id
-from feature_platform.core.versions.log import History, Version
-from feature_platform.errors import ConflictError, UnknownNameError
+from feature_platform.core.versions.log import Head, History, Version
+from feature_platform.errors import ConflictError, NotFoundError, UnknownNameError
 
 
 def existing_version(history: History, *, moment: datetime, idempotency_key: str, schema_hash: str, content_hash: str) -> Version | None:
@@ -48,6 +48,17 @@ def committed(history: History, version: str) -> Version:
     if found.is_expired:
         raise UnknownNameError(f"Version {version!r} has expired and its files may be gone; choose one that `versions list` shows.")
     return found
+
+
+def head_of(history: History, feature_set: str) -> Head:
+    """The head, where there is one.
+
+    Raises:
+        NotFoundError: Nothing was promoted yet.
+    """
+    if history.head is None:
+        raise NotFoundError(f"{feature_set} has no latest yet; materialize {feature_set} and {feature_set}_latest first.")
+    return history.head
 
 
 def readable(history: History, version: str, *, pins: Collection[str]) -> Version:
