@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from feature_platform.adapters.feast import repository
-from feature_platform.adapters.feast.parity import sdk_reader
-from feature_platform.adapters.feast.reading import read_online
+from feature_platform.adapters.feast.reading import read_online, sdk_reader
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.parity import OnlineRows
 from feature_platform.core.versions.findings import Finding, registry_findings

@@ -5,9 +5,12 @@ takes seconds.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
+
+import typeguard
 
 from feature_platform.adapters.feast.objects import FeastObjects, feast_objects
 from feature_platform.core.contract.feature_set import Contract
@@ -65,14 +68,32 @@ def open_store(environment: Environment) -> Any:
 
     Opens no connection and reads no file; the registry is read at the first use.
     """
-    from feature_platform.adapters.feast.quick_import import without_instrumentation
-
-    with without_instrumentation():
+    with _without_instrumentation():
         from feast import FeatureStore, RepoConfig
 
     # Feast warns that serving while materializing has no effect on a file registry; measured, it has one (tests/feast_repo).
     logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     return FeatureStore(config=RepoConfig(**repo_config(environment)))
+
+
+@contextmanager
+def _without_instrumentation() -> Iterator[None]:
+    """Within the block, classes that are decorated for run-time type checks are not compiled again for them.
+
+    Typeguard's ``typechecked`` does that to each decorated class of Feast; measured, it takes more than half of Feast's import time. Only
+    ``objects`` constructs Feast's objects, and mypy and tests check its types.
+    """
+    original = typeguard.typechecked
+    typeguard.typechecked = _as_it_is  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        typeguard.typechecked = original
+
+
+def _as_it_is(target: Any = None, **_: Any) -> Any | Callable[[Any], Any]:
+    """A decorator that changes nothing; called with options, it returns itself."""
+    return _as_it_is if target is None else target
 
 
 def apply_contracts(store: Any, contracts: Iterable[Contract], *, environment: Environment) -> FeastObjects:
