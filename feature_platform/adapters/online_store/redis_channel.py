@@ -181,7 +181,7 @@ class TransactionChannel:
                     return server_error(str(item), self._socket.address)
             # EXEC answers null where the watched fence was written to; GET answers null, or another token, where it is not ours.
             if answer is None or (isinstance(answer, bytes) and answer not in {b"OK", b"QUEUED", self._token}):
-                return _fenced(self._socket.address)
+                return fence_lost(f"This load on Redis at {self._socket.address}")
 
 
 class ScriptChannel:
@@ -208,7 +208,8 @@ class ScriptChannel:
         self._waiting = False
         if reply != 1:
             text = str(reply)
-            raise _fenced(self._socket.address) if "FENCED" in text else server_error(text, self._socket.address)
+            address = self._socket.address
+            raise fence_lost(f"This load on Redis at {address}") if "FENCED" in text else server_error(text, address)
 
     def close(self) -> None:
         self._socket.close()
@@ -273,8 +274,9 @@ def _chunks(rows: pa.Array) -> Iterator[tuple[bytes, int]]:
         start = stop
 
 
-def _fenced(address: str) -> ConflictError:
+def fence_lost(load: str) -> ConflictError:
+    """The error of a load, as messages call it, whose fence another load holds or no server knows."""
     return ConflictError(
-        f"This load lost its fence on Redis at {address}: a newer load began, or the server was flushed or restarted empty. "
+        f"{load} lost its fence: a newer load began, or the server was flushed or restarted empty. "
         "Nothing more was written; load the head again: feature-platform online load <feature_set>"
     )

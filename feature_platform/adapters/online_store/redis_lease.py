@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from redis.exceptions import WatchError
 
-from feature_platform.adapters.online_store.redis_channel import Fence
+from feature_platform.adapters.online_store.redis_channel import Fence, fence_lost
 from feature_platform.adapters.online_store.redis_connection import RedisNode, RedisTopology, redis_errors
 from feature_platform.core.online.layout import ViewLayout
 from feature_platform.core.online.marker import Marker, decode_marker, encode_marker, fence_key, lease_key, marker_key
@@ -122,7 +122,7 @@ class Lease:
         self._renewed_at_s = time.monotonic()
         for node, fence in zip(self._topology.nodes, self.fences, strict=True):
             if node is not self._home and not self._raise(node, fence):
-                raise self._lost()
+                raise fence_lost(f"This load of {self._view}")
 
     def release(self) -> None:
         """Give the lease back where this load still holds it; a load that failed must not keep the next one waiting."""
@@ -157,14 +157,14 @@ class Lease:
         with redis_errors(self._home.address), self._home.client.pipeline(transaction=True) as pipe:
             pipe.watch(self._keys.fence)
             if pipe.get(self._keys.fence) != self.token:
-                raise self._lost()
+                raise fence_lost(f"This load of {self._view}")
             pipe.multi()
             for arguments in commands:
                 pipe.execute_command(*arguments)
             try:
                 pipe.execute()
             except WatchError as error:
-                raise self._lost() from error
+                raise fence_lost(f"This load of {self._view}") from error
 
     def _now_us(self) -> int:
         with redis_errors(self._home.address):
@@ -178,12 +178,6 @@ class Lease:
         # The n-th small number whose slot the node owns; about one in as many tries as there are nodes.
         owned = next(f"{number}" for number in count() if _owns(node, key_slot(f"{number}".encode())))
         return f"feature_platform:{{{owned}}}:fence:{self._view}".encode()
-
-    def _lost(self) -> ConflictError:
-        return ConflictError(
-            f"This load of {self._view} lost its fence: a newer load began, or the server was flushed or restarted empty. "
-            "Nothing more was written; load the head again: feature-platform online load <feature_set>"
-        )
 
 
 @contextmanager

@@ -161,14 +161,9 @@ class RedisOnlineStore:
             return _doubted(report, request, topology)
 
     def used_ratio(self) -> float:
-        ratios = [0.0]
         with closing(connect(self._address)) as topology:
-            for node in topology.nodes:
-                with redis_errors(node.address):
-                    memory = node.client.info("memory")
-                if most := memory.get("maxmemory"):
-                    ratios.append(memory["used_memory"] / most)
-        return max(ratios)
+            found = [node.info("memory") for node in topology.nodes]
+        return max((memory["used_memory"] / most for memory in found if (most := memory.get("maxmemory"))), default=0.0)
 
     @contextmanager
     def _session(self, request: OnlineLoad, progress: Progress | None = None) -> Iterator[_Session]:
@@ -304,9 +299,7 @@ def _retention_s(session: _Session) -> int:
 
 def _require_noeviction(topology: RedisTopology) -> None:
     for node in topology.nodes:
-        # INFO and not CONFIG, which managed servers and careful operators forbid.
-        with redis_errors(node.address):
-            policy = node.client.info("memory").get("maxmemory_policy")
+        policy = node.info("memory").get("maxmemory_policy")
         if policy != "noeviction":
             raise ConfigurationError(
                 f"Redis at {node.address} may drop features silently when it is full.",
@@ -316,11 +309,7 @@ def _require_noeviction(topology: RedisTopology) -> None:
 
 def _run_ids(topology: RedisTopology) -> tuple[str, ...]:
     """The run id of each server process; a restart changes it."""
-    ids = []
-    for node in topology.nodes:
-        with redis_errors(node.address):
-            ids.append(str(node.client.info("server").get("run_id")))
-    return tuple(ids)
+    return tuple(str(node.info("server").get("run_id")) for node in topology.nodes)
 
 
 def _require_whole(session: _Session, *, rows: int, servers: tuple[str, ...]) -> None:
