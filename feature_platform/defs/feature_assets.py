@@ -12,8 +12,8 @@ from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.publishing.publication import CommittedVersion
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
-from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import SourceDays, each_day, leaves_finished_days, newer_days, partitions_of, result_metadata
+from feature_platform.defs.presentation import owners_of
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import reported, run_id_of
 from feature_platform.use_cases.build import FeatureBuild, FeatureBuilds, build, keep

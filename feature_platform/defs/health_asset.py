@@ -11,8 +11,7 @@ import dagster as dg
 from feature_platform.core.contract.catalog import Catalog
 from feature_platform.defs.failures import Retry, as_dagster_failures
 from feature_platform.defs.jobs import HEALTH
-from feature_platform.defs.ownership import owners_of
-from feature_platform.defs.presentation import table
+from feature_platform.defs.presentation import owners_of, table
 from feature_platform.defs.serving_assets import online_key
 from feature_platform.use_cases.health import health
 from feature_platform.wiring import Platform

@@ -10,7 +10,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
 from feature_platform.defs.feature_assets import latest_key, serving_pool
-from feature_platform.defs.ownership import owners_of
+from feature_platform.defs.presentation import owners_of
 from feature_platform.defs.summary import reported
 from feature_platform.use_cases.currency import look_at
 from feature_platform.use_cases.serve import serve

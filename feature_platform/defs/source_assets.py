@@ -9,8 +9,8 @@ from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import Retry
-from feature_platform.defs.ownership import owners_of
 from feature_platform.defs.partitions import SourceDays, each_day, leaves_finished_days, partitions_of, result_metadata
+from feature_platform.defs.presentation import owners_of
 from feature_platform.defs.summary import reported
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.validate import discover, validate
