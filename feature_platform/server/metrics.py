@@ -51,20 +51,8 @@ BY_FEAST: Final = Metric("feature_server_passed_to_feast", "Requests that Feast'
 LOGGED: Final = Metric("feature_server_response_log_rows", "Rows of the response log by outcome", ("outcome",))
 
 METRICS: Final = (
-    REQUESTS,
-    LATENCY,
-    READ,
-    FEATURE_REQUESTS,
-    ENTITIES,
-    STATUSES,
-    INEXACT,
-    CACHE_HITS,
-    CACHE_MISSES,
-    DEADLINES,
-    SHED,
-    BY_FEAST,
-    LOGGED,
-)
+    REQUESTS, LATENCY, READ, FEATURE_REQUESTS, ENTITIES, STATUSES, INEXACT, CACHE_HITS, CACHE_MISSES, DEADLINES, SHED, BY_FEAST, LOGGED,
+)  # fmt: skip
 
 
 class _Histogram(msgspec.Struct):

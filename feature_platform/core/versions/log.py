@@ -7,7 +7,7 @@ The log alone says which versions exist and which one is the head. Deciding and 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import MappingProxyType
@@ -190,7 +190,7 @@ def fold(records: Iterable[Record], *, before: History = EMPTY) -> History:
         chain = _link(chain, record)
     for name in expired & versions.keys():
         if not versions[name].is_expired:
-            versions[name] = _expire(versions[name])
+            versions[name] = replace(versions[name], is_expired=True)
     return History((*before.records, *further), MappingProxyType(versions), frozenset(expired), head, floor, chain)
 
 
@@ -210,10 +210,6 @@ def _version(record: Record) -> Version:
         committed_at=record.at,
         actor=record.actor,
     )
-
-
-def _expire(version: Version) -> Version:
-    return Version(**{**{name: getattr(version, name) for name in Version.__slots__}, "is_expired": True})
 
 
 def _floor(record: Record, *, floor: Floor | None, versions: Mapping[str, Version]) -> Floor:
