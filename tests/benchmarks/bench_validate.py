@@ -22,7 +22,7 @@ import duckdb
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.core.events.validated import ValidatedDay
 from tests.benchmarks.figures import ROOT, Figure, compare, peak_mib, write_figures
 from tests.support.directory_store import DirectoryStore
@@ -70,7 +70,7 @@ def validate(directory: Path) -> ValidatedDay:
     """Ours, as the Dagster step does it."""
     store = DirectoryStore(directory)
     shutil.rmtree(store.path(WORK_URI), ignore_errors=True)
-    raw = discover_raw(store, RAW_URI, SOURCE, partition=PARTITION)
+    raw = RawFiles(store, RAW_URI).discover(SOURCE, PARTITION)
     engine = DuckDBEngine(store, work_uri=WORK_URI, workdir=directory, limits=EngineLimits(memory_bytes=512 << 20, threads=THREADS))
     return engine.validate(SOURCE, raw)
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.core.compute.tiles import Window, block_of, blocks_of
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.contract.source import load_source_contract
@@ -213,7 +213,7 @@ class ComputeEngineContract:
 
     def test_a_raw_object_that_changed_since_discovery_is_a_conflict(self, day: RawDay) -> None:
         day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,1")
-        raw = discover_raw(day.store, RAW_URI, SOURCE, partition=DAY)
+        raw = RawFiles(day.store, RAW_URI).discover(SOURCE, DAY)
         day.put_csv("a.csv", "e1,1,2026-01-14T10:00:00Z,view,2")
         with pytest.raises(ConflictError):
             day.engine.validate(SOURCE, raw)
@@ -236,7 +236,7 @@ class ComputeEngineContract:
         judged = [judge_text(body.body, kind="csv", gzipped=False, source=SOURCE, day=START, limits=limits) for body in bodies if body]
         if not (rows := sum(one.rows for one in judged)):
             return
-        validated = fresh.engine.validate(SOURCE, discover_raw(fresh.store, RAW_URI, SOURCE, partition=DAY))
+        validated = fresh.engine.validate(SOURCE, RawFiles(fresh.store, RAW_URI).discover(SOURCE, DAY))
         kept, rejected = fresh.rows(validated.files), fresh.rows(validated.quarantine)
         assert rows == len(kept) + len(rejected) == validated.kept + validated.quarantined == validated.raw.rows
         assert dict(validated.rejected) == Counter(row["reason"] for row in rejected)

@@ -11,10 +11,9 @@ import pyarrow.parquet as pq
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.feature_set import Contract, load_contract
-from feature_platform.core.events.raw import ReadLimits
 from feature_platform.core.layout import as_of
 from tests.support.directory_store import DirectoryStore
 from tests.support.raw_days import DAY, RAW_URI, WORK_URI, source_contract
@@ -63,7 +62,7 @@ def validate_and_build(request: dict[str, Any]) -> dict[str, float]:
     root, source = Path(request["root"]), source_contract()
     store, limits = DirectoryStore(root), EngineLimits(memory_bytes=request["memory_bytes"])
     engine = DuckDBEngine(store, work_uri=WORK_URI, workdir=root, limits=limits)
-    day = engine.validate(source, discover_raw(store, RAW_URI, source, partition=DAY, limits=ReadLimits()))
+    day = engine.validate(source, RawFiles(store, RAW_URI).discover(source, DAY))
     counted: dict[str, float] = {}
     for name, sql in (("aggregated", None), ("transformed", SQL)):
         table = engine.build(feature_contract(sql=sql), [Window(source, [day])], as_of=as_of(DAY))

@@ -13,7 +13,7 @@ import pytest
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.cli.environment import INSTANCE, prepare_instance, start_date
 from feature_platform.core.compute.tiles import Window
 from feature_platform.core.events.validated import ValidatedDay
@@ -96,7 +96,7 @@ def test_every_step_that_spools_says_that_the_disk_is_full_and_succeeds_once_it_
     source = platform.catalog.source_of(contract)
 
     def validate() -> ValidatedDay:
-        return platform.engine.validate(source, discover_raw(platform.objects, platform.settings.raw_uri, source, partition=DAY))
+        return platform.engine.validate(source, RawFiles(platform.objects, platform.settings.raw_uri).discover(source, DAY))
 
     day = sweep(disk, validate)
     assert isinstance(day.result, ValidatedDay)
@@ -139,7 +139,7 @@ def test_a_computation_that_cannot_spill_says_that_the_disk_is_full(disk: SmallD
     """More rows than memory holds: DuckDB's temporary files need the room."""
     source = platform.catalog.sources["events"]
     put_raw(platform, DAY, {"part-0.parquet": many_events(DAY, users=300_000)})
-    raw = discover_raw(platform.objects, platform.settings.raw_uri, source, partition=DAY)
+    raw = RawFiles(platform.objects, platform.settings.raw_uri).discover(source, DAY)
     limits = EngineLimits(memory_bytes=48 << 20)
     engine = DuckDBEngine(platform.objects, work_uri=platform.settings.work_uri, workdir=platform.workdir, limits=limits)
     disk.leave(1 << 20)

@@ -7,7 +7,7 @@ import pytest
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.compute.tiles import Window
 from feature_platform.core.contract.catalog import Catalog
@@ -66,7 +66,7 @@ def store(catalog):
     days = []
     for day in ("2026-01-13", "2026-01-14"):
         deliver(objects, day, events(day))
-        days.append(engine.validate(source, discover_raw(objects, RAW, source, partition=day)))
+        days.append(engine.validate(source, RawFiles(objects, RAW).discover(source, day)))
     sources = [SourceObject(item.uri, item.etag, item.size_bytes, day.partition) for day in days for item in day.raw.objects]
     store.commit(
         engine.build(contract, [Window(source, days)], as_of=as_of),

@@ -11,7 +11,7 @@ import pytest
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.core.contract.documents import canonical_json
 from feature_platform.core.events.raw import ReadLimits, manifest_from
 from feature_platform.core.events.validated import ValidatedDay
@@ -47,7 +47,7 @@ class Day:
 
     def validate(self, *, limits: ReadLimits | None = None) -> ValidatedDay:
         limits = limits or ReadLimits()
-        raw = discover_raw(self.store, self.raw_uri, SOURCE, partition=DAY, limits=limits)
+        raw = RawFiles(self.store, self.raw_uri, limits=limits).discover(SOURCE, DAY)
         engine = DuckDBEngine(
             self.store, work_uri=self.work_uri, workdir=self.workdir, limits=EngineLimits(memory_bytes=256 << 20), read_limits=limits
         )
@@ -156,7 +156,7 @@ def test_columns_that_the_contract_does_not_name_are_reported_and_not_read(day: 
     csv = day.put_csv("a.csv", f"{GOOD},x", header=f"{HEADER},extra")
     parquet = day.put_parquet("b.parquet", events(1, more=pa.array([1])))
     lines = day.put("c.jsonl", b'{"event_id": "e9", "' + rb"\udc80" + b'": 1, "also": {}}\n')
-    raw = discover_raw(day.store, day.raw_uri, SOURCE, partition=DAY)
+    raw = RawFiles(day.store, day.raw_uri).discover(SOURCE, DAY)
     assert {item.uri: item.unknown_columns for item in raw.objects} == {csv: ("extra",), parquet: ("more",), lines: (r"\udc80", "also")}
     assert raw.unknown_columns == [r"\udc80", "also", "extra", "more"]
     assert manifest_from(json.loads(canonical_json(raw.document()))) == raw

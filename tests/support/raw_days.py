@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.core.events.raw import ReadLimits
@@ -73,7 +73,7 @@ class RawDay:
         return self.put(name, body.getvalue(), day=day)
 
     def validate(self, source: SourceContract, *, day: str = DAY) -> ValidatedDay:
-        raw = discover_raw(self.store, RAW_URI, source, partition=day, limits=self.limits)
+        raw = RawFiles(self.store, RAW_URI, limits=self.limits).discover(source, day)
         return self.engine.validate(source, raw)
 
     def rows(self, files: Sequence[DataFile]) -> list[dict[str, Any]]:

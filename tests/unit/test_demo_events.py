@@ -9,7 +9,7 @@ import pytest
 
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.contract_files import load_catalog
-from feature_platform.adapters.events.raw_files import discover_raw
+from feature_platform.adapters.events.raw_files import RawFiles
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.local import demo_events
 from feature_platform.local.services import SHIPPED_CONTRACTS
@@ -60,7 +60,7 @@ def test_every_bad_row_is_quarantined_for_its_own_reason_and_nothing_else_is() -
     for name, body in demo_events.day_files(FIRST, first_day=FIRST).items():
         uri = f"s3://memory/raw/events/dt={FIRST}/{name}"
         store.put(uri, body, write_id=name, sha256=None, condition=None)
-    manifest = discover_raw(store, "s3://memory/raw", source, partition=FIRST.isoformat())
+    manifest = RawFiles(store, "s3://memory/raw").discover(source, FIRST.isoformat())
     day = DuckDBEngine(store, work_uri="s3://memory/work").validate(source, manifest)
     assert day.kept == len(demo_events.events_of(FIRST, first_day=FIRST))
     assert dict(day.rejected) == {

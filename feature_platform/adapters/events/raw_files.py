@@ -3,7 +3,7 @@
 Judging their rows does not belong here (``adapters.compute.duckdb.validation``).
 """
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -22,56 +22,8 @@ NAMED_COLUMNS: Final = 50
 """At most this many unknown columns of an object are named, each by at most this many characters: a line of JSON can hold any number."""
 
 
-Described = MutableMapping[tuple[str, str, str], RawObject]
-"""(URI, ETag, hash of the source contract) → the object: bytes of one ETag never change."""
-
-
-def discover_raw(
-    store: ObjectStore,
-    raw_uri: str,
-    source: SourceContract,
-    *,
-    partition: str,
-    limits: ReadLimits = DEFAULT_LIMITS,
-    described: Described | None = None,
-) -> RawManifest:
-    """The raw objects of one day, pinned by ETag, whose columns fit the source contract.
-
-    Of a Parquet file the footer is read, which also has its number of rows; of a text file the first block. Rows of text are counted when
-    they are judged, so that text is parsed once. An object that ``described`` has is not opened again.
-
-    Raises:
-        NotFoundError: There is no data object for the day.
-        InvalidDataError: An object is empty, no file of its format, or lacks a column; all of them together.
-        ConflictError: An object changed while it was read.
-    """
-    prefix = raw_partition(raw_uri, source.source, partition)
-    listed = list(store.scan(prefix))
-    found = data_objects(listed, prefix=prefix, source=source.source, partition=partition)
-    objects: list[RawObject] = []
-    faults: list[str] = []
-    for info in found:
-        try:
-            key = (info.uri, info.etag, source.schema_hash)
-            item = described[key] if described and key in described else _describe(store, info, source, limits)
-            if described is not None:
-                described[key] = item
-            objects.append(item)
-        except InvalidDataError as error:
-            faults += [error.subject, *error.faults]
-    faults += limits.beyond_rows(sum(item.rows or 0 for item in objects), prefix)
-    require_readable(faults, source=source.source, partition=partition)
-    data = {item.uri for item in found}
-    return RawManifest(
-        source=source.source,
-        partition=partition,
-        objects=tuple(objects),
-        ignored=tuple(item.uri for item in listed if item.uri not in data),
-    )
-
-
 class RawFiles:
-    """See :class:`RawEvents`."""
+    """See :class:`RawEvents`. An object that was described once is not opened again: bytes of one ETag never change."""
 
     def __init__(self, store: ObjectStore, uri: str, *, limits: ReadLimits = DEFAULT_LIMITS) -> None:
         self._store, self._limits = store, limits
@@ -82,7 +34,28 @@ class RawFiles:
         return list(self._store.scan(raw_partition(self.uri, source, partition)))
 
     def discover(self, source: SourceContract, partition: str) -> RawManifest:
-        return discover_raw(self._store, self.uri, source, partition=partition, limits=self._limits, described=self._described)
+        """See :meth:`RawEvents.discover`; all faults of all objects are told together.
+
+        Of a Parquet file the footer is read, which also has its number of rows; of a text file the first block. Rows of text are counted
+        when they are judged, so that text is parsed once.
+        """
+        prefix, listed = raw_partition(self.uri, source.source, partition), self.listed(source.source, partition)
+        found = data_objects(listed, prefix=prefix, source=source.source, partition=partition)
+        objects: list[RawObject] = []
+        faults: list[str] = []
+        for info in found:
+            key = (info.uri, info.etag, source.schema_hash)
+            try:
+                if key not in self._described:
+                    self._described[key] = _describe(self._store, info, source, self._limits)
+                objects.append(self._described[key])
+            except InvalidDataError as error:
+                faults += [error.subject, *error.faults]
+        faults += self._limits.beyond_rows(sum(item.rows or 0 for item in objects), prefix)
+        require_readable(faults, source=source.source, partition=partition)
+        data = {item.uri for item in found}
+        ignored = tuple(item.uri for item in listed if item.uri not in data)
+        return RawManifest(source=source.source, partition=partition, objects=tuple(objects), ignored=ignored)
 
 
 def _describe(store: ObjectStore, info: ObjectInfo, source: SourceContract, limits: ReadLimits) -> RawObject:
