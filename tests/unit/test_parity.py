@@ -43,17 +43,6 @@ def test_counts_each_difference_once_per_entity_and_once_per_feature() -> None:
     assert (report.features["f_mean"].mismatched, report.features["f_mean"].missing) == (0, 2)
 
 
-def test_values_that_a_reader_withheld_are_counted_but_not_compared() -> None:
-    """Feast answers null for an expired entity: that is right, not a difference."""
-    hidden = np.arange(10) < 3
-    nulls = {name: pa.nulls(10, pa.binary()) if name != "f_count" else column for name, column in _online().items()}
-    report = compare(
-        _online(), OnlineRows({"f_count": nulls["f_count"]}, np.ones(10, np.bool_), hidden), report=ParityReport("v", 10), past_ttl=hidden
-    )
-    assert report.exact
-    assert (report.past_ttl, report.features["f_count"].compared) == (3, 7)
-
-
 def test_values_from_the_sdk_take_the_stored_form() -> None:
     """NaN and null are one thing; a date arrives as its midnight."""
     assert [raw.hex() for raw in encoded_values([1.5, None], "float64").to_pylist()] == ["29000000000000f83f", ""]

@@ -60,12 +60,10 @@ class OnlineRows:
     """Online values beside published ones, row by row.
 
     ``columns`` hold ``Value`` bytes by feature; null where the field is absent. ``present`` says which entities have the view at all.
-    ``hidden`` marks entities whose values the reader withheld because they are past their ttl: those are counted, not compared.
     """
 
     columns: Mapping[str, pa.Array]
     present: Mask
-    hidden: Mask | None = None
 
 
 def published_values(batch: pa.RecordBatch, layout: ViewLayout) -> dict[str, pa.Array]:
@@ -102,14 +100,12 @@ def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: Pa
         report: The counts so far.
         past_ttl: Rows older than the ttl.
     """
-    visible = online.present if online.hidden is None else online.present & ~online.hidden
     differs = np.zeros(len(online.present), np.bool_)
     features = dict(report.features)
     for name, found in online.columns.items():
         there = found.is_valid().to_numpy(zero_copy_only=False)
         same = pc.equal(found, published[name]).fill_null(False).to_numpy(zero_copy_only=False)
-        compared, wrong = visible & there, visible & there & ~same
-        lost = ~there & (visible | ~online.present)
+        compared, wrong, lost = online.present & there, online.present & there & ~same, ~there
         before = features.get(name, FeatureParity())
         features[name] = FeatureParity(
             before.compared + int(compared.sum()), before.mismatched + int(wrong.sum()), before.missing + int(lost.sum())
