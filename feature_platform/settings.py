@@ -146,10 +146,9 @@ def variable(field: str) -> str:
     return f"{PREFIX}{field.upper()}"
 
 
-def s3_endpoint_url(environ: Mapping[str, str] | None = None) -> str | None:
+def s3_endpoint_url() -> str | None:
     """The S3 endpoint that the AWS SDK will use, for clients that are not built on it; None for AWS itself."""
-    environ = os.environ if environ is None else environ
-    return environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL") or None
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
@@ -196,9 +195,9 @@ def _fault(item: Any) -> str:
     return f"{name}: found {redacted(str(item['input']))}, {item['msg'].replace('Input should be', 'expected', 1)}"
 
 
-def logs_are_json(environ: Mapping[str, str] | None = None) -> bool:
+def logs_are_json() -> bool:
     """Whether logs are JSON. Read alone, because some processes log before all settings are loaded, or without loading them."""
-    return (os.environ if environ is None else environ).get(variable("log_format")) == "json"
+    return os.environ.get(variable("log_format")) == "json"
 
 
 def contracts_dir(environ: Mapping[str, str] | None = None) -> Path:

@@ -36,7 +36,7 @@ def server_app(settings: Settings, options: ServeOptions) -> ServerApp:
     def make() -> Parts:
         board = MetricsBoard(options.metrics_dir, name=f"{os.getpid()}-{time.time_ns()}")
         reader = StoreReader(address, deadline_s=options.limits.deadline_s)
-        registry = RegistryWatch(fetch, project=settings.feast_project, refresh_s=options.refresh_s)
+        registry = RegistryWatch(fetch, project=settings.feast_project)
         log = ResponseLog(stored_at(options.log_to, objects), rate=options.log_rate, counts=board.counts) if options.log_to else None
         server = FeatureServer(
             registry, reader, FeastProcess(), limits=options.limits, counts=board.counts, cache_bytes=options.cache_bytes, log=log

@@ -44,7 +44,6 @@ class ServeOptions:
         cache_bytes: Budget of each worker's row cache; 0 for no cache.
         access_log: Whether every request is logged on standard output.
         max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
-        refresh_s: How often the registry is read again.
         drain_s: How long a server still answers after SIGTERM, while ``/ready`` says 503.
         log_to: Directory or ``s3://`` URI of the response log; none where left out.
         log_rate: The share of entities that is logged.
@@ -64,7 +63,6 @@ class ServeOptions:
     cache_bytes: int = 0
     access_log: bool = False
     max_age_s: float | None = None
-    refresh_s: float = 5.0
     drain_s: float = 0.0
     log_to: str | None = None
     log_rate: float = 1.0

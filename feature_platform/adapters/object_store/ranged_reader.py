@@ -64,8 +64,6 @@ class RangedReader(io.RawIOBase):
         return length
 
 
-def buffered_reader(
-    fetch: Callable[[int, int], bytes], *, size_bytes: int, name: str, read_ahead_bytes: int = READ_AHEAD_BYTES
-) -> BinaryIO:
+def buffered_reader(fetch: Callable[[int, int], bytes], *, size_bytes: int, name: str) -> BinaryIO:
     """A :class:`RangedReader` that reads ahead, so that a sequential or footer-first reader makes few requests."""
-    return io.BufferedReader(RangedReader(fetch, size_bytes=size_bytes, name=name), buffer_size=max(1, min(read_ahead_bytes, size_bytes)))
+    return io.BufferedReader(RangedReader(fetch, size_bytes=size_bytes, name=name), buffer_size=max(1, min(READ_AHEAD_BYTES, size_bytes)))

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from feature_platform.adapters.object_store.ranged_reader import READ_AHEAD_BYTES, buffered_reader
+from feature_platform.adapters.object_store.ranged_reader import buffered_reader
 from feature_platform.adapters.object_store.s3_attempts import Attempts, AttemptsDeadlineError
 from feature_platform.adapters.object_store.s3_errors import (
     NOT_RESOLVED,
@@ -88,7 +88,6 @@ class S3ObjectStore:
         region: Region; boto3's own resolution where left out.
         access_key_id: Static credentials with ``secret_access_key``; boto3's ordinary credential chain where left out.
         secret_access_key: See ``access_key_id``.
-        read_ahead_bytes: What :meth:`open`'s reader fetches at least.
     """
 
     _built: Any
@@ -101,19 +100,15 @@ class S3ObjectStore:
         region: str | None = None,
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
-        session_token: str | None = None,
         timeouts: S3Timeouts | None = None,
-        read_ahead_bytes: int = READ_AHEAD_BYTES,
     ) -> None:
         self._arguments = {
             "endpoint_url": endpoint_url,
             "region_name": region,
             "aws_access_key_id": access_key_id,
             "aws_secret_access_key": secret_access_key,
-            "aws_session_token": session_token,
         }
         self._timeouts = timeouts or S3Timeouts()
-        self._read_ahead_bytes = read_ahead_bytes
         self._forget_connections()
 
     def __repr__(self) -> str:
@@ -153,7 +148,7 @@ class S3ObjectStore:
         def fetch(offset: int, length: int) -> bytes:
             return self._range(uri, offset, length, etag=etag)
 
-        return buffered_reader(fetch, size_bytes=info.size_bytes, name=uri, read_ahead_bytes=self._read_ahead_bytes)
+        return buffered_reader(fetch, size_bytes=info.size_bytes, name=uri)
 
     def download(self, uri: str, target: Path, *, etag: str | None = None) -> ObjectInfo:
         """See :meth:`ObjectStore.download`; ``target`` appears whole or not at all."""

@@ -171,6 +171,6 @@ def _spelled(name: str) -> str:
     return name if name.isprintable() and len(name) <= 80 else _short(name)
 
 
-def _short(value: object, *, limit: int = 80) -> str:
+def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
+    return text if len(text) <= 80 else f"{text[:80]}…"

@@ -72,7 +72,6 @@ class Provenance:
     inputs: Sequence[InputVersion] = ()
     missing_partitions: Sequence[str] = ()
     earlier_partitions: Sequence[str] = ()
-    pipeline: str = "feature_platform"
     code_version: str = ""
     run_id: str = ""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -114,7 +113,7 @@ def render_metadata(
         "feature_uri": feature_uri,
         "write_id": write_id,
         "supersedes": supersedes,
-        "pipeline": provenance.pipeline,
+        "pipeline": "feature_platform",
         "code_version": provenance.code_version,
         "run_id": provenance.run_id,
         "source": [asdict(source) for source in provenance.sources],
