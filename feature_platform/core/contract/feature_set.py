@@ -4,10 +4,10 @@ Reading files does not belong here (``adapters.contract_files``), nor compiling 
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -48,6 +48,9 @@ class Document(BaseModel):
     """A frozen part of a contract that refuses unknown keys and silent conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+DocumentT = TypeVar("DocumentT", bound=Document)
 
 
 class Comparison(Document):
@@ -220,29 +223,42 @@ class Contract(Document):
         return pa.schema([pa.field(c.name, c.arrow_type, nullable=c.name not in required) for c in self.all_columns])
 
 
-def load_contract(text: str | bytes, *, file: str, expected_name: str | None = None, sql: str | None = None) -> Contract:
-    """Read a contract document and report every fault in it together.
+def read_document(
+    model: type[DocumentT], document: Mapping[str, Any], *, file: str, key: str, expected_name: str | None, faults: Sequence[str]
+) -> DocumentT:
+    """A document as its model, with every fault in it reported together.
 
     Args:
-        expected_name: The feature set it is loaded as, when that is known from its file name.
-        sql: The SQL transform delivered beside it.
+        file: The document's name in messages.
+        key: The key of its name.
+        expected_name: The name it is loaded by, when that is known from its file name.
+        faults: Those between its parts.
 
     Raises:
         ContractError: With one sentence for each fault: place, found, expected.
     """
-    document = documents.parse_object(text, file=file)
-    faults: list[str] = []
-    contract = None
-    try:
-        contract = Contract.model_validate(document)
-    except ValidationError as error:
-        faults += documents.faults_of(error, document)
-    name = document.get("feature_set")
+    known, name, read = list(faults), document.get(key), None
     if expected_name is not None and isinstance(name, str) and name != expected_name:
-        faults.append(f"feature_set: found {name!r}, expected {expected_name!r}, the feature set it was loaded as")
-    faults += document_faults(document, has_sql=sql is not None)
-    if faults or contract is None:
-        raise ContractError(f"Contract {file} has {len(faults)} fault(s); correct the file and load it again:", faults)
+        known.insert(0, f"{key}: found {name!r}, expected {expected_name!r}, the {key.replace('_', ' ')} it was loaded as")
+    try:
+        read = model.model_validate(document)
+    except ValidationError as error:
+        known = documents.faults_of(error, document) + known
+    if known or read is None:
+        kind = "Source contract" if key == "source" else "Contract"
+        raise ContractError(f"{kind} {file} has {len(known)} fault(s); correct the file and load it again:", known)
+    return read
+
+
+def load_contract(text: str | bytes, *, file: str, expected_name: str | None = None, sql: str | None = None) -> Contract:
+    """Read a contract document, and the SQL transform delivered beside it.
+
+    Raises:
+        ContractError: As :func:`read_document`.
+    """
+    document = documents.parse_object(text, file=file)
+    faults = document_faults(document, has_sql=sql is not None)
+    contract = read_document(Contract, document, file=file, key="feature_set", expected_name=expected_name, faults=faults)
     contract = contract.model_copy(update={} if contract.entity else {"entity": contract.primary_keys[0].removesuffix("_id").lower()})
     contract._document, contract._sql = document, sql
     return contract

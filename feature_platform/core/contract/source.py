@@ -9,7 +9,7 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, Field, PrivateAttr, ValidationError
+from pydantic import AfterValidator, Field, PrivateAttr
 
 from feature_platform.core.contract import documents, types
 from feature_platform.core.contract.feature_set import (
@@ -24,9 +24,9 @@ from feature_platform.core.contract.feature_set import (
     SafeName,
     Severity,
     TypeName,
+    read_document,
 )
 from feature_platform.core.contract.set_faults import name_faults, named
-from feature_platform.errors import ContractError
 
 REASONS: Final = (
     "unreadable_row",
@@ -142,24 +142,14 @@ class SourceContract(Document):
 
 
 def load_source_contract(text: str | bytes, *, file: str, expected_name: str | None = None) -> SourceContract:
-    """Read a source contract and report every fault in it together.
+    """Read a source contract.
 
     Raises:
-        ContractError: With one sentence for each fault: place, found, expected.
+        ContractError: As :func:`read_document`.
     """
     document = documents.parse_object(text, file=file)
-    faults: list[str] = []
-    contract = None
-    try:
-        contract = SourceContract.model_validate(document)
-    except ValidationError as error:
-        faults += documents.faults_of(error, document)
-    name = document.get("source")
-    if expected_name is not None and isinstance(name, str) and name != expected_name:
-        faults.append(f"source: found {name!r}, expected {expected_name!r}, the source it was loaded as")
-    faults += _semantic_faults(document)
-    if faults or contract is None:
-        raise ContractError(f"Source contract {file} has {len(faults)} fault(s); correct the file and load it again:", faults)
+    faults = _semantic_faults(document)
+    contract = read_document(SourceContract, document, file=file, key="source", expected_name=expected_name, faults=faults)
     contract._document = document
     return contract
 
