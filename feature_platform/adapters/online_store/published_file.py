@@ -19,7 +19,7 @@ from feature_platform.core.contract.row_rules import RowRules
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.keys import KeyBatch, key_batches
 from feature_platform.core.online.layout import ViewLayout
-from feature_platform.core.online.load import OnlineLoad, require_identity, require_identity_of_online
+from feature_platform.core.online.load import OnlineLoad, require_identity
 from feature_platform.core.online.marker import OnlineVersion
 from feature_platform.core.online.parity import OnlineRows, ParityReport, compare, past_ttl, published_values, sampled
 from feature_platform.errors import InvalidDataError, NotFoundError
@@ -74,7 +74,7 @@ def checked_file(request: OnlineLoad) -> CheckedFile:
     """
     contract, rules = request.contract, RowRules(request.contract)
     with _parquet(request.open_features) as parquet:
-        require_identity(_identity(parquet), request)
+        require_identity(_identity(parquet), request, feature_set=contract.feature_set)
         _require_columns(parquet.schema_arrow, contract)
         rows = parquet.metadata.num_rows
         width = sum(parquet.metadata.row_group(index).total_byte_size for index in range(parquet.metadata.num_row_groups)) // max(1, rows)
@@ -92,7 +92,7 @@ def version_rows(request: OnlineLoad, online: OnlineVersion, *, like: CheckedFil
     opened = partial(request.open_earlier, online.version)
     try:
         with _parquet(opened) as parquet:
-            require_identity_of_online(_identity(parquet), online, feature_set=request.contract.feature_set)
+            require_identity(_identity(parquet), online, feature_set=request.contract.feature_set)
         yield from read_columns(opened, like.columns, batch_rows=min(KEY_ROWS, LARGER * like.batch_rows))
     except InvalidDataError as error:
         raise NotFoundError(str(error)) from error

@@ -148,30 +148,16 @@ def finished(marker: Marker, *, since: str, basis: Basis) -> Marker:
     return replace(marker, state="online", since=since, previous=None, interrupted=(), swept=True, basis=basis)
 
 
-def require_identity_of_online(found: dict[str, str], online: OnlineVersion, *, feature_set: str) -> None:
-    """Refuse a file that is not the version that the marker names.
+def require_identity(found: dict[str, str], version: OnlineLoad | OnlineVersion, *, feature_set: str) -> None:
+    """Refuse a file that is not the version it was asked for, by its key-value metadata, so that two versions never mix.
 
     Raises:
         InvalidDataError: With one sentence for each difference.
     """
-    _require_identity(found, (feature_set, online.version, online.schema_hash, online.content_hash), of=f"{feature_set} {online.version}")
-
-
-def require_identity(found: dict[str, str], request: OnlineLoad) -> None:
-    """Refuse a file that is not the version it was asked for, so that two versions never mix.
-
-    Raises:
-        InvalidDataError: With one sentence for each difference.
-    """
-    name = request.contract.feature_set
-    _require_identity(found, (name, request.version, request.schema_hash, request.content_hash), of=f"{name} {request.version}")
-
-
-def _require_identity(found: dict[str, str], values: tuple[str, str, str, str], *, of: str) -> None:
-    expected = dict(zip(IDENTITY, values, strict=True))
+    expected = dict(zip(IDENTITY, (feature_set, version.version, version.schema_hash, version.content_hash), strict=True))
     faults = [f"{name}: expected {value!r}, found {found.get(name)!r}" for name, value in expected.items() if found.get(name) != value]
     if faults:
-        raise InvalidDataError(f"features.parquet of {of} is another file:", faults)
+        raise InvalidDataError(f"features.parquet of {feature_set} {version.version} is another file:", faults)
 
 
 def require_repairable(marker: Marker | None, request: OnlineLoad) -> Marker:
