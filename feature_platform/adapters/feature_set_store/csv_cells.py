@@ -4,9 +4,8 @@ The format: UTF-8, a header line, comma, ``\\n``, quotes only where needed. A nu
 Booleans are ``true`` and ``false``, floats the shortest text that reads back to the same bits, dates ``2026-01-15``, timestamps
 ``2026-01-15T00:00:00.000000Z``, bytes lowercase hexadecimal, lists a JSON array of the same forms (strings as they are).
 
-A string cell that a spreadsheet would take for a formula, i.e. one that starts with ``=``, ``+``, ``-``, ``@``, tab or carriage
-return, is written with an apostrophe in front; so is one that starts with an apostrophe. Reading takes one leading apostrophe away,
-which makes the rule reversible. Writing files does not belong here (``feature_files``).
+A string cell that a spreadsheet would take for a formula (:data:`ESCAPED_STARTS`), or that starts with an apostrophe, is written with an
+apostrophe in front, which reading takes away again. Writing files does not belong here (``feature_files``).
 """
 
 import json

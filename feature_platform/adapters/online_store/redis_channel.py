@@ -1,9 +1,8 @@
 """Sends framed rows to a Redis server, pipelined; every chunk is applied only while its load still holds the fence.
 
 Two kinds of chunk, chosen by measurement. On a single server a chunk is a transaction: ``WATCH fence`` and ``GET fence`` travel behind the
-previous chunk, so that their answer is there when the next one is ready; ``EXEC`` then applies all or nothing. Commands in a transaction
-cost the server no more than others. A transaction may not span slots of a Redis Cluster, so there a chunk is a script that checks the fence
-and issues the commands, at about 60% of the speed for each node.
+previous chunk, so that their answer is there when the next one is ready; ``EXEC`` then applies all or nothing. A transaction may not span
+slots of a Redis Cluster, so there a chunk is a script that checks the fence and issues the commands, at about 60% of the speed of a node.
 
 A channel has one chunk under way; several channels in turn keep the server busy. Encoding does not belong here, nor who may hold the
 fence (``adapters.online_store.redis_lease``).

@@ -1,10 +1,8 @@
 """The Jinja2 template of ``metadata.json``, rendered where it can do nothing but place values.
 
 Jinja's sandbox stops access to Python's internals but neither endless loops nor huge strings, so a template is held to a subset: no
-calls, assignments, macros, arithmetic that repeats text, or filters outside a short list. The subset limits what a template can do, but not
-how long it takes: loops over long lists can be slow, so templates are rendered in a bounded process
-(``adapters.feature_set_store.template_rendering``). What the metadata must contain beyond being a JSON object does not belong here
-(``core.versions.metadata``).
+calls, assignments, macros, arithmetic that repeats text, or filters outside a short list. It can still take long, so it is rendered in a
+bounded process (``adapters.feature_set_store.template_rendering``). What the metadata must contain does not belong here (``metadata``).
 
 Source: https://jinja.palletsprojects.com/en/stable/sandbox/ (security considerations).
 """
