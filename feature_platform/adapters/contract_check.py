@@ -61,7 +61,6 @@ def _template_faults(catalog: Catalog) -> list[str]:
 
 
 def _render_sample(template: str, contract: Contract) -> None:
-    """Render the metadata of an invented version."""
     statistics = {column.name: {"nulls": 0, "min": None, "max": None} for column in contract.all_columns}
     day, version = partition_of(_MOMENT), version_id(_MOMENT)
     render_metadata(

@@ -14,11 +14,7 @@ _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
 def page(entries: Sequence[Entry], *, environment: str, now: datetime) -> str:
-    """The page, for a browser of any width and for a screen reader.
-
-    Args:
-        entries: The entries of :func:`use_cases.catalogue.catalogue`.
-    """
+    """The page, for a browser of any width and for a screen reader."""
     engine = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     engine.filters["brief"] = _brief
     template = engine.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -53,7 +49,6 @@ def _shown(entry: Entry) -> dict[str, Any]:
 
 
 def _courses(entry: Entry) -> list[dict[str, Any]]:
-    """Rows and nulls from version to version."""
     rows = [(each.partition, float(each.row_count)) for each in entry.course]
     nulls = [(each.partition, each.null_ratio) for each in entry.course]
     drawn = {"Rows": course("Rows", rows), "Share of null values": course("Share of null values", nulls)}

@@ -17,7 +17,6 @@ def in_row_groups(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Itera
 
     Args:
         batches: Batches with the schema's columns and types, in its order.
-        schema: The schema that every batch gets.
     """
     waiting: list[pa.RecordBatch] = []
     size = 0

@@ -128,7 +128,6 @@ def _left_behind(platform: Platform, contract: Contract, instance: dg.DagsterIns
 
 
 def _cause(items: Sequence[Outdated]) -> str:
-    """Which days changed, for the run's tags and the log of versions."""
     return f"{REASON}: {', '.join(sorted({str(change) for item in items for change in item.changes}))}"[:_LONGEST_CAUSE]
 
 

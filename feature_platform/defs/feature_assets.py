@@ -74,7 +74,6 @@ def features_asset(
     """A feature set's versions: one for each day of its source, computed from the validated days of its window.
 
     Args:
-        retry: The pause before a second attempt.
         change: How the contract differs from the one that latest was built by, for people.
     """
     windows = {validated_key(part.source): part.window_days for part in contract.parts}

@@ -60,7 +60,6 @@ class RawOnlineResponse(OnlineResponse):  # type: ignore[misc]  # Feast ships no
 
     Args:
         keys: Join key → its values, in request order.
-        key_types: Join key → Feast value type.
     """
 
     def __init__(self, keys: Mapping[str, Sequence[Any]], key_types: Mapping[str, Any], views: Sequence[ViewRows]) -> None:

@@ -86,9 +86,7 @@ def proven(log: LogTable, places: npt.NDArray[np.int64], version: pa.Table, *, t
     """Which of a log's rows one published version explains.
 
     Args:
-        places: Its rows to look at.
         version: The version's keys, event timestamp and features of the log.
-        timestamp_field: The version's column of event timestamps.
     """
     rows = log.table.take(pa.array(places))
     at = _places_in(rows, version, log.layout)
@@ -141,7 +139,6 @@ def _equal(left: Any, right: Any) -> Mask:
 
 
 def _withheld(rows: pa.Table, log: LogTable) -> Mask:
-    """Rows that were served without a value."""
     empty = np.ones(rows.num_rows, np.bool_)
     for name, _ in log.layout.features:
         empty &= rows.column(name).is_null().to_numpy()

@@ -27,7 +27,6 @@ class RegistryWatch:
 
     Args:
         fetch: Reads the stored registry; blocks, and raises the platform's errors.
-        refresh_s: How often it is read again.
     """
 
     def __init__(self, fetch: Callable[[], bytes], *, project: str, refresh_s: float = REFRESH_S) -> None:

@@ -17,11 +17,7 @@ _QUESTION: Final = command(b"CLUSTER", b"SLOTS")
 
 
 class StoreReader:
-    """A reader that learns at its first use what it reads from.
-
-    Args:
-        deadline_s: How long one read may take.
-    """
+    """A reader that learns at its first use what it reads from."""
 
     def __init__(self, address: RedisAddress, *, deadline_s: float) -> None:
         self._address, self._deadline_s = address, deadline_s

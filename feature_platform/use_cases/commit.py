@@ -8,15 +8,10 @@ from feature_platform.use_cases.build import FeatureBuild
 def commit(
     platform: Platform, feature_set: str, partition: str, build: FeatureBuild, *, actor: str = "", reason: str = ""
 ) -> CommittedVersion:
-    """Make a build a version, or find the version that it is already. Latest does not move.
+    """Make a build a version, or find the version that it is already; see :meth:`FeatureSetStore.commit`.
 
     Args:
         actor: Who commits; the build's Dagster run where left out.
-
-    Raises:
-        InvalidDataError: The rows break the contract's shape.
-        ContractError: The metadata template is wrong.
-        UnknownOutcomeError: The store did not say whether a write happened; commit the same again.
     """
     run_id = build.provenance.run_id
     return platform.feature_sets.commit(

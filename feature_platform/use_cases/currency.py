@@ -68,11 +68,7 @@ def look(
 
 
 def look_at(platform: Platform, contract: Contract, version: str) -> Outdated | None:
-    """How one version's raw data differs from the raw data as it is now; None where it does not, or where the log has no such version.
-
-    Raises:
-        StorageError: The store could not be read.
-    """
+    """How one version's raw data differs from the raw data as it is now; None where it does not, or where the log has no such version."""
     history = platform.feature_sets.history(contract.feature_set)
     found = history.versions.get(version)
     if found is None:

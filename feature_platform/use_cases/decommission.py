@@ -61,9 +61,6 @@ def decommission(platform: Platform, feature_set: str) -> Decommission:
     """Remove a feature set from the registry with its online values, so that no service gets it any more.
 
     Versions, log and latest stay; materializing the online asset brings it back.
-
-    Raises:
-        StorageError: The registry or the online store could not be reached; run it again.
     """
     planned = plan(platform, feature_set)
     return Decommission(feature_set, platform.registry.remove(_contract(platform, feature_set)), planned.online)

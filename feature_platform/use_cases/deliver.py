@@ -76,7 +76,6 @@ def _day_directories(path: Path) -> dict[str, Path]:
 
 
 def _data_files(place: Path) -> list[Path]:
-    """The data files of a directory, or the one file itself."""
     files = [place] if place.is_file() else sorted(place.iterdir())
     return [file for file in files if file.is_file() and format_of(file.name) is not None]
 

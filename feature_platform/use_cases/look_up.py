@@ -32,7 +32,6 @@ def lookup_in(
         features: Names of features; ``*`` alone for all.
         known_at: In which sense a version was known, see :data:`KnownAt`.
         ttl: How old values may be; the newest contract's ttl where left out.
-        prefix: Put before the features' names.
 
     Raises:
         NotFoundError: Nothing that can be read was known at any moment.

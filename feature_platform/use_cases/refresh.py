@@ -50,14 +50,12 @@ def refresh(platform: Platform, contract: Contract, found: Currency, *, run_id: 
     were committed are found, and latest and online follow.
 
     Args:
-        found: What to build (:func:`use_cases.currency.look`).
         run_id: Names the pass in metadata and log.
         log: Called with a sentence for each step.
 
     Raises:
         ContractError: The SQL transform or the metadata template is wrong.
         ConflictError: Another load is running; run again.
-        StorageError: S3, the registry or Redis failed; run again.
     """
     if found.to_build:
         require_announced(platform, contract)
@@ -72,7 +70,6 @@ def follow(platform: Platform, contract: Contract, *, actor: str, log: Log) -> t
 
     Raises:
         ConflictError: Another load is running; run again.
-        StorageError: S3, the registry or Redis failed; run again.
     """
     name = contract.feature_set
     if not platform.feature_sets.history(name).live:

@@ -103,7 +103,6 @@ def _restore_or_rebuild(feature_set: str) -> str:
 
 
 def _missing(objects: ObjectStore, recorded: Sequence[SourceObject], *, remedy: str) -> list[Finding]:
-    """A finding for each recorded raw object that is gone or changed."""
     findings = []
     for item in recorded:
         info = objects.head(item.uri)

@@ -52,7 +52,6 @@ def published_head(
 
     Raises:
         NotFoundError: Nothing was promoted yet, or the head's files are gone.
-        StorageError: The log or the version's contract could not be read.
     """
     history = history or feature_sets.history(feature_set)
     head = head_of(history, feature_set)
@@ -83,7 +82,6 @@ def serve(platform: Platform, feature_set: str, *, progress: Callable[[int, int]
         ContractError: The head's contract cannot be read, or disagrees with another feature set about a join key.
         InvalidDataError: The version's file must not be served.
         ConflictError: The version of a later record is online already, or another load is running.
-        StorageError: S3, the registry or Redis failed; run it again.
     """
     started = time.monotonic()
     with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
@@ -101,7 +99,6 @@ def compare(platform: Platform, feature_set: str, *, limit: int | None = PARITY_
 
     Raises:
         NotFoundError: Nothing was promoted yet.
-        StorageError: S3, the registry or Redis failed.
     """
     with published_head(platform.feature_sets, feature_set, project=platform.project) as head:
         read = platform.registry.reader(head.load.contract, as_of=head.as_of) if is_through_registry else None
@@ -113,7 +110,6 @@ def glance(platform: Platform, feature_set: str, *, history: History) -> ParityR
 
     Raises:
         NotFoundError: Nothing was promoted yet.
-        StorageError: S3 or Redis failed.
     """
     store = platform.feature_sets
     with published_head(store, feature_set, project=platform.project, history=history) as head:

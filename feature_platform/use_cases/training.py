@@ -213,7 +213,6 @@ def _joined(platform: Platform, labels: Rows, lookups: Sequence[Lookup], split: 
 
 
 def _recorded(platform: Platform, item: UsedFeatureSet) -> Lookup:
-    """The lookup that a manifest describes."""
     history = platform.feature_sets.history(item.feature_set)
     needed = [used for used in item.versions if used.rows and not used.is_gone]
     lost = gone_versions(platform.feature_sets, item.feature_set, history)

@@ -75,7 +75,6 @@ def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
     Raises:
         NotFoundError: Nothing was promoted yet, or the head's metadata is gone.
         ConflictError: ``latest`` kept moving while it was read.
-        StorageError: The store could not be read.
     """
     for _ in range(_LOOKS):
         history = store.history(feature_set)

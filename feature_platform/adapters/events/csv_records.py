@@ -31,9 +31,7 @@ class CsvRecords:
     """The rows of a CSV object, each with the cells of the columns that are asked for.
 
     Args:
-        item: What messages call it.
         names: Columns whose cells are wanted, in order.
-        limits: Of one record.
 
     Raises:
         InvalidDataError: The header does not fit.
@@ -244,7 +242,6 @@ def _has_plain_quotes(block: Block) -> bool:
 
 
 def _is_blank(block: Block) -> npt.NDArray[np.bool_]:
-    """For each line of a plain block, whether it is empty."""
     lengths = block.ends - block.starts
     first = np.frombuffer(block.body, np.uint8)[block.starts]
     blank: npt.NDArray[np.bool_] = (lengths == 1) | ((lengths == 2) & (first == ord("\r")))

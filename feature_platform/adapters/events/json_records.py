@@ -63,7 +63,6 @@ class JsonRecords:
     """The rows of a JSON lines object, each with the cells of the contract's columns.
 
     Args:
-        item: The object, for messages.
         columns: The columns whose cells are wanted, in order.
     """
 

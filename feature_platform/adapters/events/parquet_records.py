@@ -56,8 +56,6 @@ def parquet_batches(file: BinaryIO, item: RawObject, *, names: Sequence[str], ro
     """Every row with all columns of the file, which are called ``names``.
 
     Args:
-        item: What messages call it.
-        names: Of its columns.
         row_bytes: The cells of its widest row.
 
     Raises:

@@ -80,7 +80,6 @@ def read_ahead(sources: Sequence[Callable[[], Iterator[T]]], *, threads: int) ->
 
     Args:
         sources: Each starts an iterator, which one thread runs from start to end.
-        threads: How many sources are read at once.
     """
     readers = _Readers(sources, threads=threads)
     try:

@@ -53,7 +53,6 @@ class TextBlocks:
 
     Args:
         file: The object's bytes, gzipped where ``item`` says so.
-        item: The object, for messages.
         limits: Limits of the decoded bytes, of one line, and of the number of lines.
     """
 

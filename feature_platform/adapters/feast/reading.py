@@ -23,19 +23,7 @@ Row = dict[str, Any]
 
 
 def read_online(store: Any, contract: Contract, keys: Sequence[Mapping[str, Any]], *, as_of: datetime | None = None) -> list[Row]:
-    """What the online store serves for some entities, by the Feast SDK.
-
-    Shape: one row per key, in the order of ``keys``: primary keys, then every feature of the contract; None where nothing is served.
-
-    Args:
-        store: A store of ``open_store`` with the contract applied.
-        keys: Primary key values, each a mapping of column to value.
-        as_of: Judge ttl at this moment; now where left out.
-
-    Raises:
-        ContractError: The registry does not know the feature set, or knows it by another contract.
-        StorageError: Redis did not answer.
-    """
+    """See :meth:`FeatureRegistry.read`; ``store`` is one of ``open_store`` with the contract applied."""
     rows: list[Row] = []
     for start in range(0, len(keys), READ_ROWS):
         rows += _read(store, contract, keys[start : start + READ_ROWS], as_of=as_of)

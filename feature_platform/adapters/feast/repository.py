@@ -131,7 +131,7 @@ def _require_known_join_keys(store: Any, objects: FeastObjects) -> None:
 
 
 def registered(store: Any, feature_set: str) -> tuple[str, ...]:
-    """Names of a feature set's objects in the registry, ``kind/name`` each; not its entity, which other feature sets may share."""
+    """See :meth:`FeatureRegistry.registered`; not its entity, which other feature sets may share."""
     registry, project = store.registry, store.project
     found = []
     if feature_set in {service.name for service in registry.list_feature_services(project)}:
@@ -144,14 +144,7 @@ def registered(store: Any, feature_set: str) -> tuple[str, ...]:
 
 
 def decommission(store: Any, feature_set: str) -> tuple[str, ...]:
-    """Remove one feature set from the registry, with its online values; its files stay.
-
-    Returns:
-        Names of the removed objects, ``kind/name`` each; empty where there was nothing.
-
-    Raises:
-        StorageError: The registry or the online store could not be reached; run it again.
-    """
+    """See :meth:`FeatureRegistry.remove`."""
     registry, project = store.registry, store.project
     removed = registered(store, feature_set)
     for kind, _, name in (item.partition("/") for item in removed):

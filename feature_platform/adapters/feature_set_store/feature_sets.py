@@ -239,7 +239,6 @@ def _prepared(
     supersedes: str | None,
     render: metadata.Renderer,
 ) -> dict[str, PreparedFile]:
-    """The four files of a version under one id."""
     schema = documents.canonical_json(dict(contract.document))
     digests = {**encoded.digests, SCHEMA: digest(schema)}
     described = metadata.render_metadata(

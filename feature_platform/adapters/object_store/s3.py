@@ -47,7 +47,6 @@ class S3Timeouts:
     """How long one call may take.
 
     Attributes:
-        connect_s: Seconds to open one connection.
         read_s: Seconds between two packets of an answer.
         attempts: Attempts of one request; between them botocore's standard mode waits 1, 2, 4 … s times a random fraction.
         deadline_s: No attempt of a call begins later than this, so a call takes at most ``deadline_s + connect_s + read_s``.

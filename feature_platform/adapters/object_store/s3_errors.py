@@ -55,9 +55,6 @@ def translate(error: Exception, *, uri: str, endpoint: str, effect: Effect, reac
     """The typed error for one failed call.
 
     Args:
-        error: What botocore raised after its own retries.
-        uri: The object or prefix of the call.
-        endpoint: Where the request went.
         effect: Whether the call would have changed the store.
         reached_server: False where no attempt got as far as the server.
         now: This machine's time, UTC, to compare with the server's.

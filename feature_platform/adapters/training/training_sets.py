@@ -22,12 +22,7 @@ from feature_platform.ports.object_store import ObjectStore
 
 
 class ObjectTrainingSetStore:
-    """See :class:`TrainingSetStore`.
-
-    Args:
-        feature_base: Base URI of the feature sets; training sets lie below it too.
-        workdir: Where files are written before they are uploaded.
-    """
+    """See :class:`TrainingSetStore`."""
 
     def __init__(self, objects: ObjectStore, *, feature_base: str, workdir: Path | None = None) -> None:
         self._objects, self._base, self._workdir = objects, training_sets(feature_base), workdir

@@ -44,8 +44,6 @@ def upserts(
     """Commands that make each row's entity serve exactly this row.
 
     Args:
-        batch: Rows with the contract's columns.
-        layout: The view that the rows belong to.
         expire_at_ms: When the server drops the keys (Unix time); never where left out.
         obsolete: Fields of features that the view had before, removed in passing.
         framing: Commands, or arguments of a script.

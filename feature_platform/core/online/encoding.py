@@ -49,7 +49,6 @@ def encode_values(column: pa.Array, kind: str) -> pa.Array:
 
     Args:
         column: Values of the contract type ``kind``.
-        kind: Contract type name.
 
     Raises:
         InvalidDataError: A list holds a null.

@@ -96,9 +96,6 @@ def compare(published: Mapping[str, pa.Array], online: OnlineRows, *, report: Pa
 
     Args:
         published: Bytes by column, as :func:`published_values` gives them; only columns that ``online`` has are compared.
-        online: The same rows as they were read back.
-        report: The counts so far.
-        past_ttl: Rows older than the ttl.
     """
     differs = np.zeros(len(online.present), np.bool_)
     features = dict(report.features)

@@ -41,7 +41,6 @@ def check_labels(
 
     Args:
         timestamp: The column that says when each example's answer was known.
-        keys: Of all feature sets that are looked up.
         taken: Columns that the training set adds.
         now: Nothing can be known of what lies beyond it.
 

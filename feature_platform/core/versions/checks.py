@@ -57,7 +57,6 @@ def evaluate(
     """Every check of a version, in the order of :data:`NAMES`.
 
     Args:
-        metadata: The version's ``metadata.json``.
         reference: Metadata of an earlier moment's version that passed, for drift; None when there is none.
         before: Metadata of one version of each moment of the last 28 days, for its history.
         source_faults: What checks of its raw day found that block.

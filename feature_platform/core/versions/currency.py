@@ -92,7 +92,6 @@ def outdated_versions(
     """Which of the judged versions were built from other raw objects than there are now, oldest first.
 
     Args:
-        judged: As :func:`judged_versions` chose them.
         recorded: Version → what it records (:func:`recorded_days`).
         present: Day → what a listing shows.
     """

@@ -86,7 +86,6 @@ def registry_findings(contract: Contract, *, features: Sequence[str] | None, sch
     """Where a registry's feature view differs from its contract.
 
     Args:
-        contract: What the view should be.
         features: Names of the view's features in order; None where there is no such view.
         schema_hash: The hash of the contract that the view was made from.
     """

@@ -118,7 +118,6 @@ def _cannot_run(contract: Contract, error: duckdb.Error) -> ContractError:
 
 
 def _one_select(connection: duckdb.DuckDBPyConnection, contract: Contract) -> tuple[str, dict[str, Any]]:
-    """The statement and its syntax tree."""
     try:
         statements = connection.extract_statements(contract.sql or "")
     except duckdb.Error as error:
