@@ -38,11 +38,9 @@ _UNDER_WAY: Final = [
 _LONGEST_CAUSE: Final = 500
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def raw_sensor(catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Callable[[], datetime] = _utc_now) -> dg.SensorDefinition:
+def raw_sensor(
+    catalog: Catalog, *, job: AssetJob, settings: Settings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> dg.SensorDefinition:
     """Rebuilds what rests on raw data that changed: corrected, late and deleted deliveries.
 
     The raw objects that versions record are compared, by key and ETag, with one listing of each day in a window of the look-back, so that
@@ -144,7 +142,7 @@ def _listing(platform: Platform, source: SourceContract, day: str) -> str:
     """A day's keys, ETags and times of writing, and why it is incomplete. With the times, a file that is changed back is a change too."""
     listed = platform.raw.listed(source.source, day)
     lines = [f"{info.uri} {info.etag} {info.modified_at.isoformat()}" for info in listed]
-    return "\n".join([*lines, incomplete(listed, source.complete_when, now=_utc_now()) or ""])
+    return "\n".join([*lines, incomplete(listed, source.complete_when, now=datetime.now(UTC)) or ""])
 
 
 def _digest(value: object) -> str:

@@ -17,11 +17,7 @@ from feature_platform.use_cases.health import health
 from feature_platform.wiring import Platform
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def health_asset(catalog: Catalog, *, retry: Retry, clock: Callable[[], datetime] = _utc_now) -> dg.AssetsDefinition:
+def health_asset(catalog: Catalog, *, retry: Retry, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> dg.AssetsDefinition:
     """One row for each feature set; a check of its name fails where the set is failing."""
     names = sorted(catalog.contracts)
 

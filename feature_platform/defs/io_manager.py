@@ -3,7 +3,6 @@
 How a version is committed does not belong here (``use_cases.commit``), nor what a materialization shows (``defs.presentation``).
 """
 
-from collections.abc import Sequence
 from typing import Any, get_args
 
 import dagster as dg
@@ -16,6 +15,7 @@ from feature_platform.core.versions.checks import reference_of
 from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.defs import presentation
 from feature_platform.defs.failures import as_dagster_failures
+from feature_platform.defs.partitions import span
 from feature_platform.defs.source_assets import validated_key
 from feature_platform.defs.summary import cause_of, reported
 from feature_platform.errors import NotFoundError
@@ -45,7 +45,7 @@ class S3FeatureSetIOManager(dg.IOManager):
             lacking = sorted({day for version in versions.values() for day in version.metadata.missing_partitions})
             if lacking:
                 report.add(missing_days=",".join(lacking))
-            report.add(version=_span([each.version for each in versions.values()]), uri=versions[newest].uri, rows=rows)
+            report.add(version=span([each.version for each in versions.values()], between=".."), uri=versions[newest].uri, rows=rows)
             lineage = presentation.lineage(contract, {validated_key(one.source): one for one in catalog.sources_of(contract)})
             for partition, version in versions.items():
                 told = presentation.committed(contract, version, lineage=lineage) | self._built(obj[partition])
@@ -102,10 +102,6 @@ class S3FeatureSetIOManager(dg.IOManager):
         first = next(iter(build.table.batches()), None)
         rows = [] if first is None else first.slice(0, presentation.PREVIEW_ROWS).to_pylist()
         return {"window_read_from": build.window.told, "preview": presentation.table(rows)}
-
-
-def _span(versions: Sequence[str]) -> str:
-    return versions[0] if len(versions) == 1 else f"{versions[0]}..{versions[-1]}"
 
 
 def _feature_set(context: dg.OutputContext) -> str:

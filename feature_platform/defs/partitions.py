@@ -72,7 +72,11 @@ def each_day(context: dg.AssetExecutionContext, days: SourceDays, work: Callable
     """
     covered = partitions_of(context)
     early = [day for day in covered if day < days.first_day]
-    reasons = [f"{_span(early)}: the source begins on {days.first_day} (first_day, or FEATURE_PLATFORM_START_DATE)."] if early else []
+    reasons = (
+        [f"{span(early, between=' to ')}: the source begins on {days.first_day} (first_day, or FEATURE_PLATFORM_START_DATE)."]
+        if early
+        else []
+    )
     done = {}
     for day in covered[len(early) :]:
         try:
@@ -132,5 +136,6 @@ def _days(given: dg.PartitionKeyRange) -> list[str]:
     return [(first + timedelta(days=count)).isoformat() for count in range((last - first).days + 1)]
 
 
-def _span(days: Sequence[str]) -> str:
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+def span(items: Sequence[str], *, between: str) -> str:
+    """The first and the last of some days or versions, or the only one."""
+    return items[0] if len(items) == 1 else f"{items[0]}{between}{items[-1]}"

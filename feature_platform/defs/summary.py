@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from feature_platform.defs.failures import Retry, as_dagster_failures
-from feature_platform.defs.partitions import partitions_of
+from feature_platform.defs.partitions import partitions_of, span
 
 TAG_PREFIX = "feature_platform/summary."
 CAUSE = "feature_platform/cause"
@@ -91,7 +91,7 @@ def reported(
     finally:
         if is_last or outcome == "failed":
             covered = partitions_of(context) if isinstance(context, dg.AssetExecutionContext) else sorted(partitions or ())
-            spelled = covered[0] if len(covered) == 1 else f"{covered[0]}..{covered[-1]}" if covered else "-"
+            spelled = span(covered, between="..") if covered else "-"
             known = {"feature_set": feature_set, "partition": spelled, "version": "-", "uri": "-", "rows": "-"}
             _write(context, {**known, **report.facts, "outcome": outcome})
 

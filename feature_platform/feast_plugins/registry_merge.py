@@ -134,12 +134,8 @@ def _clear_incidental(message: Any) -> None:
         if field.name in _INCIDENTAL:
             message.ClearField(field.name)
         elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            for item in value if _is_repeated(value) else (value,):
+            for item in (value,) if hasattr(value, "ListFields") else value:
                 _clear_incidental(item)
-
-
-def _is_repeated(value: Any) -> bool:
-    return not hasattr(value, "ListFields")
 
 
 def _by_key(items: Iterable[Any], key_of: Callable[[Any], Key]) -> dict[Key, Any]:
@@ -190,8 +186,10 @@ def _merge_item(current: Any, old: Any | None, new: Any) -> None:
 
 
 def _merge_meta(current: Any, old: Any | None, new: Any) -> None:
-    if _has(new, "last_updated_timestamp") and _later(new.last_updated_timestamp, current.last_updated_timestamp):
-        current.last_updated_timestamp.CopyFrom(new.last_updated_timestamp)
+    if _has(new, "last_updated_timestamp"):
+        ours, theirs = new.last_updated_timestamp, current.last_updated_timestamp
+        if (ours.seconds, ours.nanos) > (theirs.seconds, theirs.nanos):
+            theirs.CopyFrom(ours)
     if _has(new, "state") and old is not None and old.state != new.state:
         current.state = new.state
     if not _has(new, "materialization_intervals"):
@@ -200,10 +198,6 @@ def _merge_meta(current: Any, old: Any | None, new: Any) -> None:
     for interval in new.materialization_intervals:
         if interval not in known:
             current.materialization_intervals.add().CopyFrom(interval)
-
-
-def _later(left: Any, right: Any) -> bool:
-    return bool((left.seconds, left.nanos) > (right.seconds, right.nanos))
 
 
 def _merge_history(result: RegistryProto, base: RegistryProto, ours: RegistryProto, *, delete: bool) -> None:

@@ -9,10 +9,8 @@ from typing import Final
 
 import pyarrow.parquet as pq
 
-from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.online.load import OnlineLoad
 from feature_platform.core.versions.findings import LOAD, Finding
-from feature_platform.core.versions.log import History
 from feature_platform.ports.feature_server import FeatureServer
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.contracts import contracts_to_register
@@ -54,11 +52,6 @@ def verify_deployment(platform: Platform, *, server: FeatureServer | None) -> tu
     return [_verify_one(platform, name, server=server) for name in sorted(platform.catalog.contracts)], health
 
 
-def _is_built_by(history: History, contract: Contract) -> bool:
-    """Whether what is latest was built by this contract; true where nothing is latest."""
-    return history.head_version is None or history.head_version.schema_hash == contract.schema_hash
-
-
 def _verify_one(platform: Platform, name: str, *, server: FeatureServer | None) -> Deployed:
     contract, history = platform.catalog.contract(name), platform.feature_sets.history(name)
     if history.head is None:
@@ -66,7 +59,8 @@ def _verify_one(platform: Platform, name: str, *, server: FeatureServer | None) 
         found = [*readable("registry", lambda: platform.registry.findings(contract)), *readable("online", lambda: _reached(platform, name))]
         return Deployed(name, "nothing is published yet", tuple(found))
     version = history.head.version
-    state = version if _is_built_by(history, contract) else f"{version}; the contract has changed since, and waits for the first build"
+    is_changed = history.versions[version].schema_hash != contract.schema_hash
+    state = f"{version}; the contract has changed since, and waits for the first build" if is_changed else version
     found = list(prove(platform, contract, version=None).findings)
     if server is not None:
         found += readable("server", lambda: _answer_findings(platform, name, server))

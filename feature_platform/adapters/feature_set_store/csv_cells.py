@@ -46,7 +46,8 @@ def from_cells(cells: pa.ChunkedArray, arrow: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_timestamp(arrow):
         return pc.cast(cells, pa.timestamp("us", tz="UTC"))
     if pa.types.is_binary(arrow) or pa.types.is_list(arrow):
-        parsed = [None if cell is None else _from_json(_parse(cell, arrow), arrow) for cell in cells.to_pylist()]
+        read = json.loads if pa.types.is_list(arrow) else str
+        parsed = [None if cell is None else _from_json(read(cell), arrow) for cell in cells.to_pylist()]
         return pa.chunked_array([pa.array(parsed, type=arrow)])
     return pc.cast(cells, arrow)
 
@@ -94,10 +95,6 @@ def _to_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _parse(cell: str, arrow: pa.DataType) -> Any:
-    return json.loads(cell) if pa.types.is_list(arrow) else cell
 
 
 def _from_json(value: Any, arrow: pa.DataType) -> Any:

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -28,9 +28,6 @@ from feature_platform.core.versions.feature_table import EncodedFeatures, Featur
 from feature_platform.core.versions.statistics import ColumnStatistics
 from feature_platform.errors import InvalidDataError
 
-IDENTITY_KEYS: Final = ("feature_set", "version", "schema_hash", "as_of", "write_id")
-"""Keys of the Parquet file's own key-value metadata, besides ``content_hash``."""
-
 
 def encode_features(table: FeatureTable, *, contract: Contract, directory: Path, identity: Mapping[str, str]) -> EncodedFeatures:
     """Write both data files of a version.
@@ -39,7 +36,7 @@ def encode_features(table: FeatureTable, *, contract: Contract, directory: Path,
         table: Rows sorted by primary key, of the contract's schema.
         contract: The contract whose columns, keys and types the rows must have.
         directory: An existing local directory; both files are created in it.
-        identity: Repeated in the Parquet file's key-value metadata; see :data:`IDENTITY_KEYS`.
+        identity: The Parquet file's own key-value metadata, besides ``content_hash``.
 
     Raises:
         InvalidDataError: Wrong schema, rows not sorted by key, a duplicate or null key, a null timestamp, or a float that is not

@@ -30,14 +30,6 @@ from feature_platform.errors import NotFoundError
 from feature_platform.ports.object_store import ObjectStore
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _unique_id() -> str:
-    return uuid.uuid4().hex
-
-
 class ObjectFeatureSetStore:
     """See :class:`FeatureSetStore`: versions below one base URI of an object store (S3, or memory in tests).
 
@@ -55,8 +47,8 @@ class ObjectFeatureSetStore:
         *,
         feature_base: str,
         workdir: Path | None = None,
-        clock: Callable[[], datetime] = _utc_now,
-        new_id: Callable[[], str] = _unique_id,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         sleep: Callable[[float], None] | None = None,
         render: metadata.Renderer = render_template,
     ) -> None:

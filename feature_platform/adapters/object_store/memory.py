@@ -19,10 +19,6 @@ from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectIn
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class MemoryObjectStore:
     """See :class:`ObjectStore`: objects held in this process; every method is atomic and safe to call from many threads.
 
@@ -31,7 +27,7 @@ class MemoryObjectStore:
         clock: Gives an object's modification time, kept in whole seconds as S3 does.
     """
 
-    def __init__(self, *, buckets: Collection[str] | None = None, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(self, *, buckets: Collection[str] | None = None, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._buckets = None if buckets is None else frozenset(buckets)
         self._clock = clock
         self._lock = threading.Lock()

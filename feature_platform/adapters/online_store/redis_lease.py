@@ -176,7 +176,8 @@ class Lease:
         if node is self._home:
             return self._keys.fence
         # The n-th small number whose slot the node owns; about one in as many tries as there are nodes.
-        owned = next(f"{number}" for number in count() if _owns(node, key_slot(f"{number}".encode())))
+        drawn = ((number, key_slot(f"{number}".encode())) for number in count())
+        owned = next(number for number, slot in drawn if any(first <= slot <= last for first, last in node.slots))
         return f"feature_platform:{{{owned}}}:fence:{self._view}".encode()
 
 
@@ -218,7 +219,3 @@ def doubt_marker(node: RedisNode, key: bytes, *, version: str) -> None:
         pipe.set(key, encode_marker(replace(marker, basis=None)))
         with suppress(WatchError):  # a load began meanwhile
             pipe.execute()
-
-
-def _owns(node: RedisNode, slot: int) -> bool:
-    return any(first <= slot <= last for first, last in node.slots)

@@ -187,15 +187,11 @@ def fold(records: Iterable[Record], *, before: History = EMPTY) -> History:
             floor = _floor(record, floor=floor, versions=versions)
             head = Head(version=record.version, sequence=record.seq, operation=record.op, at=record.at)
         further.append(record)
-        chain = _link(chain, record)
+        chain = hashlib.sha256(chain.encode() + record.to_json()).hexdigest()
     for name in expired & versions.keys():
         if not versions[name].is_expired:
             versions[name] = replace(versions[name], is_expired=True)
     return History((*before.records, *further), MappingProxyType(versions), frozenset(expired), head, floor, chain)
-
-
-def _link(chain: str, record: Record) -> str:
-    return hashlib.sha256(chain.encode() + record.to_json()).hexdigest()
 
 
 def _version(record: Record) -> Version:

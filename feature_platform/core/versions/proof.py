@@ -140,7 +140,7 @@ def compare_identity(found: Mapping[str, str], *, version: Version, feature_set:
         expected["write_id"] = write_id
     said: dict[str, Any] = {name: found.get(name) for name in expected}
     try:
-        said["as_of"] = _moment(found.get("as_of", ""))
+        said["as_of"] = datetime.fromisoformat(found.get("as_of", "")).astimezone(UTC)
     except ValueError:
         said["as_of"] = found.get("as_of")
     return _differences("identity_differs", PARQUET, {**expected, "as_of": version.as_of}, said)
@@ -162,10 +162,6 @@ def contract_of(body: bytes, *, feature_set: str) -> Contract:
 
 def _pair(digest: FileDigest | None) -> tuple[str, int] | None:
     return (digest.sha256, digest.size_bytes) if digest else None
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _differences(code: Code, file: str, expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[Finding]:
