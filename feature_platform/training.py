@@ -93,6 +93,7 @@ def training_set(
         features: ``<feature_set>:<feature>``, or ``<feature_set>`` for all of its features.
         known_at: ``publication``, what serving could have answered at that moment, or ``event``, what was true then as is known now.
         ttl: How old values may be; that of each contract where left out, any age for zero.
+        timestamp: The labels' column of moments.
         split: How rows are divided: :func:`split_by_key` or :func:`split_by_time`.
         full_names: Whether feature columns are called ``<feature_set>__<feature>``.
         out: URI of the directory for the files; beside the feature sets where left out.

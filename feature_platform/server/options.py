@@ -9,12 +9,9 @@ from feature_platform.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one request, and all of them together, may ask of a worker.
+    """What one request, of so many rows (``entities``) and features at most, and all of them together may ask of a worker.
 
     Args:
-        body_bytes: Largest body of one request.
-        entities: Most entities (rows) in one request.
-        features: Most features in one request.
         concurrency: Most requests under way in one worker; further ones are refused at once rather than queued.
         deadline_s: How long one request's read of the online store may take.
     """
@@ -31,22 +28,15 @@ class ServeOptions:
     """One server.
 
     Args:
-        host: Address to listen on.
         port: Port that all workers share.
         uds: Unix socket to listen on instead of host and port.
-        workers: Number of processes.
-        limits: What requests may ask.
-        tokens: File of bearer tokens.
         is_open: Whether anyone may ask where there are no tokens; on loopback and on a Unix socket anyone may.
         tls_cert: Certificate chain, PEM; read again when it changes.
-        tls_key: Its private key, PEM.
         allow_push: Whether Feast's ``POST /push`` is offered, which writes to the online store.
         cache_bytes: Budget of each worker's row cache; 0 for no cache.
-        access_log: Whether every request is logged on standard output.
         max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
         drain_s: How long a server still answers after SIGTERM, while ``/ready`` says 503.
         log_to: Directory or ``s3://`` URI of the response log; none where left out.
-        log_rate: The share of entities that is logged.
         metrics_dir: Directory in which the workers share their counters.
     """
 

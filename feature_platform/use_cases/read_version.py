@@ -24,10 +24,7 @@ LATEST = "latest"
 
 
 def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa.Table, VersionMetadata]:
-    """The rows of a committed version and its metadata.
-
-    Args:
-        version: A version id, or ``latest``.
+    """The rows of a committed version, by its id or ``latest``, and its metadata.
 
     Raises:
         NotFoundError: It was never committed, or retention removed it.

@@ -30,8 +30,7 @@ def spool(prefix: str, *, parent: Path | None) -> Iterator[Path]:
         parent: An existing directory; the system's where left out.
 
     Raises:
-        FullDiskError: The disk is full.
-        ConfigurationError: The directory cannot be written.
+        FullDiskError, ConfigurationError: As :func:`disk_errors`.
     """
     with disk_errors(parent), tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as name:
         yield Path(name)

@@ -183,11 +183,7 @@ class Lease:
 
 @contextmanager
 def hold_lease(topology: RedisTopology, layout: ViewLayout, *, lease_s: float = LEASE_S, wait_s: float | None = None) -> Iterator[Lease]:
-    """Hold the lease of a view.
-
-    Args:
-        lease_s: Seconds of silence after which another load may take over.
-        wait_s: Seconds to wait for a load that holds it; where left out, until the lease of a dead load has certainly ended.
+    """Hold the lease of a view; both times are those of :class:`RedisOnlineStore`.
 
     Raises:
         ConflictError: Another load is running and stays alive.
