@@ -4,8 +4,7 @@ import json
 from typing import Any
 
 from feature_platform.adapters.feast.objects import feast_objects
-from feature_platform.adapters.feast.quick_import import without_instrumentation
-from feature_platform.adapters.feast.repository import ONLINE_STORE, REGISTRY_STORE
+from feature_platform.adapters.feast.repository import ONLINE_STORE, REGISTRY_STORE, without_instrumentation
 from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.ports.object_store import ObjectStore
 

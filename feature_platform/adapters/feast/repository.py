@@ -68,7 +68,7 @@ def open_store(environment: Environment) -> Any:
 
     Opens no connection and reads no file; the registry is read at the first use.
     """
-    with _without_instrumentation():
+    with without_instrumentation():
         from feast import FeatureStore, RepoConfig
 
     # Feast warns that serving while materializing has no effect on a file registry; measured, it has one (tests/feast_repo).
@@ -77,7 +77,7 @@ def open_store(environment: Environment) -> Any:
 
 
 @contextmanager
-def _without_instrumentation() -> Iterator[None]:
+def without_instrumentation() -> Iterator[None]:
     """Within the block, classes that are decorated for run-time type checks are not compiled again for them.
 
     Typeguard's ``typechecked`` does that to each decorated class of Feast; measured, it takes more than half of Feast's import time. Only
