@@ -91,11 +91,6 @@ class FeatureServer:
         self._cache = RowCache(reader, budget_bytes=cache_bytes, counts=self.counts) if cache_bytes else None
         self._log = log
 
-    @property
-    def cache_rows(self) -> int:
-        """How many rows the cache holds."""
-        return self._cache.rows if self._cache else 0
-
     async def online_features(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Answer:
         """Answer ``POST /get-online-features`` as Feast's server does; a header names the version of every view's values."""
         try:

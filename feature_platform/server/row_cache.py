@@ -66,11 +66,6 @@ class RowCache:
         self._reader, self._budget, self._counts = reader, budget_bytes, counts
         self._known: dict[_Name, _Generations] = {}
 
-    @property
-    def rows(self) -> int:
-        """How many rows are kept."""
-        return sum(len(item.young) + len(item.old) for item in self._known.values())
-
     async def read(self, wanted: Sequence[Wanted]) -> list[tuple[Rows, list[Row]]]:
         """Each view's markers and decoded rows, in the order of its keys. Errors are those of :meth:`OnlineReader.read`.
 

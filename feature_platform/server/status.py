@@ -3,12 +3,12 @@
 It reads markers only. Answers to requests for features do not belong here (``feature_server``), nor depend on it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from feature_platform.core.layout import version_moment
 from feature_platform.core.online.marker import Marker, decode_marker, marker_key
 from feature_platform.errors import FeaturePlatformError, InvalidDataError
 from feature_platform.server.metrics import Labels, Metric
@@ -20,8 +20,6 @@ from feature_platform.server.served_registry import ServedView
 FRESHNESS: Final = Metric("feast_feature_freshness_seconds", "Seconds since the last load was finished", ("feature_view", "project"))
 VERSION_AGE: Final = Metric("feature_server_version_age_seconds", "Seconds since the as-of moment of the online version", ("feature_view",))
 REGISTRY_AGE: Final = Metric("feature_server_registry_age_seconds", "Seconds since the registry was last read")
-
-_AS_OF: Final = re.compile(r"v_(\d{8}T\d{6})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +112,8 @@ class ServerStatus:
 
 
 def age_of(version: str, *, now: datetime) -> float | None:
-    """Seconds since the as-of moment in a version's id; None where the id has none."""
-    found = _AS_OF.fullmatch(version)
-    if not found:
+    """Seconds since the as-of moment in a version's id; None where it is no such id."""
+    try:
+        return (now - version_moment(version)).total_seconds()
+    except InvalidDataError:
         return None
-    return (now - datetime.strptime(found[1], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)).total_seconds()
