@@ -56,11 +56,11 @@ check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, te
 	$(MAKE) test
 
 # The Spark of the client that uv.lock pins.
-test-spark: $(ENVIRONMENT) ## hold features computed by Spark on Java 17 to the same bits; the first time downloads Spark (490 MB) into .tools
+test-spark: $(ENVIRONMENT) ## hold days validated and features computed by Spark on Java 17 to the same bits; the first time downloads Spark (490 MB) into .tools
 	@command -v java >/dev/null || { echo "Expected Java 17 or later as java; install it, or rely on make test, which uses Sail." >&2; exit 1; }
 	@version=$$($(RUN)/python -c 'from importlib.metadata import version; print(version("pyspark-client"))'); \
 	test -d .tools/spark-$$version || $(PYTHON) -m pip install --quiet --no-deps --target .tools/spark-$$version "pyspark==$$version" py4j; \
-	SPARK_HOME=$(CURDIR)/.tools/spark-$$version/pyspark SPARK_EXAMPLES=$${SPARK_EXAMPLES:-40} $(RUN)/pytest tests/contract/test_spark_engine.py -n 0 --timeout 0 -o faulthandler_timeout=0
+	SPARK_HOME=$(CURDIR)/.tools/spark-$$version/pyspark SPARK_EXAMPLES=$${SPARK_EXAMPLES:-40} $(RUN)/pytest tests/contract/test_spark_engine.py tests/contract/test_spark_validation.py -n 0 --timeout 0 -o faulthandler_timeout=0
 
 bench-build: $(ENVIRONMENT) ## time building and writing features against bare tools
 	$(RUN)/python -m tests.benchmarks.bench_build

@@ -148,6 +148,11 @@ def quarantine_partition(work_uri: str, source: str, partition: str) -> str:
     return f"{work_uri.rstrip('/')}/quarantine/{source}/dt={partition}/"
 
 
+def staging(work_uri: str, use: str) -> str:
+    """Prefix of what one computation passes from machine to machine; ``use`` is its own, and everything below is removed at its end."""
+    return f"{work_uri.rstrip('/')}/staging/{use}/"
+
+
 def tile_block(work_uri: str, source: str, spec: str, *, first: str, days: int) -> str:
     """Prefix of the tile of ``days`` days from ``first`` on; ``spec`` identifies what it computes."""
     return f"{work_uri.rstrip('/')}/tiles/{source}/{spec}/days={days}/dt={first}/"

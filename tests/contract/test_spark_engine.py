@@ -49,11 +49,8 @@ EXAMPLES = int(os.environ.get("SPARK_EXAMPLES", "12"))
 
 @pytest.fixture(scope="module")
 def remote() -> Iterator[str]:
-    if "SPARK_REMOTE" in os.environ:
-        yield os.environ["SPARK_REMOTE"]
-    else:
-        with running() as address:
-            yield address
+    with running() as address:
+        yield address
 
 
 class World:

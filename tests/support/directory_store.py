@@ -41,8 +41,9 @@ class DirectoryStore:
         return StoredObject(info, self.path(uri).read_bytes()) if info else None
 
     def open(self, uri: str, *, etag: str) -> BinaryIO:
-        if not etag:
-            raise ConflictError(uri)
+        info = self.head(uri)
+        if info is None or info.etag != etag:
+            raise ConflictError(f"{uri} is not what it was: expected ETag {etag}, found {info}")
         return self.path(uri).open("rb")
 
     def download(self, uri: str, target: Path, *, etag: str | None = None) -> ObjectInfo:

@@ -15,6 +15,8 @@ from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.contract.source import SourceContract, load_source_contract
 from feature_platform.core.events.raw import ReadLimits
 from feature_platform.core.events.validated import DataFile, ValidatedDay
+from feature_platform.ports.compute_engine import ComputeEngine
+from feature_platform.ports.object_store import ObjectStore
 
 RAW_URI = "s3://raw-bucket/raw"
 WORK_URI = "s3://work-bucket/work"
@@ -52,11 +54,11 @@ def source_contract(**overrides: Any) -> SourceContract:
 class RawDay:
     """One day of raw objects, filled by a test."""
 
-    def __init__(self, workdir: Path, *, limits: ReadLimits | None = None) -> None:
-        self.store = MemoryObjectStore()
+    def __init__(self, workdir: Path, *, limits: ReadLimits | None = None, store: ObjectStore | None = None) -> None:
+        self.store = store or MemoryObjectStore()
         self.workdir = workdir
         self.limits = limits or ReadLimits()
-        self.engine = DuckDBEngine(self.store, work_uri=WORK_URI, workdir=workdir, read_limits=self.limits)
+        self.engine: ComputeEngine = DuckDBEngine(self.store, work_uri=WORK_URI, workdir=workdir, read_limits=self.limits)
 
     def put(self, name: str, body: bytes | str, *, day: str = DAY) -> str:
         data = body.encode() if isinstance(body, str) else body

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,10 @@ from tests.support.valkey_server import free_port
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The address of a server on a free loopback port: Spark's own where the variable SPARK_HOME says where it is, else Sail's."""
+    """The server that the variable SPARK_REMOTE names, or one on a free loopback port: Spark's own where SPARK_HOME is set, else Sail's."""
+    if "SPARK_REMOTE" in os.environ:
+        yield os.environ["SPARK_REMOTE"]
+        return
     if "SPARK_HOME" in os.environ:
         with _spark(Path(os.environ["SPARK_HOME"])) as address:
             yield address
@@ -46,8 +50,10 @@ def _spark(home: Path) -> Iterator[str]:
     given = [part for name, value in options.items() for part in ("--conf", f"{name}={value}")]
     service = "org.apache.spark.sql.connect.service.SparkConnectServer"
     command = ["bash", str(home / "bin" / "spark-submit"), "--master", "local[2]", *given, "--class", service, "spark-internal"]
+    # Executors run this Python, and find the tests' object store.
+    environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable, "PYTHONPATH": str(Path.cwd())}
     with tempfile.TemporaryFile() as said:
-        server = subprocess.Popen(command, stdout=said, stderr=said, env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"})
+        server = subprocess.Popen(command, stdout=said, stderr=said, env=environment)
         try:
             wait_until(partial(_is_open, port), within_s=120, what="Spark Connect")
             yield f"sc://127.0.0.1:{port}"

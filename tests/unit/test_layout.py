@@ -20,6 +20,7 @@ def test_each_key_is_spelled_as_documented() -> None:
     assert layout.validated_partition("s3://work/w", "events", "2026-01-14") == "s3://work/w/validated/events/dt=2026-01-14/"
     assert layout.quarantine_partition("s3://work/w", "events", "2026-01-14") == "s3://work/w/quarantine/events/dt=2026-01-14/"
     assert layout.tile_block("s3://w", "events", "abc", first="2026-01-14", days=8) == "s3://w/tiles/events/abc/days=8/dt=2026-01-14/"
+    assert layout.staging("s3://work/w/", "1f") == "s3://work/w/staging/1f/"
     assert layout.owner_mark("s3://bucket/base/") == "s3://bucket/base/_owner.json"
     assert layout.registry_uri("s3://bucket/feast", "prod") == "s3://bucket/feast/prod/registry.pb"
     assert layout.FILES == ("features.parquet", "features.csv", "schema.json", "metadata.json")

@@ -1,4 +1,4 @@
-"""A source contract compiled to the SQL that judges raw rows: it casts each cell, names the first reason to reject, and finds duplicates.
+"""A source contract compiled to the SQL that judges raw rows: it casts each cell and names the first reason to reject a row.
 
 Cells arrive as text (CSV, JSON lines) or typed (Parquet). A cell that has the contract's type is taken as it is, any other one is read from
 its text, so that one set of rules holds for all formats:
@@ -8,7 +8,7 @@ its text, so that one set of rules holds for all formats:
   are cut. Whole numbers are accepted only where the contract gives ``epoch_unit``, because a number does not say its unit;
 - dates: ``2026-01-15``; bytes: base64; lists: a JSON array. An absent JSON key and an empty CSV cell are null.
 
-Running the SQL does not belong here (``adapters.compute.duckdb.validation``).
+Running the SQL does not belong here (``adapters.compute.duckdb.validation``), nor which of the good rows are kept (``judged_sql``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -16,15 +16,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from feature_platform.core.compute.dialect import identifier, moment_literal, sql_type, text_literal
+from feature_platform.core.compute.dialect import moment_literal, sql_type, text_literal
 from feature_platform.core.contract import types
 from feature_platform.core.contract.source import SourceColumn, SourceContract
 
 PARSED: Final = "parsed"
 """Every row of the day: ``file`` (position in the manifest), ``row``, ``reason``, ``detail``, ``original``, and ``v0…`` (typed values)."""
-
-LOSERS: Final = "losers"
-"""``file`` and ``row`` of the valid rows that are rejected as duplicates of another row."""
 
 LARGEST_UNITS: Final = "9.2e18"
 """Floats are summed as whole multiples of 10^-decimals in 64 bits (``features_sql``); a value that does not fit is rejected here."""
@@ -156,59 +153,6 @@ def _is_clean(source: SourceContract, day: datetime) -> str:
         if column.name == source.event_time:
             conditions.append(f"v{place} >= {moment_literal(day)} AND v{place} < {moment_literal(day + timedelta(days=1))}")
     return f"({' AND '.join(conditions)})"
-
-
-def find_losers(source: SourceContract) -> Iterator[str]:
-    """Statements that fill :data:`LOSERS`.
-
-    Of equal events (equal dedup keys, null equal to null; without dedup keys all columns equal) the one with the earliest event time is
-    kept, then the one with the least values in contract order, nulls last. The kept values therefore do not depend on file names, file
-    order or threads; only among wholly equal rows the manifest's order decides which one is kept.
-    """
-    places = {column.name: place for place, column in enumerate(source.columns)}
-    keys = [f"v{places[name]}" for name in source.dedup_keys] or [f"v{place}" for place in places.values()]
-    listed = ", ".join(keys)
-    # By hash first: most keys occur once, and a table of 8-byte hashes fits into memory where one of texts would spill to disk.
-    yield f"CREATE TABLE doubles AS SELECT hash({listed}) AS h FROM {PARSED} WHERE reason IS NULL GROUP BY h HAVING count(*) > 1"
-    yield (
-        f"CREATE TABLE {LOSERS} AS SELECT file, row FROM (\n"
-        f"  SELECT file, row, row_number() OVER (PARTITION BY {listed} ORDER BY {_total_order(source)}, file, row) AS place\n"
-        f"  FROM {PARSED} AS p WHERE reason IS NULL AND hash({listed}) IN (SELECT h FROM doubles)\n) WHERE place > 1"
-    )
-
-
-def select_kept(source: SourceContract) -> str:
-    """The validated events, sorted by event time, then by all columns in contract order: a total order, apart from wholly equal rows."""
-    named = ", ".join(f"v{place} AS {identifier(column.name)}" for place, column in enumerate(source.columns))
-    return f"SELECT {named} FROM {PARSED} AS p WHERE reason IS NULL AND NOT {_is_loser()} ORDER BY {_total_order(source)}"
-
-
-def select_quarantined(source: SourceContract) -> str:
-    """The rejected rows in the order of the manifest: file position, row number, reason, detail, original text."""
-    pairs = ", ".join(f"{text_literal(column.name)}: v{place}" for place, column in enumerate(source.columns))
-    keys = ", ".join(source.dedup_keys) or "all columns"
-    return (
-        "SELECT file, row, coalesce(reason, 'duplicate') AS reason, "
-        f"coalesce(detail, {text_literal(f'another row of the day has equal {keys}')}) AS detail, "
-        f"CASE WHEN reason IS NULL THEN CAST(to_json({{{pairs}}}) AS VARCHAR) ELSE original END AS original\n"
-        f"FROM {PARSED} AS p WHERE reason IS NOT NULL OR {_is_loser()} ORDER BY file, row"
-    )
-
-
-def count_by_reason() -> str:
-    """Rows by reason; the kept ones under null."""
-    reason = f"CASE WHEN reason IS NULL AND {_is_loser()} THEN 'duplicate' ELSE reason END"
-    return f"SELECT {reason} AS reason, count(*) FROM {PARSED} AS p GROUP BY 1"
-
-
-def _is_loser() -> str:
-    return f"EXISTS (SELECT 1 FROM {LOSERS} AS l WHERE l.file = p.file AND l.row = p.row)"
-
-
-def _total_order(source: SourceContract) -> str:
-    places = {column.name: place for place, column in enumerate(source.columns)}
-    order = [places[source.event_time], *(place for name, place in places.items() if name != source.event_time)]
-    return ", ".join(f"v{place} ASC NULLS LAST" for place in order)
 
 
 def _tests(source: SourceContract, raw: Sequence[RawCells], day: datetime) -> Iterator[tuple[str, str, str]]:

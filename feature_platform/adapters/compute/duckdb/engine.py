@@ -78,15 +78,8 @@ class DuckDBEngine:
     def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
         """See :meth:`ComputeEngine.validate`."""
         with spool("validate-", parent=self._workdir) as directory, _spill_errors(directory, self._limits):
-            validation = DayValidation(
-                self._store,
-                work_uri=self._work_uri,
-                source=source,
-                directory=directory,
-                limits=self._limits,
-                read_limits=self._read_limits,
-            )
-            return validation.run(raw)
+            validation = DayValidation(self._store, source=source, directory=directory, limits=self._limits, read_limits=self._read_limits)
+            return validation.run(raw, work_uri=self._work_uri)
 
     def read_day(self, source: SourceContract, partition: str) -> ValidatedDay | None:
         """See :meth:`ComputeEngine.read_day`."""

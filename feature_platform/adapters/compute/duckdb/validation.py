@@ -1,120 +1,94 @@
-"""One day of raw objects judged by DuckDB: kept rows to ``validated/``, rejected rows with their reasons to ``quarantine/``.
+"""Raw rows of a day judged by DuckDB: all of them in this process, or one object's, as files from which another engine takes the kept ones.
 
-The rules do not belong here (``core.compute.validation_sql``), nor does reading raw objects (``adapters.events.raw_reading``).
+The rules do not belong here (``core.compute.validation_sql``, ``judged_sql``), nor reading raw objects (``adapters.events.raw_reading``),
+nor writing a validated day (``adapters.compute.day_files``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import duckdb
 import pyarrow as pa
 
+from feature_platform.adapters.compute.day_files import DayFiles
 from feature_platform.adapters.compute.duckdb.rows import DayRows
 from feature_platform.adapters.compute.duckdb.session import EngineLimits, PinnedObject, fetch_batches, open_session, pinned_path
 from feature_platform.adapters.events.partition_files import write_parts
 from feature_platform.adapters.events.raw_reading import raw_groups
 from feature_platform.adapters.events.raw_records import Batch
 from feature_platform.adapters.events.read_ahead import read_ahead
-from feature_platform.core.compute import validation_sql as sql
+from feature_platform.core.compute import judged_sql as sql
 from feature_platform.core.compute.dialect import identifier, text_literal
-from feature_platform.core.contract.source import REASONS, SourceContract
+from feature_platform.core.compute.validation_sql import PARSED
+from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, RawObject, ReadLimits, require_readable
-from feature_platform.core.events.validated import (
-    MANIFEST,
-    QUARANTINE_SCHEMA,
-    DataFile,
-    ValidatedDay,
-    require_acceptable,
-    require_nothing_lost,
-    validated_schema,
-)
-from feature_platform.core.layout import as_of, quarantine_partition, validated_partition
+from feature_platform.core.events.validated import DataFile, ValidatedDay
+from feature_platform.core.layout import as_of
 from feature_platform.errors import InvalidDataError
 from feature_platform.ports.object_store import ObjectStore
 
 
 class DayValidation:
-    """Validates one day of one source.
+    """Judges the rows of one day of one source.
 
     Args:
         store: Where raw objects are read and results are written.
-        work_uri: Base of ``validated/`` and ``quarantine/``.
         directory: An existing, empty local directory for this validation alone.
     """
 
     def __init__(
-        self, store: ObjectStore, *, work_uri: str, source: SourceContract, directory: Path, limits: EngineLimits, read_limits: ReadLimits
+        self, store: ObjectStore, *, source: SourceContract, directory: Path, limits: EngineLimits, read_limits: ReadLimits
     ) -> None:
-        self._store, self._work_uri, self._source = store, work_uri, source
+        self._store, self._source = store, source
         self._directory, self._limits, self._read_limits = directory, limits, read_limits
 
-    def run(self, raw: RawManifest) -> ValidatedDay:
-        """Judge every row, write both sets of files, then the manifest; see :meth:`ComputeEngine.validate`."""
+    def run(self, raw: RawManifest, *, work_uri: str) -> ValidatedDay:
+        """Judge every row and write the day; see :meth:`ComputeEngine.validate`."""
+        with self._session(raw) as connection:
+            judged = self._insert(connection, raw)
+            for statement in sql.find_losers(self._source):
+                connection.execute(statement)
+            files = DayFiles(self._store, work_uri=work_uri, source=self._source, directory=self._directory)
+            return files.publish(judged, _JudgedHere(connection, self._source))
+
+    def stage(self, raw: RawManifest, *, place: int, prefix: str) -> tuple[int, tuple[DataFile, ...]]:
+        """Judge the rows of one object and write them, in the columns of ``select_staged``; returns their number, and the files.
+
+        Args:
+            raw: The object alone.
+            place: Its position in the day's manifest.
+            prefix: Where the files are written; ends in ``/``.
+
+        Raises:
+            InvalidDataError: The object cannot be read as a whole; nothing was written.
+            ConflictError: It changed since the manifest was made; nothing was written.
+        """
+        with self._session(raw) as connection:
+            [judged] = self._insert(connection, raw).objects
+            rows = fetch_batches(connection.sql(sql.select_staged(self._source, file=place)))
+            first = next(rows, None)
+            if first is None:
+                return 0, ()
+            files = write_parts(self._store, chain([first], rows), schema=first.schema, prefix=prefix, directory=self._directory)
+            return judged.rows or 0, files
+
+    @contextmanager
+    def _session(self, raw: RawManifest) -> Iterator[duckdb.DuckDBPyConnection]:
         names = {_name(place): item for place, item in enumerate(raw.objects) if item.format == "parquet"}
         objects = {name: PinnedObject(item.uri, item.etag, item.size_bytes) for name, item in names.items()}
         try:
             with open_session(store=self._store, objects=objects, directory=self._directory, limits=self._limits) as connection:
-                return self._judge(connection, self._insert(connection, raw))
+                yield connection
         except duckdb.Error as error:
             raise InvalidDataError(
                 f"Source {raw.source!r} for {raw.partition} cannot be validated: {_reason(error)}. "
                 "Give the engine more memory or disk, or split the day's files."
             ) from error
-
-    def _judge(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> ValidatedDay:
-        for statement in sql.find_losers(self._source):
-            connection.execute(statement)
-        counts = dict(connection.execute(sql.count_by_reason()).fetchall())
-        kept = counts.pop(None, 0)
-        rejected = {reason: counts[reason] for reason in REASONS if reason in counts}
-        rows = sum(item.rows or 0 for item in raw.objects)
-        require_nothing_lost(partition=raw.partition, rows_in=rows, kept=kept, rejected=rejected)
-        return self._publish(connection, raw, kept, rejected)
-
-    def _missing(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> tuple[str, ...]:
-        """Columns that no row has a value of, among those that no first record has: most often these are none, and nothing is counted."""
-        names = {f"v{place}": column.name for place, column in enumerate(self._source.columns) if column.name in raw.missing_columns}
-        if not names:
-            return ()
-        counts = connection.execute(f"SELECT {', '.join(f'count({value})' for value in names)} FROM {sql.PARSED}").fetchall()[0]
-        return tuple(name for name, count in zip(names.values(), counts, strict=True) if not count)
-
-    def _publish(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest, kept: int, rejected: dict[str, int]) -> ValidatedDay:
-        quarantine_uri = quarantine_partition(self._work_uri, raw.source, raw.partition)
-        quarantine = self._write(self._quarantined(connection, raw), QUARANTINE_SCHEMA, quarantine_uri)
-        day = ValidatedDay(
-            source=raw.source,
-            partition=raw.partition,
-            source_hash=self._source.schema_hash,
-            raw=raw,
-            kept=kept,
-            rejected=rejected,
-            files=(),
-            quarantine=quarantine,
-            missing_columns=self._missing(connection, raw),
-        )
-        self._put_manifest(quarantine_uri, day)
-        require_acceptable(self._source, day, quarantine=quarantine_uri)
-        validated_uri = validated_partition(self._work_uri, raw.source, raw.partition)
-        schema = validated_schema(self._source)
-        files = self._write(self._kept(connection, schema), schema, validated_uri)
-        day = replace(day, files=files)
-        self._put_manifest(validated_uri, day)
-        return day
-
-    def _write(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, prefix: str) -> tuple[DataFile, ...]:
-        with read_ahead([lambda: batches], threads=1) as ahead:  # the engine sorts and fetches while files are encoded
-            rows = (batch for _, batch in ahead)
-            return write_parts(self._store, rows, schema=schema, prefix=prefix, directory=self._directory)
-
-    def _put_manifest(self, prefix: str, day: ValidatedDay) -> None:
-        self._store.put(f"{prefix}{MANIFEST}", day.manifest(), write_id=uuid4().hex, sha256=None, condition=None)
 
     def _insert(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> RawManifest:
         """Judge every row; returns the manifest with the rows of every object."""
@@ -173,17 +147,24 @@ class DayValidation:
             )
         return widest or 0
 
-    def _kept(self, connection: duckdb.DuckDBPyConnection, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        for batch in fetch_batches(connection.sql(sql.select_kept(self._source))):
-            yield batch.cast(schema)
 
-    def _quarantined(self, connection: duckdb.DuckDBPyConnection, raw: RawManifest) -> Iterator[pa.RecordBatch]:
-        uris = pa.array([item.uri for item in raw.objects], type=pa.string())
-        for batch in fetch_batches(connection.sql(sql.select_quarantined(self._source))):
-            columns: list[Any] = [uris.take(batch.column(0)), *batch.columns[1:]]
-            yield pa.RecordBatch.from_arrays(
-                [column.cast(field.type) for column, field in zip(columns, QUARANTINE_SCHEMA, strict=True)], schema=QUARANTINE_SCHEMA
-            )
+class _JudgedHere:
+    """See :class:`JudgedRows`: the rows of a connection's table."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, source: SourceContract) -> None:
+        self._connection, self._source = connection, source
+
+    def counts(self) -> Mapping[str | None, int]:
+        return dict(self._connection.execute(sql.count_by_reason()).fetchall())
+
+    def values(self) -> Sequence[int]:
+        return list(self._connection.execute(sql.count_values(self._source, relation=PARSED)).fetchall()[0])
+
+    def kept(self) -> Iterator[pa.RecordBatch]:
+        return fetch_batches(self._connection.sql(sql.select_kept(self._source)))
+
+    def quarantined(self) -> Iterator[pa.RecordBatch]:
+        return fetch_batches(self._connection.sql(sql.select_quarantined(self._source)))
 
 
 def _reason(error: duckdb.Error) -> str:

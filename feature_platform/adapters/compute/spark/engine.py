@@ -1,38 +1,35 @@
-"""The compute engine whose tiles and features a Spark cluster computes: any that speaks Spark Connect, at an ``sc://`` address.
+"""The compute engine whose days, tiles and features a Spark cluster computes: any that speaks Spark Connect, at an ``sc://`` address.
 
-Validation, SQL transforms and lookups of labels stay in this process (``adapters.compute.duckdb``): a day is judged row by row with its
-original text at hand, and a transform is written in DuckDB's SQL. The cluster reads validated events and tiles from the object store by
-itself, with credentials of its own; what comes back is one row per key, in batches.
+SQL transforms and lookups of labels stay in this process (``adapters.compute.duckdb``): a transform is written in DuckDB's SQL. The cluster
+reads and writes the object store by itself, with credentials of its own; what comes back is rows in their order, in batches.
 """
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from uuid import uuid4
 
 import pyarrow as pa
-from grpc import RpcError  # type: ignore[import-untyped]  # it ships no types
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
-from pyspark.sql.connect.client.retries import DefaultPolicy
-from pyspark.sql.types import StructType
 
-from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
+from feature_platform.adapters.compute.day_files import DayFiles
+from feature_platform.adapters.compute.duckdb.engine import DEFAULT_READ_LIMITS, DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.compute.duckdb.tile_files import Query, Relation
 from feature_platform.adapters.compute.spark.dialect import to_spark
+from feature_platform.adapters.compute.spark.judge import Judge
+from feature_platform.adapters.compute.spark.session import open_spark
+from feature_platform.adapters.compute.spark.validation import JudgedThere, judge_on
+from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.compute.aggregates import POSITION
 from feature_platform.core.compute.dialect import identifier, identifiers, sql_type
-from feature_platform.core.events.validated import DataFile
-from feature_platform.errors import ConflictError, InvalidDataError, StorageError
+from feature_platform.core.contract.documents import canonical_json
+from feature_platform.core.contract.source import SourceContract
+from feature_platform.core.events.raw import RawManifest, ReadLimits
+from feature_platform.core.events.validated import DataFile, ValidatedDay
+from feature_platform.core.layout import staging
+from feature_platform.errors import ConflictError
 from feature_platform.ports.object_store import ObjectStore
-
-_RETRIES: Final = 4
-"""Retries take about five seconds in all; with the client's default number a run would be silent for ten minutes."""
-
-_REFUSED: Final = ("does not fit", "is not whole")
-"""Parts of the compiled SQL's messages about a value that the contract's type cannot hold."""
 
 
 def for_hadoop(uri: str) -> str:
@@ -47,7 +44,8 @@ class SparkEngine(DuckDBEngine):
         store: Where raw objects, validated events, quarantine and tiles are.
         remote: Address of the cluster, ``sc://host:port`` with Spark Connect's options behind it.
         locate: How the cluster names an object.
-        work_uri, workdir, limits: As in :class:`DuckDBEngine`; ``limits.transform_timeout_s`` also ends a query of the cluster.
+        work_uri, workdir, limits, read_limits: As in :class:`DuckDBEngine`; ``limits.transform_timeout_s`` also ends
+            what the cluster computes.
     """
 
     def __init__(
@@ -58,31 +56,40 @@ class SparkEngine(DuckDBEngine):
         work_uri: str,
         workdir: Path | None = None,
         limits: EngineLimits | None = None,
+        read_limits: ReadLimits = DEFAULT_READ_LIMITS,
         locate: Callable[[str], str] = for_hadoop,
     ) -> None:
-        super().__init__(store, work_uri=work_uri, workdir=workdir, limits=limits)
+        super().__init__(store, work_uri=work_uri, workdir=workdir, limits=limits, read_limits=read_limits)
         self._remote, self._locate = remote, locate
+
+    def validate(self, source: SourceContract, raw: RawManifest) -> ValidatedDay:
+        """See :meth:`ComputeEngine.validate`."""
+        prefix = staging(self._work_uri, uuid4().hex)
+        judge = Judge(self._store, canonical_json(dict(source.document)), raw.document(), prefix, self._read_limits)
+        try:
+            with (
+                spool("validate-", parent=self._workdir) as directory,
+                open_spark(self._remote, timeout_s=self._limits.transform_timeout_s) as spark,
+            ):
+                judged, staged = judge_on(spark.session, judge, raw)
+                locations = [self._locate(file.uri) for file in staged]
+                files = DayFiles(self._store, work_uri=self._work_uri, source=source, directory=directory)
+                return files.publish(judged, JudgedThere(spark, source, locations, directory=directory, limits=self._limits))
+        finally:
+            for info in self._store.scan(prefix):
+                self._store.delete(info.uri)
 
     @contextmanager
     def _run(self, query: Query, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:  # noqa: ARG002  nothing is spilled here
         self._require_unchanged(query.files)
-        try:
-            session = SparkSession.builder.remote(self._remote).create()
-            session.client.set_retry_policies([DefaultPolicy(max_retries=_RETRIES)])
-            try:
-                session.conf.set("spark.sql.session.timeZone", "UTC")
-                for relation in query.relations:
-                    locations = [self._locate(file.uri) for file in relation.files]
-                    if relation.from_tiles:
-                        session.read.parquet(*locations).createOrReplaceTempView(relation.name)
-                    else:
-                        _create_events(session, locations, relation, query)
-                with _ended(session, after_s=self._limits.transform_timeout_s):
-                    yield _batches(session, to_spark(query.text))
-            finally:
-                session.stop()
-        except (PySparkException, RpcError) as error:
-            raise _translated(error, self._remote) from error
+        with open_spark(self._remote, timeout_s=self._limits.transform_timeout_s) as spark:
+            for relation in query.relations:
+                locations = [self._locate(file.uri) for file in relation.files]
+                if relation.from_tiles:
+                    spark.session.read.parquet(*locations).createOrReplaceTempView(relation.name)
+                else:
+                    _create_events(spark.session, locations, relation, query)
+            yield spark.batches(to_spark(query.text))
 
     def _require_unchanged(self, files: Sequence[DataFile]) -> None:
         """Compare each file's ETag before a query, because the cluster reads files by name alone."""
@@ -108,44 +115,3 @@ def _create_events(session: SparkSession, locations: Sequence[str], relation: Re
         order = ", ".join(f"{identifier(name)} ASC NULLS LAST" for name in names)
         position = f", row_number() OVER (PARTITION BY {identifiers(query.keys)} ORDER BY {order}) AS {identifier(POSITION)}"
     session.sql(to_spark(f"SELECT {named}{position} FROM {files}")).createOrReplaceTempView(relation.name)
-
-
-def _batches(session: SparkSession, query: str) -> Iterator[pa.RecordBatch]:
-    """A query's rows as they arrive. ``DataFrame.toArrow`` would hold all of them; Spark Connect's client has no public stream of Arrow."""
-    frame = session.sql(query)
-    client, plan = session.client, cast("Any", frame)._plan
-    for part in client.to_table_as_iterator(plan.to_proto(client), plan.observations):
-        if not isinstance(part, StructType):
-            yield from part.to_batches()
-
-
-@contextmanager
-def _ended(session: SparkSession, *, after_s: float) -> Iterator[None]:
-    """Interrupt what the session computes after ``after_s`` seconds.
-
-    Raises:
-        StorageError: It took longer.
-    """
-    is_late = threading.Event()
-
-    def end() -> None:
-        is_late.set()
-        session.interruptAll()
-
-    timer = threading.Timer(after_s, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if is_late.is_set():
-            raise StorageError(f"Spark took longer than {after_s:.0f} s. Nothing was written; give the cluster more, then run again.")
-
-
-def _translated(error: Exception, remote: str) -> Exception:
-    said = str(error).split("\n\nJVM stacktrace", 1)[0].strip()[:2000]
-    if any(sign in said for sign in _REFUSED):
-        return InvalidDataError(f"The cluster cannot compute it: {said}")
-    address = remote.split("/;", 1)[0]  # options may hold a token
-    return StorageError(f"Spark at {address} did not answer with the rows: {said}. Nothing was written; check the cluster, then run again.")
