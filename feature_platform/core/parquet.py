@@ -1,5 +1,6 @@
-"""A whole Parquet file as a table, and the encodings that fit rows. Reading or writing batch by batch does not belong here."""
+"""A whole Parquet file as a table, where its footer is, and the encodings that fit rows. Reading batch by batch does not belong here."""
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -8,7 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from feature_platform.errors import InvalidDataError
+
 SAMPLED_ROWS: Final = 16_384
+
+_MAGIC: Final = b"PAR1"
+_TAIL_BYTES: Final = 8
 
 
 def read_whole(source: Path | BinaryIO | bytes, *, columns: Sequence[str] | None = None) -> pa.Table:
@@ -29,6 +35,22 @@ def _copied(source: BinaryIO | bytes) -> pa.BufferReader:
     memory = pa.BufferOutputStream()
     memory.write(source if isinstance(source, bytes) else source.read())
     return pa.BufferReader(memory.getvalue())
+
+
+def footer_start(file: BinaryIO, name: str) -> int:
+    """Where the footer of a Parquet file begins, which is where padding is inserted.
+
+    Raises:
+        InvalidDataError: The file does not end as a Parquet file does.
+    """
+    size = file.seek(0, 2)
+    file.seek(max(size - _TAIL_BYTES, 0))
+    tail = file.read()
+    footer_bytes = struct.unpack("<I", tail[:4])[0] if len(tail) == _TAIL_BYTES and tail[4:] == _MAGIC else size
+    start = size - _TAIL_BYTES - footer_bytes
+    if start < len(_MAGIC):
+        raise InvalidDataError(f"{name} does not end with a Parquet footer; expected a whole Parquet file of {size} bytes.")
+    return start
 
 
 def fitting_encodings(batch: pa.RecordBatch) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The feature set store port: versions, log, latest, pins. Which decisions are made belongs in ``core.publishing``."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -116,14 +116,14 @@ class FeatureSetStore(Protocol):
             ContractError: It is no contract that this release understands.
         """
 
-    def fetched(self, prefix: str) -> AbstractContextManager[tuple[Path, dict[str, FileDigest]]]:
-        """The four files below a prefix, downloaded to a local directory that goes when the context is left, and what each is.
+    def fetched(self, prefix: str) -> AbstractContextManager[tuple[dict[str, Path | BinaryIO], dict[str, FileDigest]]]:
+        """The four files below a prefix, while the context lasts, and what each is: downloaded, or open where they are if they are long.
 
-        Other objects there are described by their size alone and not downloaded.
+        Other objects there are described by their size alone and not read.
         """
 
-    def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
-        """The rows of a downloaded ``features.csv``, as its contract types them.
+    def read_csv(self, source: Path | BinaryIO, *, contract: Contract) -> Iterator[pa.RecordBatch]:
+        """The rows of a ``features.csv``, as its contract types them, batch by batch.
 
         Raises:
             InvalidDataError: The file does not have the contract's columns or values.
@@ -139,7 +139,8 @@ class FeatureSetStore(Protocol):
     def local_features(self, feature_set: str, version: Version) -> AbstractContextManager[Callable[[], BinaryIO]]:
         """A function that opens a committed version's Parquet file, for steps that read it several times.
 
-        The first call downloads it, whole, by one request; leaving the context removes it. The log is not asked again.
+        The first call downloads it, whole, by one request, and leaving the context removes it; a file that is too long for the disk is
+        opened where it is, each time. The log is not asked again.
 
         Raises:
             NotFoundError: At the first call: the file is gone.

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, Content, ObjectInfo, StoredObject
 
 
 class ObjectStore(Protocol):
@@ -45,10 +45,11 @@ class ObjectStore(Protocol):
     def directories(self, prefix: str) -> Sequence[str]:
         """What lies one level below a prefix that ends in ``/``: URIs that end in ``/``, sorted, each once."""
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
-        """Write one object by a single PUT and return its ETag; ``write_id`` and ``sha256`` become user metadata.
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+        """Write one object, which appears whole or not at all, and return its ETag; ``write_id`` and ``sha256`` become user metadata.
 
         Raises:
+            InvalidDataError: What a function wrote does not have the given ``sha256``; there is no object then.
             ConflictError: The condition did not hold (409, 412); the write may still be ours if an earlier answer was lost.
             UnknownOutcomeError: No answer came, so the write may or may not have happened.
         """

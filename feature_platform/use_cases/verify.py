@@ -4,28 +4,33 @@ What must hold does not belong here (``core.versions.proof``), nor whether onlin
 """
 
 import hashlib
-import mmap
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA, FeatureSetLayout
+from feature_platform.core.parquet import footer_start
 from feature_platform.core.publishing.decisions import head_of
 from feature_platform.core.publishing.publication import rollback_padding, rolled_back_metadata
 from feature_platform.core.versions import proof
-from feature_platform.core.versions.content_hash import ContentHasher, content_hash
+from feature_platform.core.versions.content_hash import ContentHasher
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.findings import HEAL, REPROJECT, Finding
 from feature_platform.core.versions.log import Head, Version
 from feature_platform.core.versions.proof import Verification
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
-from feature_platform.errors import ConflictError, FeaturePlatformError, NotFoundError
+from feature_platform.errors import ConflictError, FeaturePlatformError, InvalidDataError, NotFoundError
 from feature_platform.ports.feature_set_store import FeatureSetStore
+
+Files = Mapping[str, Path | BinaryIO]
+
+_PIECE_BYTES: Final = 1 << 20
 
 _LOOKS: Final = 5
 """How often ``latest/`` is read at most, where it moves while it is read."""
@@ -43,7 +48,7 @@ def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, co
     """Read a committed version's four files again and compare them with the log and with each other.
 
     Only files whose bytes are the committed ones are decoded: a damaged file is one finding, and its content is not examined. The
-    Parquet file is streamed; the CSV file is held in memory once.
+    Parquet and CSV files are streamed.
 
     Args:
         contract: The contract that it must have been built by; its own ``schema.json`` is taken where left out.
@@ -54,11 +59,11 @@ def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, co
     """
     known = store.readable(feature_set, version)
     layout = store.layout(feature_set)
-    with store.fetched(layout.version(version)) as (directory, present):
+    with store.fetched(layout.version(version)) as (files, present):
         findings = proof.compare_files(present, expected=known.files)
         whole = {name for name, found in present.items() if found == known.files.get(name)}
-        findings += _described(directory, whole, version=known, layout=layout, contract=contract)
-        rows = _rows(store, directory, whole, version=known, layout=layout)
+        findings += _described(files, whole, version=known, layout=layout, contract=contract)
+        rows = _rows(store, files, whole, version=known, layout=layout)
     return Verification(
         feature_set=feature_set,
         version=version,
@@ -87,10 +92,10 @@ def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
 
 def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> Verification:
     expected = dict(version.files)
-    with store.fetched(layout.latest) as (directory, present):
+    with store.fetched(layout.latest) as (files, present):
         if head.operation == "rollback" and PARQUET in present:
             padding = rollback_padding(layout, sequence=head.sequence)
-            padded, present[PARQUET] = present[PARQUET], _without(directory / PARQUET, padding, whole=present[PARQUET])
+            padded, present[PARQUET] = present[PARQUET], _without(files[PARQUET], padding, whole=present[PARQUET])
             expected[METADATA] = _rolled_back(store, head, padded=padded, layout=layout)
     stale = _stale(store, head, layout=layout)
     findings = proof.compare_files(present, expected=expected, remedy=REPROJECT)
@@ -129,39 +134,49 @@ def _rolled_back(store: FeatureSetStore, head: Head, *, padded: FileDigest, layo
         return FileDigest("derived from a metadata.json of the version that is damaged", len(stored.body))
 
 
-def _without(path: Path, padding: bytes, *, whole: FileDigest) -> FileDigest:
+def _without(source: Path | BinaryIO, padding: bytes, *, whole: FileDigest) -> FileDigest:
     """The digest of a projected Parquet file without its padding; ``whole``, the file as it is, where the padding is not there."""
-    if whole.size_bytes < len(padding):
-        return whole
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as body:
-        start = body.rfind(padding)
-        if start < 0:
+    with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
+        try:
+            start = footer_start(file, PARQUET) - len(padding)
+        except InvalidDataError:
             return whole
-        hasher = hashlib.sha256()
-        for piece in (slice(0, start), slice(start + len(padding), whole.size_bytes)):
-            with memoryview(body) as view, view[piece] as part:
-                hasher.update(part)
-    return FileDigest(hasher.hexdigest(), whole.size_bytes - len(padding))
+        file.seek(max(start, 0))
+        if start < 0 or file.read(len(padding)) != padding:
+            return whole
+        hasher, left = hashlib.sha256(), start
+        file.seek(0)
+        while left:
+            piece = file.read(min(left, _PIECE_BYTES))
+            hasher.update(piece)
+            left -= len(piece)
+        file.seek(start + len(padding))
+        hasher.update(file.read())
+        return FileDigest(hasher.hexdigest(), whole.size_bytes - len(padding))
+
+
+def _bytes(source: Path | BinaryIO) -> bytes:
+    return source.read_bytes() if isinstance(source, Path) else source.read()
 
 
 def _described(
-    directory: Path, whole: Collection[str], *, version: Version, layout: FeatureSetLayout, contract: Contract | None
+    files: Files, whole: Collection[str], *, version: Version, layout: FeatureSetLayout, contract: Contract | None
 ) -> list[Finding]:
     findings = []
     if METADATA in whole:
-        findings += proof.compare_metadata((directory / METADATA).read_bytes(), version=version, layout=layout)
+        findings += proof.compare_metadata(_bytes(files[METADATA]), version=version, layout=layout)
     if SCHEMA in whole:
-        findings += proof.compare_schema((directory / SCHEMA).read_bytes(), version=version, contract=contract)
+        findings += proof.compare_schema(_bytes(files[SCHEMA]), version=version, contract=contract)
     return findings
 
 
-def _rows(store: FeatureSetStore, directory: Path, whole: Collection[str], *, version: Version, layout: FeatureSetLayout) -> _Rows:
+def _rows(store: FeatureSetStore, files: Files, whole: Collection[str], *, version: Version, layout: FeatureSetLayout) -> _Rows:
     rows = _Rows()
     if PARQUET not in whole:
         return rows
-    metadata = _metadata(directory, whole, layout=layout, version=version)
+    metadata = _metadata(files, whole, layout=layout, version=version)
     try:
-        with pq.ParquetFile(directory / PARQUET, page_checksum_verification=True) as file:
+        with pq.ParquetFile(files[PARQUET], page_checksum_verification=True) as file:
             described = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
             rows.findings += proof.compare_identity(
                 described, version=version, feature_set=layout.feature_set, write_id=metadata.write_id if metadata else None
@@ -179,31 +194,34 @@ def _rows(store: FeatureSetStore, directory: Path, whole: Collection[str], *, ve
     if found != version.content_hash:
         rows.findings.append(Finding("content_hash_differs", PARQUET, version.content_hash, found))
     if CSV in whole and SCHEMA in whole:
-        rows.findings += _compare_csv(store, directory, rows=rows.count, hashed=found, schema=schema, feature_set=layout.feature_set)
+        rows.findings += _compare_csv(store, files, rows=rows.count, hashed=found, schema=schema, feature_set=layout.feature_set)
     return rows
 
 
-def _metadata(directory: Path, whole: Collection[str], *, layout: FeatureSetLayout, version: Version) -> VersionMetadata | None:
+def _metadata(files: Files, whole: Collection[str], *, layout: FeatureSetLayout, version: Version) -> VersionMetadata | None:
     """The metadata, or None where it cannot be read, which is a finding of :func:`_described`."""
     if METADATA not in whole:
         return None
     try:
-        return parse_metadata((directory / METADATA).read_bytes(), uri=layout.version_file(version.version, METADATA))
+        return parse_metadata(_bytes(files[METADATA]), uri=layout.version_file(version.version, METADATA))
     except FeaturePlatformError:
         return None
 
 
-def _compare_csv(store: FeatureSetStore, directory: Path, *, rows: int, hashed: str, schema: pa.Schema, feature_set: str) -> list[Finding]:
+def _compare_csv(store: FeatureSetStore, files: Files, *, rows: int, hashed: str, schema: pa.Schema, feature_set: str) -> list[Finding]:
     """How the rows of the CSV file differ from those of the Parquet file."""
     try:
-        contract = proof.contract_of((directory / SCHEMA).read_bytes(), feature_set=feature_set)
-        table = store.read_csv(directory / CSV, contract=contract)
+        contract = proof.contract_of(_bytes(files[SCHEMA]), feature_set=feature_set)
+        hasher, found = ContentHasher(contract.arrow_schema), 0
+        for batch in store.read_csv(files[CSV], contract=contract):
+            hasher.update(batch)
+            found += batch.num_rows
     except (FeaturePlatformError, ValueError) as error:
         return [Finding("csv_differs", CSV, "the rows of the Parquet file", str(error))]
     expected = contract.arrow_schema
     if (schema.names, schema.types) != (expected.names, expected.types):
         columns = ", ".join(f"{column.name} {column.type}" for column in schema)
         return [Finding("schema_differs", PARQUET, ", ".join(f"{column.name} {column.type}" for column in expected), columns)]
-    if content_hash(table) != hashed:
-        return [Finding("csv_differs", CSV, f"the {rows} rows of the Parquet file", f"{table.num_rows} rows of another content")]
+    if hasher.hexdigest() != hashed:
+        return [Finding("csv_differs", CSV, f"the {rows} rows of the Parquet file", f"{found} rows of another content")]
     return []

@@ -17,7 +17,7 @@ import pytest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.adapters.object_store.owned import OwnedObjects
 from feature_platform.adapters.object_store.s3 import S3ObjectStore
-from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo
+from feature_platform.core.objects import Condition, Content, IfAbsent, IfMatch, ObjectInfo
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError
 from feature_platform.ports.object_store import ObjectStore
 from tests.support.fault_proxy import FaultProxy
@@ -32,7 +32,7 @@ HELLO_SHA256 = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824
 def put(
     store: ObjectStore,
     uri: str,
-    body: bytes | Path = b"hello",
+    body: Content = b"hello",
     *,
     condition: Condition = None,
     write_id: str = "w-1",

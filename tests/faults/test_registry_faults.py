@@ -2,12 +2,11 @@
 
 import logging
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from feature_platform.core.objects import Condition, IfAbsent
+from feature_platform.core.objects import Condition, Content, IfAbsent
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError, UnknownOutcomeError
 from tests.support.faulty_store import FaultyObjectStore, GetFault, LostAnswerError, LostAnswerThenConflictError
 from tests.support.feast_registries import URI, MemoryRegistryStore, apply, contract, open_registry, view_names
@@ -160,7 +159,7 @@ def test_a_race_between_reading_and_writing_keeps_both_changes(objects: FaultyOb
 class UnconditionalStore(FaultyObjectStore):
     """A store that ignores conditions, as S3 did once."""
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         return super().put(uri, body, write_id=write_id, sha256=sha256, condition=None)
 
 

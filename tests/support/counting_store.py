@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
-from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, Content, ObjectInfo, StoredObject
 
 
 class CountingObjectStore:
@@ -46,7 +46,7 @@ class CountingObjectStore:
         self.calls.append(("directories", prefix))
         return self._store.directories(prefix)
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         self.calls.append(("put", uri))
         return self._store.put(uri, body, write_id=write_id, sha256=sha256, condition=condition)
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, Content, ObjectInfo, StoredObject
 from feature_platform.errors import ConflictError, NotFoundError
 
 
@@ -64,13 +64,17 @@ class DirectoryStore:
         root = self.path(prefix)
         return sorted(f"{prefix}{path.name}/" for path in (root.iterdir() if root.is_dir() else ()) if path.is_dir())
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         path = self.path(uri)
         path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(body, Path):
             shutil.copyfile(body, path)
-        else:
+        elif isinstance(body, bytes):
             path.write_bytes(body)
+        else:
+            with path.with_name(f".{path.name}").open("wb") as file:
+                body(file)
+            path.with_name(f".{path.name}").replace(path)
         if sha256:
             path.with_name(path.name + ".sha256").write_text(sha256)
         info = self.head(uri)

@@ -3,11 +3,10 @@
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
-from feature_platform.core.objects import Condition, StoredObject
+from feature_platform.core.objects import Condition, Content, StoredObject
 from feature_platform.errors import ConflictError, UnknownOutcomeError
 
 GetFault = Exception | Callable[[bytes], bytes]
@@ -42,7 +41,7 @@ class FaultyObjectStore(MemoryObjectStore):
         stored = super().get(uri)
         return replace(stored, body=fault(stored.body)) if fault and stored else stored
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         """Write one object, unless a fault is due."""
         fault: Any = self.put_faults.popleft() if self.put_faults else None
         if callable(fault):

@@ -3,9 +3,11 @@
 The steps and their order do not belong here (the protocols in ``core.publishing``), nor encoding (``feature_files``), nor Dagster.
 """
 
+import shutil
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +15,9 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from feature_platform.adapters.feature_set_store.feature_files import encode_features, read_csv, restamp
-from feature_platform.adapters.feature_set_store.protocol_runner import ProtocolRunner, digest
+from feature_platform.adapters.feature_set_store.protocol_runner import COPIED_BYTES, SPOOL_BYTES, ProtocolRunner, digest
 from feature_platform.adapters.feature_set_store.template_rendering import render_template
+from feature_platform.adapters.machine.hashed_sink import HashedSink
 from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.contract import documents
 from feature_platform.core.contract.feature_set import Contract
@@ -35,10 +38,12 @@ class ObjectFeatureSetStore:
 
     Args:
         feature_base: ``s3://bucket/prefix`` above the feature sets.
-        workdir: Where files are encoded before they are uploaded; needs room for one version.
+        workdir: Where files are encoded before they are uploaded, and copied; needs room for a version of ``spool_bytes`` of rows.
         clock: Tells the time that records carry; orders nothing.
         new_id: Yields ids that nobody else ever gets.
         render: Renders metadata templates; by default in a bounded process of its own.
+        spool_bytes: From so many bytes of rows on, a version's files are encoded twice, the second time straight into the store; longer
+            files are read where they are.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class ObjectFeatureSetStore:
         new_id: Callable[[], str] = lambda: uuid.uuid4().hex,
         sleep: Callable[[float], None] | None = None,
         render: metadata.Renderer = render_template,
+        spool_bytes: int = SPOOL_BYTES,
     ) -> None:
         self.objects = store
         self._base = feature_base
@@ -58,7 +64,8 @@ class ObjectFeatureSetStore:
         self._clock = clock
         self._new_id = new_id
         self._render = render
-        self._runner = ProtocolRunner(store, workdir=workdir) if sleep is None else ProtocolRunner(store, workdir=workdir, sleep=sleep)
+        self._spool_bytes = spool_bytes
+        self._runner = ProtocolRunner(store, workdir=workdir, sleep=sleep or time.sleep, spool_bytes=spool_bytes)
 
     def layout(self, feature_set: str) -> FeatureSetLayout:
         return FeatureSetLayout(self._base, feature_set)
@@ -98,13 +105,18 @@ class ObjectFeatureSetStore:
                 "as_of": as_of.isoformat(),
                 "write_id": write_id,
             }
-            encoded = encode_features(table, contract=contract, directory=directory, identity=identity)
+            room = directory if table.size_bytes <= self._spool_bytes else None
+            encoded = encode_features(table, contract=contract, directory=room, identity=identity)
             sources = metadata.pins_of(provenance.sources, provenance.inputs)
             build = Build(as_of, write_id, idempotency_key, contract.schema_hash, encoded.content_hash, sources)
 
             def prepare(request: Prepare) -> Mapping[str, PreparedFile]:
                 named = {**identity, "version": request.version}
-                files = encoded if request.version == version else restamp(encoded, identity=named)
+                files = encoded
+                if request.version != version and isinstance(encoded.parquet, Path):
+                    files = restamp(encoded, encoded.parquet, identity=named)
+                elif request.version != version:
+                    files = encode_features(table, contract=contract, directory=None, identity=named)
                 newest = self.history(contract.feature_set).newest_of(as_of)
                 return _prepared(
                     files,
@@ -152,22 +164,33 @@ class ObjectFeatureSetStore:
         return proof.contract_of(stored.body, feature_set=feature_set)
 
     @contextmanager
-    def fetched(self, prefix: str) -> Iterator[tuple[Path, dict[str, FileDigest]]]:
-        with spool("verify-", parent=self._workdir) as directory:
+    def fetched(self, prefix: str) -> Iterator[tuple[dict[str, Path | BinaryIO], dict[str, FileDigest]]]:
+        with ExitStack() as stack:
+            directory = stack.enter_context(spool("verify-", parent=self._workdir))
+            files: dict[str, Path | BinaryIO] = {}
             present = {}
             for info in self.objects.scan(prefix):
                 name = info.uri.removeprefix(prefix)
-                if name in FILES:
-                    self.objects.download(info.uri, directory / name)
-                present[name] = digest(directory / name) if name in FILES else FileDigest("", info.size_bytes)
-            yield directory, present
+                present[name] = FileDigest("", info.size_bytes)
+                if name in FILES and (info.size_bytes <= self._spool_bytes or name not in {PARQUET, CSV}):
+                    files[name] = path = directory / name
+                    self.objects.download(info.uri, path)
+                    present[name] = digest(path)
+                elif name in FILES:
+                    files[name] = file = stack.enter_context(self.objects.open(info.uri, etag=info.etag))
+                    shutil.copyfileobj(file, read := HashedSink(), COPIED_BYTES)
+                    present[name] = FileDigest(read.sha256, read.size_bytes)
+                    file.seek(0)
+            yield files, present
 
-    def read_csv(self, path: Path, *, contract: Contract) -> pa.Table:
-        return read_csv(path, contract=contract)
+    def read_csv(self, source: Path | BinaryIO, *, contract: Contract) -> Iterator[pa.RecordBatch]:
+        return read_csv(source, contract=contract)
 
     def open_features(self, feature_set: str, version: str) -> BinaryIO:
         found = self.readable(feature_set, version)
-        uri = self.layout(feature_set).version_file(found.version, PARQUET)
+        return self._open(self.layout(feature_set).version_file(found.version, PARQUET), version)
+
+    def _open(self, uri: str, version: str) -> BinaryIO:
         info = self.objects.head(uri)
         if info is None:
             raise NotFoundError(f"{uri} is gone although the log names {version}; choose another version.")
@@ -180,6 +203,8 @@ class ObjectFeatureSetStore:
             path = directory / PARQUET
 
             def opened() -> BinaryIO:
+                if version.files[PARQUET].size_bytes > self._spool_bytes:
+                    return self._open(uri, version.version)
                 if not path.exists():
                     self.objects.download(uri, path)
                 return path.open("rb")

@@ -5,6 +5,7 @@ not belong here.
 """
 
 import hashlib
+import io
 import os
 import tempfile
 import threading
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 from feature_platform.adapters.object_store.ranged_reader import buffered_reader
 from feature_platform.core.layout import split_uri
-from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, Content, IfAbsent, IfMatch, ObjectInfo, StoredObject, Writes, require_sha256
 from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError
 
 
@@ -68,9 +69,9 @@ class MemoryObjectStore:
         below = [info.uri.removeprefix(prefix) for info in self.scan(prefix)]
         return sorted({f"{prefix}{rest.split('/', 1)[0]}/" for rest in below if "/" in rest})
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         self._require_bucket(uri)
-        content = body.read_bytes() if isinstance(body, Path) else bytes(body)
+        content = body.read_bytes() if isinstance(body, Path) else body if isinstance(body, bytes) else _written(uri, body, sha256=sha256)
         etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
         with self._lock:
             self._check(uri, condition)
@@ -108,3 +109,10 @@ class MemoryObjectStore:
             raise ConfigurationError(
                 f"Bucket {bucket!r} does not exist in the memory store: needed for {uri}; create it or name another one."
             )
+
+
+def _written(uri: str, write: Writes, *, sha256: str | None) -> bytes:
+    sink = io.BytesIO()
+    write(sink)
+    require_sha256(uri, hashlib.sha256(sink.getvalue()).hexdigest(), expected=sha256)
+    return sink.getvalue()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from feature_platform.core.layout import owner_mark
-from feature_platform.core.objects import Condition, IfAbsent, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, Content, IfAbsent, ObjectInfo, StoredObject
 from feature_platform.errors import ConfigurationError, ConflictError
 from feature_platform.ports.object_store import ObjectStore
 
@@ -48,7 +48,7 @@ class OwnedObjects:
     def directories(self, prefix: str) -> Sequence[str]:
         return self._store.directories(prefix)
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         """See :meth:`ObjectStore.put`.
 
         Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
-from feature_platform.core.objects import Condition, ObjectInfo, StoredObject
+from feature_platform.core.objects import Condition, Content, ObjectInfo, StoredObject
 from feature_platform.ports.object_store import ObjectStore
 
 
@@ -44,7 +44,7 @@ class RecordedObjects:
     def directories(self, prefix: str) -> Sequence[str]:
         return self._of(prefix).directories(prefix)
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         return self._scratch.put(uri, body, write_id=write_id, sha256=sha256, condition=condition)
 
     def delete(self, uri: str) -> None:

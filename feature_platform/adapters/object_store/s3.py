@@ -1,7 +1,7 @@
 """The object store port on Amazon S3 and stores that speak its protocol, by boto3.
 
-What an error means does not belong here (``s3_errors``), nor what is read and written (``core``). Multipart uploads and copies are not
-used: not every store honours conditions on them, so every write is one PUT.
+What an error means does not belong here (``s3_errors``), nor what is read and written (``core``). Server-side copies are not used: not
+every store honours conditions on them. A write is one PUT, or parts (``s3_parts``) where it is long.
 """
 
 import os
@@ -28,9 +28,10 @@ from feature_platform.adapters.object_store.s3_errors import (
     translate,
     without_secrets,
 )
+from feature_platform.adapters.object_store.s3_parts import PART_BYTES, of_file, upload
 from feature_platform.core.layout import split_uri
-from feature_platform.core.objects import Condition, IfAbsent, IfMatch, ObjectInfo, StoredObject
-from feature_platform.errors import ConfigurationError, ConflictError, InvalidDataError, NotFoundError, StorageError
+from feature_platform.core.objects import Condition, Content, IfAbsent, IfMatch, ObjectInfo, StoredObject
+from feature_platform.errors import ConfigurationError, ConflictError, NotFoundError, StorageError
 
 MAX_PUT_BYTES: Final = 5 * 2**30
 """S3's limit for one PUT."""
@@ -87,6 +88,7 @@ class S3ObjectStore:
         region: Region; boto3's own resolution where left out.
         access_key_id: Static credentials with ``secret_access_key``; boto3's ordinary credential chain where left out.
         secret_access_key: See ``access_key_id``.
+        part_bytes: What a write of unknown length holds in memory.
     """
 
     _built: Any
@@ -100,6 +102,7 @@ class S3ObjectStore:
         access_key_id: str | None = None,
         secret_access_key: str | None = None,
         timeouts: S3Timeouts | None = None,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         self._arguments = {
             "endpoint_url": endpoint_url,
@@ -108,6 +111,7 @@ class S3ObjectStore:
             "aws_secret_access_key": secret_access_key,
         }
         self._timeouts = timeouts or S3Timeouts()
+        self._part_bytes = part_bytes
         self._forget_connections()
 
     def __repr__(self) -> str:
@@ -197,12 +201,14 @@ class S3ObjectStore:
             token = {"ContinuationToken": page["NextContinuationToken"]}
         self._known_buckets.add(bucket)
 
-    def put(self, uri: str, body: bytes | Path, *, write_id: str, sha256: str | None, condition: Condition) -> str:
+    def put(self, uri: str, body: Content, *, write_id: str, sha256: str | None, condition: Condition) -> str:
         bucket, key = split_uri(uri)
-        size_bytes = body.stat().st_size if isinstance(body, Path) else len(body)
-        if size_bytes > MAX_PUT_BYTES:
-            raise InvalidDataError(f"{uri}: expected at most {MAX_PUT_BYTES} bytes for one PUT, found {size_bytes}. Split the file.")
         metadata = {_WRITE_ID: write_id} | ({} if sha256 is None else {_SHA256: sha256})
+        if isinstance(body, Path) and body.stat().st_size > MAX_PUT_BYTES:
+            body = of_file(body)
+        if not isinstance(body, bytes | Path):
+            asked = _precondition(condition)
+            return _bare(upload(self._call, uri, body, metadata, sha256=sha256, condition=asked, part_bytes=self._part_bytes))
         with ExitStack() as files:
             content = files.enter_context(body.open("rb")) if isinstance(body, Path) else body
             s3 = files.enter_context(self._call(uri, effect="write"))

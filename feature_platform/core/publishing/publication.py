@@ -306,9 +306,10 @@ def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) ->
         return None
     source, digest = layout.version_file(head.version, name), version.files[name]
     if head.operation != "rollback" or name in {CSV, SCHEMA}:
-        return CopyOf(source, digest.sha256)
+        return CopyOf(source, digest.sha256, size_bytes=digest.size_bytes)
     if name == PARQUET:
-        return CopyOf(source, digest.sha256, padding=rollback_padding(layout, sequence=head.sequence))
+        padding = rollback_padding(layout, sequence=head.sequence)
+        return CopyOf(source, digest.sha256, padding=padding, size_bytes=digest.size_bytes)
     padded = cast("ObjectInfo | None", (yield HeadObject(layout.latest_file(PARQUET))))
     stored = cast("StoredObject | None", (yield GetObject(source)))
     if padded is None or not _shows(padded, head.sequence):

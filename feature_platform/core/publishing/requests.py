@@ -9,10 +9,9 @@ Every answer may instead be an exception thrown into the generator: :class:`Conf
 
 from collections.abc import Generator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
-from feature_platform.core.objects import Condition
+from feature_platform.core.objects import Condition, Content
 from feature_platform.core.versions.log import History
 
 
@@ -20,16 +19,18 @@ from feature_platform.core.versions.log import History
 class CopyOf:
     """A body that is the bytes of another object, read whole and checked against ``sha256`` before it is written.
 
-    ``padding`` is inserted before the footer of a Parquet file, where no reader looks: the same pages under new bytes.
+    ``padding`` is inserted before the footer of a Parquet file, where no reader looks: the same pages under new bytes. ``size_bytes`` of
+    the other object are known where the log names it.
     """
 
     uri: str
     sha256: str
     padding: bytes | None = None
+    size_bytes: int = 0
 
 
-Body = bytes | Path | CopyOf
-"""Bytes in memory, a local file that is streamed, or another object."""
+Body = Content | CopyOf
+"""Bytes, or another object."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from feature_platform.adapters.compute.duckdb.session import (
 from feature_platform.adapters.compute.duckdb.tile_files import Query, Relation, TileFiles, create_tiles, tile_query
 from feature_platform.adapters.compute.duckdb.transform_process import run_transform
 from feature_platform.adapters.compute.duckdb.validation import DayValidation
-from feature_platform.adapters.compute.row_spool import RowSpool, write_rows
+from feature_platform.adapters.compute.row_spool import RowSpool
 from feature_platform.adapters.machine.container_memory import engine_memory_bytes
 from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
 from feature_platform.core.compute.features_sql import compile_features, relation_of
@@ -106,7 +106,7 @@ class DuckDBEngine:
         for part, window in zip(contract.parts, windows, strict=True):
             _require_days(part, as_of, window.days)
         with disk_errors(self._workdir), ExitStack() as undo:
-            rows_spool = RowSpool(self._workdir)
+            rows_spool = self._spool(contract)
             undo.callback(rows_spool.discard)
             with _spill_errors(rows_spool.directory, self._limits):
                 rows = self._compute(contract, windows, inputs, as_of, rows_spool)
@@ -118,7 +118,10 @@ class DuckDBEngine:
                     f"The window has {found}."
                 )
             undo.pop_all()
-        return FeatureTable(schema=contract.arrow_schema, batches=rows_spool.batches)
+        return FeatureTable(schema=contract.arrow_schema, batches=rows_spool.batches, size_bytes=rows_spool.size_bytes)
+
+    def _spool(self, contract: Contract) -> RowSpool:  # noqa: ARG002  a cluster keeps large sets elsewhere
+        return RowSpool(self._workdir)
 
     def _compute(self, contract: Contract, windows: Sequence[Window], inputs: Sequence[InputFile], as_of: datetime, spool: RowSpool) -> int:
         if contract.sql is not None:
@@ -131,7 +134,7 @@ class DuckDBEngine:
         ]
         try:
             with self._run(Query(text, relations, contract.primary_keys), spool.directory) as rows:
-                return write_rows(spool.file, rows, contract.arrow_schema)
+                return spool.write(rows, contract.arrow_schema)
         except duckdb.Error as error:
             raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
 

@@ -16,6 +16,7 @@ from feature_platform.adapters.compute.day_files import DayFiles
 from feature_platform.adapters.compute.duckdb.engine import DEFAULT_READ_LIMITS, DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.compute.duckdb.tile_files import Query, Relation
+from feature_platform.adapters.compute.row_spool import ObjectSpool, RowSpool
 from feature_platform.adapters.compute.spark.dialect import to_spark
 from feature_platform.adapters.compute.spark.judge import Judge
 from feature_platform.adapters.compute.spark.session import open_spark
@@ -24,6 +25,7 @@ from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.compute.aggregates import POSITION
 from feature_platform.core.compute.dialect import identifier, identifiers, sql_type
 from feature_platform.core.contract.documents import canonical_json
+from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
 from feature_platform.core.events.validated import DataFile, ValidatedDay
@@ -78,6 +80,11 @@ class SparkEngine(DuckDBEngine):
         finally:
             for info in self._store.scan(prefix):
                 self._store.delete(info.uri)
+
+    def _spool(self, contract: Contract) -> RowSpool:
+        if contract.sql is not None:  # it runs in this process, which needs its disk anyway
+            return super()._spool(contract)
+        return ObjectSpool(self._store, f"{staging(self._work_uri, uuid4().hex)}rows.arrow", parent=self._workdir)
 
     @contextmanager
     def _run(self, query: Query, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:  # noqa: ARG002  nothing is spilled here
