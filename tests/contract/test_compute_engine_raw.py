@@ -71,6 +71,11 @@ class RawFilesContract:
         expected = ",".join(rows[2].values()) if kind == "csv" else rows[2]
         assert (rejected["original"] if kind == "csv" else json.loads(rejected["original"])) == expected
 
+    def test_rows_are_sorted_by_their_values_when_columns_are_called_like_inner_ones(self, day: RawDay) -> None:
+        day.put_csv("a.csv", "2026-01-14T12:00:01Z,a,2", "2026-01-14T12:00:00Z,b,2", "2026-01-14T12:00:00Z,b,1", header="at,v0,row")
+        rows = day.rows(day.validate(source("v0", "row")).files)
+        assert [(row["at"].second, row["v0"], row["row"]) for row in rows] == [(0, "b", "1"), (0, "b", "2"), (1, "a", "2")]
+
     def test_names_differ_by_case(self, day: RawDay) -> None:
         wanted = source("name")
         day.put_csv("a.csv", "2026-01-14T12:00:00Z,upper,lower", header="at,NAME,name")

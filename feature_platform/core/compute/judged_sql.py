@@ -3,7 +3,7 @@
 Judging a row by itself does not belong here (``validation_sql``), nor running the SQL (``adapters.compute``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from feature_platform.core.compute.dialect import identifier, text_literal
@@ -18,6 +18,10 @@ STAGED: Final = "staged"
 
 JUDGED: Final = "judged"
 """The same with ``verdict``: the reason to reject a row, ``duplicate`` included, or null."""
+
+
+_LAST: Final = "'ASC NULLS LAST'"
+_NO_TEXT: Final = "''"
 
 
 def find_losers(source: SourceContract) -> Iterator[str]:
@@ -40,8 +44,10 @@ def find_losers(source: SourceContract) -> Iterator[str]:
 def select_kept(source: SourceContract) -> str:
     """The validated events, sorted by event time, then by all columns in contract order: a total order, apart from equal rows."""
     # Rows that differ in the sign of a zero are equal, and yet other bytes in a file.
-    place = ", file, row" if any("float" in column.type for column in source.columns) else ""
-    return f"SELECT {_named(source)} FROM {PARSED} AS p WHERE reason IS NULL AND NOT {_is_loser()} ORDER BY {_total_order(source)}{place}"
+    place = ", p.file, p.row" if any("float" in column.type for column in source.columns) else ""
+    # With its relation, so that no column of the contract that is called v0 or file is meant.
+    order = _total_order(source, relation="p.")
+    return f"SELECT {_named(source)} FROM {PARSED} AS p WHERE p.reason IS NULL AND NOT {_is_loser()} ORDER BY {order}{place}"
 
 
 def select_quarantined(source: SourceContract) -> str:
@@ -78,13 +84,12 @@ def select_staged(source: SourceContract, *, file: int) -> str:
     ``same`` is equal for good rows of which one is kept; ``place`` sorts good rows as :func:`select_kept` does. Both are bytes, so that
     one engine alone decides what is equal and what comes first: zeros with a sign, lists, nulls in lists.
     """
-    same = ", ".join(f"{key}, 'ASC NULLS LAST'" for key in _keys(source))
-    place = _total_order(source).replace(" ASC NULLS LAST", ", 'ASC NULLS LAST'")
+    same, place = _sort_key(_keys(source)), _sort_key(_ordered(source))
     # Bad rows are told apart by their numbers: one key for all of them would send them all to one worker.
     return (
         f"SELECT CAST({file} AS INTEGER) AS file, row, reason, detail, original, {_values(source)},\n"
-        f"CASE WHEN reason IS NULL THEN create_sort_key({same}) ELSE create_sort_key(row, 'ASC NULLS LAST') END AS same,\n"
-        f"CASE WHEN reason IS NULL THEN create_sort_key({place}) END AS place FROM {PARSED}"
+        f"CASE WHEN reason IS NULL THEN {same} ELSE {_sort_key(['row'])} END AS same,\n"
+        f"CASE WHEN reason IS NULL THEN {place} END AS place FROM {PARSED}"
     )
 
 
@@ -103,7 +108,7 @@ def count_by_verdict() -> str:
 
 def select_kept_there(source: SourceContract) -> str:
     """See :func:`select_kept`."""
-    return f"SELECT {_named(source)} FROM {JUDGED} WHERE verdict IS NULL ORDER BY place, file, row"
+    return f"SELECT {_named(source)} FROM {JUDGED} AS j WHERE j.verdict IS NULL ORDER BY j.place, j.file, j.row"
 
 
 def select_rejected_there(source: SourceContract) -> str:
@@ -128,7 +133,15 @@ def _keys(source: SourceContract) -> list[str]:
     return [f"v{places[name]}" for name in source.dedup_keys or places]
 
 
-def _total_order(source: SourceContract) -> str:
-    places = {column.name: place for place, column in enumerate(source.columns)}
-    order = [places[source.event_time], *(place for name, place in places.items() if name != source.event_time)]
-    return ", ".join(f"v{place} ASC NULLS LAST" for place in order)
+def _ordered(source: SourceContract) -> list[str]:
+    places = {column.name: f"v{place}" for place, column in enumerate(source.columns)}
+    return [places[source.event_time], *(value for name, value in places.items() if name != source.event_time)]
+
+
+def _total_order(source: SourceContract, *, relation: str = "") -> str:
+    return ", ".join(f"{relation}{value} ASC NULLS LAST" for value in _ordered(source))
+
+
+def _sort_key(values: Sequence[str]) -> str:
+    # The text at the end makes it bytes always: DuckDB's key of a single number is a number.
+    return f"create_sort_key({', '.join(f'{value}, {_LAST}' for value in [*values, _NO_TEXT])})"
