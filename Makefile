@@ -89,7 +89,7 @@ bench: $(ENVIRONMENT) ## every benchmark, one after the other (hours); bench-ser
 # Files outside of tests/faults that try more where FAULTS says full.
 CAMPAIGNS := tests/contract/test_compute_engine.py tests/integration/test_feast_serving.py tests/server/test_fuzz.py \
 	tests/training/test_leakage.py tests/unit/test_compile.py
-faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (an hour)
+faults: $(ENVIRONMENT) ## the fault campaigns in full: a million simulated schedules, then everything against real servers (more than an hour)
 	rm -f build/figures/faults.json
 	FAULTS=full $(RUN)/pytest tests/faults/test_simulation.py -n $(WORKERS) --dist load --timeout 0 -o faulthandler_timeout=0
 	FAULTS=full $(RUN)/pytest tests/faults $(CAMPAIGNS) --ignore tests/faults/test_simulation.py -n $(WORKERS) --dist loadfile --timeout 0 -o faulthandler_timeout=0

@@ -107,7 +107,7 @@ class Settings(BaseModel):
     spark_remote: Annotated[str, Field(pattern=r"\Asc://")] | None = Field(
         default=None,
         repr=False,
-        description="Spark cluster that computes features, `sc://host:port`; where left out, this process does",
+        description="Spark cluster that validates days and computes features, `sc://host:port`; where left out, this process does",
     )
     look_back_days: Annotated[int, Field(ge=1, le=3660)] = Field(
         default=14, description="How many days back raw data is compared with what versions record: by the sensor, `refresh` and `status`"
