@@ -42,12 +42,10 @@ def find_losers(source: SourceContract) -> Iterator[str]:
 
 
 def select_kept(source: SourceContract) -> str:
-    """The validated events, sorted by event time, then by all columns in contract order: a total order, apart from equal rows."""
-    # Rows that differ in the sign of a zero are equal, and yet other bytes in a file.
-    place = ", p.file, p.row" if any("float" in column.type for column in source.columns) else ""
+    """The validated events, sorted by event time, then by all columns in contract order: a total order, since of equal rows one is kept."""
     # With its relation, so that no column of the contract that is called v0 or file is meant.
     order = _total_order(source, relation="p.")
-    return f"SELECT {_named(source)} FROM {PARSED} AS p WHERE p.reason IS NULL AND NOT {_is_loser()} ORDER BY {order}{place}"
+    return f"SELECT {_named(source)} FROM {PARSED} AS p WHERE p.reason IS NULL AND NOT {_is_loser()} ORDER BY {order}"
 
 
 def select_quarantined(source: SourceContract) -> str:
