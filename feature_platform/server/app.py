@@ -105,33 +105,24 @@ class ServerApp:
 
     async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            answer = await self.answer(scope, lambda: self._body(scope, receive))
+            answer = await self.answer(scope, receive)
         except _ClientGoneError:
             return
         headers = [(b"content-type", answer.content_type), (b"content-length", b"%d" % len(answer.body)), *answer.headers]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def answer_whole(self, scope: Scope, body: bytes) -> Answer:
-        """Answer a request whose body is there; see :meth:`answer`."""
-        most = self._parts.server.limits.body_bytes
-
-        async def given() -> bytes | Answer:
-            return _too_large(most) if len(body) > most else body
-
-        return await self.answer(scope, given)
-
-    async def answer(self, scope: Scope, read_body: Callable[[], Awaitable[bytes | Answer]]) -> Answer:
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
         """Answer, count and log one request.
 
         Args:
             scope: Its method, path, headers and client, as ASGI says them.
-            read_body: Reads its body, or says why not; called where the answer needs it.
+            receive: Gives its body in ASGI's messages; called where the answer needs it.
         """
         started_s = time.perf_counter()
         parts = self._parts
         caller = parts.tokens.holder(scope["headers"]) if parts.tokens else ""
-        answer = await self._routed(scope, read_body, caller)
+        answer = await self._routed(scope, receive, caller)
         parts.board.counts.add(metrics.REQUESTS, scope["path"] if scope["path"] in self._routes else "other", str(answer.status))
         if self._is_draining:
             answer = answer._replace(headers=[*answer.headers, CLOSE])
@@ -140,7 +131,7 @@ class ServerApp:
             parts.access_log.add(scope, status=answer.status, size=len(answer.body), took_s=took_s, caller=caller or "")
         return answer
 
-    async def _routed(self, scope: Scope, read_body: Callable[[], Awaitable[bytes | Answer]], caller: str | None) -> Answer:
+    async def _routed(self, scope: Scope, receive: Receive, caller: str | None) -> Answer:
         route = self._routes.get(scope["path"])
         if route is not None and route.is_open and route.method == scope["method"]:
             return await route.handle(scope, b"")
@@ -148,7 +139,7 @@ class ServerApp:
             return document({"detail": "Not authenticated"}, status=401, headers=[(b"www-authenticate", b"Bearer")])
         if route is None or scope["method"] != route.method:
             return _no_such(route)
-        body = await read_body() if route.method == "POST" else b""
+        body = await self._body(scope, receive) if route.method == "POST" else b""
         if isinstance(body, Answer):
             return body
         if self._under_way >= self._parts.server.limits.concurrency:
@@ -171,7 +162,9 @@ class ServerApp:
                     body = await _rest(body, receive, most=most)
             except TimeoutError:
                 return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[CLOSE])
-        return _too_large(most) if max(size, len(body)) > most else body
+        if max(size, len(body)) > most:
+            return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[CLOSE])
+        return body
 
     def _made_routes(self, parts: Parts) -> dict[str, _Route]:
         async def features(scope: Scope, body: bytes) -> Answer:
@@ -248,10 +241,6 @@ class ServerApp:
                 await task
         self._parts.board.publish()
         await self._parts.server.close()
-
-
-def _too_large(most: int) -> Answer:
-    return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[CLOSE])
 
 
 def _no_such(route: _Route | None) -> Answer:

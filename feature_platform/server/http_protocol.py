@@ -84,9 +84,12 @@ class DirectProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     async def _answer(self, cycle: _Direct, scope: Scope, body: bytes) -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
         scope["method"], scope["path"] = "POST", FEATURES_PATH
         try:
-            answer = await self._app.answer_whole(scope, body)
+            answer = await self._app.answer(scope, receive)
         except Exception:  # noqa: BLE001  a fault in the program must not leave the client waiting
             _log.exception("A request failed in a way that nobody foresaw.")
             answer = _FAILED

@@ -3,7 +3,7 @@
 What a query computes does not belong here (``core.compute.features_sql``, ``core.compute.validation_sql``).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final
@@ -59,6 +59,15 @@ def text_literal(text: str) -> str:
     "'it''s'"
     """
     return "'" + text.replace("'", "''") + "'"
+
+
+def no_rows(kinds: Mapping[str, str]) -> str:
+    """A query of columns of these SQL types, without a row.
+
+    >>> no_rows({"k": "BIGINT"})
+    'SELECT CAST(NULL AS BIGINT) AS "k" WHERE false'
+    """
+    return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {identifier(name)}' for name, kind in kinds.items())} WHERE false"
 
 
 def moment_literal(moment: datetime) -> str:

@@ -19,7 +19,6 @@ STAGED: Final = "staged"
 JUDGED: Final = "judged"
 """The same with ``verdict``: the reason to reject a row, ``duplicate`` included, or null."""
 
-
 _LAST: Final = "'ASC NULLS LAST'"
 _NO_TEXT: Final = "''"
 

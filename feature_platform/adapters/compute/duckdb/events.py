@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from feature_platform.core.compute.aggregates import EVENTS, POSITION
-from feature_platform.core.compute.dialect import identifier, sql_type, text_literal
+from feature_platform.core.compute.dialect import identifier, no_rows, sql_type, text_literal
 from feature_platform.core.compute.tiles import InputFile
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.errors import InvalidDataError
@@ -53,9 +53,7 @@ def _create_view(
         numbered = "true" if position else "false"
         query = f"SELECT {selected} FROM read_parquet([{listed}], hive_partitioning = false, file_row_number = {numbered})"
     else:
-        nothing = [f"CAST(NULL AS {sql_type(kind)}) AS {identifier(name)}" for name, kind in columns.items()]
-        nothing += [f"CAST(NULL AS BIGINT) AS {identifier(POSITION)}"] if position else []
-        query = f"SELECT {', '.join(nothing)} WHERE false"
+        query = no_rows({name: sql_type(kind) for name, kind in columns.items()} | ({POSITION: "BIGINT"} if position else {}))
     connection.execute(f"CREATE VIEW {identifier(relation)} AS {query}")
     found = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE {identifier(relation)}").fetchall()}
     return [

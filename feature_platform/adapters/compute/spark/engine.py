@@ -10,7 +10,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from feature_platform.adapters.compute.day_files import DayFiles
 from feature_platform.adapters.compute.duckdb.engine import DEFAULT_READ_LIMITS, DuckDBEngine
@@ -19,7 +18,7 @@ from feature_platform.adapters.compute.duckdb.tile_files import Query, Relation
 from feature_platform.adapters.compute.row_spool import ObjectSpool, RowSpool
 from feature_platform.adapters.compute.spark.dialect import to_spark
 from feature_platform.adapters.compute.spark.judge import Judge
-from feature_platform.adapters.compute.spark.session import open_spark
+from feature_platform.adapters.compute.spark.session import SparkRun, open_spark
 from feature_platform.adapters.compute.spark.validation import JudgedThere, judge_on
 from feature_platform.adapters.machine.spool import spool
 from feature_platform.core.compute.aggregates import POSITION
@@ -95,7 +94,7 @@ class SparkEngine(DuckDBEngine):
                 if relation.from_tiles:
                     spark.session.read.parquet(*locations).createOrReplaceTempView(relation.name)
                 else:
-                    _create_events(spark.session, locations, relation, query)
+                    _create_events(spark, locations, relation, query)
             yield spark.batches(to_spark(query.text))
 
     def _require_unchanged(self, files: Sequence[DataFile]) -> None:
@@ -107,13 +106,9 @@ class SparkEngine(DuckDBEngine):
                 raise ConflictError(f"{file.uri} {is_there}; expected {file.etag}. Validate the day again.")
 
 
-def _create_events(session: SparkSession, locations: Sequence[str], relation: Relation, query: Query) -> None:
+def _create_events(spark: SparkRun, locations: Sequence[str], relation: Relation, query: Query) -> None:
     source, files = relation.source, f"files_of_{relation.name}"
-    columns = ", ".join(f"CAST(NULL AS {sql_type(column.type)}) AS {identifier(column.name)}" for column in source.columns)
-    if locations:
-        session.read.parquet(*locations).createOrReplaceTempView(files)
-    else:
-        session.sql(to_spark(f"SELECT {columns} WHERE false")).createOrReplaceTempView(files)
+    spark.create_view(files, locations, {column.name: sql_type(column.type) for column in source.columns})
     named = identifiers(column.name for column in source.columns)
     position = ""
     if identifier(POSITION) in query.text:
@@ -121,4 +116,4 @@ def _create_events(session: SparkSession, locations: Sequence[str], relation: Re
         names = [source.event_time, *(column.name for column in source.columns if column.name != source.event_time)]
         order = ", ".join(f"{identifier(name)} ASC NULLS LAST" for name in names)
         position = f", row_number() OVER (PARTITION BY {identifiers(query.keys)} ORDER BY {order}) AS {identifier(POSITION)}"
-    session.sql(to_spark(f"SELECT {named}{position} FROM {files}")).createOrReplaceTempView(relation.name)
+    spark.session.sql(to_spark(f"SELECT {named}{position} FROM {files}")).createOrReplaceTempView(relation.name)

@@ -4,7 +4,7 @@ What is computed does not belong here.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -16,6 +16,8 @@ from pyspark.sql import SparkSession
 from pyspark.sql.connect.client.retries import DefaultPolicy
 from pyspark.sql.types import StructType
 
+from feature_platform.adapters.compute.spark.dialect import to_spark
+from feature_platform.core.compute.dialect import no_rows
 from feature_platform.errors import ConfigurationError, InvalidDataError, StorageError
 
 _RETRIES: Final = 4
@@ -61,6 +63,11 @@ class SparkRun:
         for part in client.to_table_as_iterator(plan.to_proto(client), plan.observations):
             if not isinstance(part, StructType):
                 yield from part.to_batches()
+
+    def create_view(self, name: str, locations: Sequence[str], kinds: Mapping[str, str]) -> None:
+        """The view of Parquet files; where there is none, a view of columns of these SQL types without rows."""
+        frame = self.session.read.parquet(*locations) if locations else self.session.sql(to_spark(no_rows(kinds)))
+        frame.createOrReplaceTempView(name)
 
     def lateness(self) -> StorageError:
         """The error of a session whose time is over."""

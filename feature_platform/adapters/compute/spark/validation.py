@@ -68,12 +68,10 @@ class JudgedThere:
 
     def __init__(self, spark: SparkRun, source: SourceContract, locations: Sequence[str], *, directory: Path, limits: EngineLimits) -> None:
         self._spark, self._source, self._directory, self._limits = spark, source, directory, limits
-        session = spark.session
-        if locations:
-            session.read.parquet(*locations).createOrReplaceTempView(sql.STAGED)
-        else:
-            session.sql(to_spark(_nothing(source))).createOrReplaceTempView(sql.STAGED)
-        session.sql(to_spark(sql.judge_staged())).createOrReplaceTempView(sql.JUDGED)
+        kinds = {"file": "INTEGER", "row": "BIGINT", **dict.fromkeys(("reason", "detail", "original"), "VARCHAR")}
+        kinds |= {f"v{place}": sql_type(column.type) for place, column in enumerate(source.columns)}
+        spark.create_view(sql.STAGED, locations, kinds | {"same": "BLOB", "place": "BLOB"})
+        spark.session.sql(to_spark(sql.judge_staged())).createOrReplaceTempView(sql.JUDGED)
 
     def counts(self) -> Mapping[str | None, int]:
         return {row["verdict"]: row["number"] for batch in self._batches(sql.count_by_verdict()) for row in batch.to_pylist()}
@@ -93,10 +91,3 @@ class JudgedThere:
 
     def _batches(self, query: str) -> Iterator[pa.RecordBatch]:
         return self._spark.batches(to_spark(query))
-
-
-def _nothing(source: SourceContract) -> str:
-    kinds = {"file": "INTEGER", "row": "BIGINT", **dict.fromkeys(("reason", "detail", "original"), "VARCHAR")}
-    kinds |= {f"v{place}": sql_type(column.type) for place, column in enumerate(source.columns)}
-    kinds |= {"same": "BLOB", "place": "BLOB"}
-    return f"SELECT {', '.join(f'CAST(NULL AS {kind}) AS {name}' for name, kind in kinds.items())} WHERE false"
