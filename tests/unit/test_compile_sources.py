@@ -15,7 +15,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.events.validated import validated_schema
 from feature_platform.errors import ContractError
 from tests.support.compute_cases import AS_OF, choices, contract, expressions, rows, source_contract, two_source_columns
-from tests.support.feature_oracle import Event, features_of_several, in_order
+from tests.support.feature_oracle import Event, features_of_several, in_order, within
 from tests.unit.test_compile import tiles_of
 
 SOURCES = [source_contract(), source_contract(source="payments", decimals=1)]
@@ -25,7 +25,7 @@ def compute(wanted: Contract, events: Sequence[Sequence[Event]], *, from_tiles: 
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for place, (part, source, own) in enumerate(zip(wanted.parts, SOURCES, events, strict=True)):
-            ordered = in_order(own, source)
+            ordered = in_order(within(own, source, AS_OF, part.window_days), source)
             table = pa.Table.from_pylist(ordered, schema=validated_schema(source))
             table = table.append_column(POSITION, pa.array(range(len(ordered)), type=pa.int64()))
             connection.register(f"events_{place}", table)

@@ -66,10 +66,10 @@ def packed(registers: str, *, keys: Sequence[str]) -> str:
 
 def registers_of_tiles(tile: str, *, keys: Sequence[str], tiles: str, condition: str) -> str:
     """As :func:`registers_of_events`, from the lists that the tiles of several days keep in a column."""
-    names = identifiers(keys)
+    names, where = identifiers(keys), f" WHERE {condition}" if condition else ""
     return (
         f"SELECT {names}, {PACKED} // {_RANK_UNITS} AS {_REGISTER}, max({PACKED} % {_RANK_UNITS}) AS {_RANK}\n"
-        f"FROM (SELECT {names}, unnest({tile}) AS {PACKED} FROM {tiles} WHERE {condition})\n"
+        f"FROM (SELECT {names}, unnest({tile}) AS {PACKED} FROM {tiles}{where})\n"
         f"GROUP BY {names}, {_REGISTER}"
     )
 

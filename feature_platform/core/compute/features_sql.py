@@ -122,17 +122,16 @@ class _Part:
     def queries(self, *, from_tiles: bool) -> tuple[str, dict[str, str]]:
         """The SELECT of the collected aggregates, without its GROUP BY; and alias → query of each sketch."""
         relation = relation_of(self._contract, from_tiles=from_tiles)
-        names = tile_names([*self._aggregates, *self._sketches])
+        names, longest = tile_names([*self._aggregates, *self._sketches]), self._contract.window_days
         rows: Rows = (
-            TileRows(names, self._as_of, relation=relation)
+            TileRows(names, self._as_of, longest=longest, relation=relation)
             if from_tiles
-            else EventRows(self._source.event_time, self._as_of, relation=relation)
+            else EventRows(self._source.event_time, self._as_of, longest=longest, relation=relation)
         )
         # One scan with a FILTER for each aggregate, not one scan for each window: each event is read once (docs/performance.md).
         # A sketch needs a grouping of its own (by key and register), so it is a subquery and joined.
-        longest = self._contract.window_days
-        aggregates = [f"{rows.aggregate(item, longest=longest)} AS {alias}" for item, alias in self._aggregates.items()]
-        grouped = f"SELECT {', '.join([self._keys, *aggregates])}\n  FROM {rows.relation}\n  WHERE {rows.window(longest)}"
+        aggregates = [f"{rows.aggregate(item)} AS {alias}" for item, alias in self._aggregates.items()]
+        grouped = f"SELECT {', '.join([self._keys, *aggregates])}\n  FROM {rows.relation}"
         return grouped, {alias: estimated(rows.registers(item), keys=item.keys) for item, alias in self._sketches.items()}
 
     def tile(self, *, merges: bool) -> str:
