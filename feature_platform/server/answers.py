@@ -73,7 +73,13 @@ def decoded_rows(plan: ViewPlan, replies: Sequence[Reply]) -> list[Row]:
     if not replies:
         return []
     *columns, stamps = zip(*replies, strict=True)
-    return list(zip(*(read(column) for read, column in zip(plan.readers, columns, strict=True)), stamps, strict=True))
+    return list(zip(*(read(column) for read, column in zip(plan.readers, columns, strict=True)), map(_shared, stamps), strict=True))
+
+
+@lru_cache(maxsize=65_536)
+def _shared(stamp: Raw) -> Raw:
+    """The same object for equal event timestamps: a version has few, and each row's own would be one more object to fetch from memory."""
+    return stamp
 
 
 def columns_of_rows(plan: ViewPlan, rows: Sequence[Row], *, now_s: float) -> ViewColumns:

@@ -112,17 +112,17 @@ class ServerApp:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
 
-    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+    async def answer(self, scope: Scope, body: Receive | bytes) -> Answer:
         """Answer, count and log one request.
 
         Args:
             scope: Its method, path, headers and client, as ASGI says them.
-            receive: Gives its body in ASGI's messages; called where the answer needs it.
+            body: Its body, or what gives it in ASGI's messages; called where the answer needs it.
         """
         started_s = time.perf_counter()
         parts = self._parts
         caller = parts.tokens.holder(scope["headers"]) if parts.tokens else ""
-        answer = await self._routed(scope, receive, caller)
+        answer = await self._routed(scope, body, caller)
         parts.board.counts.add(metrics.REQUESTS, scope["path"] if scope["path"] in self._routes else "other", str(answer.status))
         if self._is_draining:
             answer = answer._replace(headers=[*answer.headers, CLOSE])
@@ -131,7 +131,7 @@ class ServerApp:
             parts.access_log.add(scope, status=answer.status, size=len(answer.body), took_s=took_s, caller=caller or "")
         return answer
 
-    async def _routed(self, scope: Scope, receive: Receive, caller: str | None) -> Answer:
+    async def _routed(self, scope: Scope, given: Receive | bytes, caller: str | None) -> Answer:
         route = self._routes.get(scope["path"])
         if route is not None and route.is_open and route.method == scope["method"]:
             return await route.handle(scope, b"")
@@ -139,7 +139,7 @@ class ServerApp:
             return document({"detail": "Not authenticated"}, status=401, headers=[(b"www-authenticate", b"Bearer")])
         if route is None or scope["method"] != route.method:
             return _no_such(route)
-        body = await self._body(scope, receive) if route.method == "POST" else b""
+        body = await self._body(scope, given) if route.method == "POST" else b""
         if isinstance(body, Answer):
             return body
         if self._under_way >= self._parts.server.limits.concurrency:
@@ -151,17 +151,20 @@ class ServerApp:
         finally:
             self._under_way -= 1
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes | Answer:
+    async def _body(self, scope: Scope, given: Receive | bytes) -> bytes | Answer:
         most = self._parts.server.limits.body_bytes
-        size = next((int(value) for name, value in scope["headers"] if name == b"content-length" and value.isdigit()), 0)
-        message = await receive() if size <= most else {}
-        body = _part(message)
-        if message.get("more_body"):
-            try:
-                async with asyncio.timeout(BODY_S):
-                    body = await _rest(body, receive, most=most)
-            except TimeoutError:
-                return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[CLOSE])
+        if isinstance(given, bytes):
+            body, size = given, len(given)
+        else:
+            size = next((int(value) for name, value in scope["headers"] if name == b"content-length" and value.isdigit()), 0)
+            message = await given() if size <= most else {}
+            body = _part(message)
+            if message.get("more_body"):
+                try:
+                    async with asyncio.timeout(BODY_S):
+                        body = await _rest(body, given, most=most)
+                except TimeoutError:
+                    return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[CLOSE])
         if max(size, len(body)) > most:
             return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[CLOSE])
         return body

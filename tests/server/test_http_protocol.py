@@ -3,7 +3,7 @@
 import json
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.server.access_log import AccessLog
 from feature_platform.server.app import ServerApp
+from feature_platform.server.http_protocol import DirectProtocol
 from feature_platform.server.options import Limits
 from tests.server.conftest import FIRST, NoFeast, feature_server, open_stores, parts_of
 from tests.support.http_server import serving_http
@@ -63,27 +64,33 @@ def clients() -> Clients:
 
 
 @pytest.fixture(scope="module")
-def ports(clients: Clients) -> Iterator[tuple[int, int]]:
-    """The short way's port, and the port of uvicorn's own way; one of the users asked for makes the program fail."""
+def new_app(clients: Clients) -> Iterator[Callable[[], ServerApp]]:
+    """Makes servers of one store; one of the users asked for makes the program fail."""
     objects = MemoryObjectStore()
-
-    def app() -> ServerApp:
-        server = feature_server(objects, valkey, NoFeast(), limits=LIMITS)
-        read = server.reader.read
-
-        async def failing(wanted: Sequence[Any]) -> Any:
-            if 13 in wanted[0].keys[0]:
-                raise ZeroDivisionError
-            return await read(wanted)
-
-        server.reader.read = failing  # type: ignore[method-assign]
-        return ServerApp(lambda: parts_of(server, access_log=clients))
-
-    with ExitStack() as stack:
-        valkey = stack.enter_context(valkey_server())
+    with valkey_server() as valkey:
         rows = {"user_id": [1, 2], "f_count": [10, None], "f_mean": [0.1, 1e22]}
         open_stores(objects, valkey, (FIRST,)).write(FIRST, table_of(FIRST, rows))
-        yield stack.enter_context(serving_http(app())), stack.enter_context(serving_http(app(), is_direct=False))
+
+        def app() -> ServerApp:
+            server = feature_server(objects, valkey, NoFeast(), limits=LIMITS)
+            read = server.reader.read
+
+            async def failing(wanted: Sequence[Any]) -> Any:
+                if 13 in wanted[0].keys[0]:
+                    raise ZeroDivisionError
+                return await read(wanted)
+
+            server.reader.read = failing  # type: ignore[method-assign]
+            return ServerApp(lambda: parts_of(server, access_log=clients))
+
+        yield app
+
+
+@pytest.fixture(scope="module")
+def ports(new_app: Callable[[], ServerApp]) -> Iterator[tuple[int, int]]:
+    """The short way's port, and the port of uvicorn's own way."""
+    with serving_http(new_app()) as short, serving_http(new_app(), is_direct=False) as long:
+        yield short, long
 
 
 def exchange(port: int, pieces: Sequence[bytes], answers: int) -> bytes:
@@ -113,6 +120,11 @@ def is_whole(raw: bytes) -> bool:
 CASES = {
     "whole": ([post(BODY)], 1),
     "two in turn": ([post(BODY), post(OTHER)], 2),
+    "the same head again": ([post(BODY), post(BODY), post(b"no" + BODY[2:])], 3),
+    "the same head again, in pieces": ([post(BODY), post(BODY)[:40], post(BODY)[40:], post(BODY)[:-9], post(BODY)[-9:]], 3),
+    "the same head again, before another request": ([post(BODY), post(BODY) + post(OTHER), post(BODY)], 4),
+    "the same head again, after half of another one": ([post(BODY), post(OTHER)[:-3], post(OTHER)[-3:] + post(BODY), post(BODY)], 4),
+    "the same long head again": ([post(BODY, b"x-long: " + b"x" * 5000)] * 2, 2),
     "two at once": ([post(BODY) + post(OTHER)], 2),
     "three at once with another path between": ([post(BODY) + HEALTH + post(OTHER)], 3),
     "head and body apart": ([post(BODY)[: -len(BODY)], BODY], 1),
@@ -170,6 +182,27 @@ def test_the_access_log_names_the_client_that_a_proxy_on_this_machine_names(port
     for port in ports:
         exchange(port, [post(OTHER), post(OTHER, b"x-forwarded-for: 192.0.2.7")], 2)
     assert clients.seen == ["127.0.0.1", "192.0.2.7"] * 2
+
+
+def test_a_connection_ends_when_it_was_idle_and_not_while_it_is_used(new_app: Callable[[], ServerApp]) -> None:
+    with ExitStack() as stack:
+        ports = [stack.enter_context(serving_http(new_app(), is_direct=direct, keep_alive_s=2)) for direct in (True, False)]
+        clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for port in ports]
+        for _ in range(7):
+            for client in clients:
+                client.sendall(post(OTHER))
+                assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            time.sleep(0.4)
+        assert [client.recv(1) for client in clients] == [b"", b""]
+
+
+def test_heads_that_are_never_the_same_are_not_kept_for_ever(ports: tuple[int, int]) -> None:
+    requests = [post(OTHER, b"x-trace: %d" % number) for number in range(1500)]
+    with socket.create_connection(("127.0.0.1", ports[0]), timeout=20) as client:
+        for request in requests:
+            client.sendall(request)
+            assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    assert 0 < len(DirectProtocol._heads) <= 1024
 
 
 def test_a_client_that_goes_harms_nobody(ports: tuple[int, int]) -> None:

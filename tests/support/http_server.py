@@ -10,8 +10,8 @@ from feature_platform.server.http_protocol import DirectProtocol
 
 
 @contextmanager
-def serving_http(app: Any, *, is_direct: bool = True) -> Iterator[int]:
-    """The port it listens on; it ends with the block. ``is_direct`` is false for uvicorn's own protocol."""
+def serving_http(app: Any, *, is_direct: bool = True, keep_alive_s: int = 5) -> Iterator[int]:
+    """The port it listens on; it ends with the block. ``is_direct`` is false for uvicorn's own protocol; idle connections are closed."""
     import uvicorn
 
     with socket.socket() as listener:
@@ -19,7 +19,7 @@ def serving_http(app: Any, *, is_direct: bool = True) -> Iterator[int]:
         listener.listen()
         protocol = DirectProtocol if is_direct else "httptools"
         quiet: dict[str, Any] = {"log_config": None, "access_log": False, "server_header": False, "date_header": False}
-        config = uvicorn.Config(app, http=protocol, loop="uvloop", ws="none", lifespan="on", **quiet)
+        config = uvicorn.Config(app, http=protocol, loop="uvloop", ws="none", lifespan="on", timeout_keep_alive=keep_alive_s, **quiet)
         server = uvicorn.Server(config)
         started = threading.Event()
         original = server.startup
