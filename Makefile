@@ -65,8 +65,8 @@ test-spark: $(ENVIRONMENT) ## hold days validated and features computed by Spark
 bench-build: $(ENVIRONMENT) ## time building and writing features against bare tools
 	$(RUN)/python -m tests.benchmarks.bench_build
 
-bench-compute: $(ENVIRONMENT) ## time versions from tiles against reading events, and builds of 1, 10 and 100 million events
-	$(RUN)/python -m tests.benchmarks.bench_compute
+bench-compute: $(ENVIRONMENT) ## time versions from tiles against reading events, and builds of 1, 10 and 100 million events; by Spark too, after test-spark
+	SPARK_HOME=$(abspath $(firstword $(wildcard .tools/spark-*/pyspark))) $(RUN)/python -m tests.benchmarks.bench_compute
 
 bench-validate: $(ENVIRONMENT) ## time validating raw events against bare DuckDB
 	$(RUN)/python -m tests.benchmarks.bench_validate

@@ -3,19 +3,22 @@
     make bench-compute                                            1,000,000 events a day; 1, 10 and 100 million events of 7 days
     python -m tests.benchmarks.bench_compute --rows 100000 --sizes 1000000
 
-(a) Thirty versions of a set of 7 days: tiles made once and merged, against each window's events read again by the same engine. (b) A year
-of versions of a set of 90 days, extrapolated from ten: what a day's tile, the longer tiles and one version cost, times how many there are.
-(c) One version of 7 days from its events at several sizes, against one hand-written DuckDB query, with peak memory of a process of its own.
+(a) Thirty versions of a set of 7 days: tiles made once and merged, against each window's events read again by the same engine; with as many
+events a day, and with three times as many for the same users. (b) A year of versions of a set of 90 days, extrapolated from ten: what a
+day's tile, the longer tiles and one version cost, times how many there are. (c) One version of 7 days from its events at several sizes,
+against one hand-written DuckDB query, with peak memory of a process of its own; up to 10 million events also by Sail and by Spark on this
+machine, against this process. Spark is measured where SPARK_HOME names PySpark, which ``make test-spark`` leaves in .tools.
 Users are skewed: the busiest of a hundred thousand have hundreds of times as many events as the quietest.
 """
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +31,9 @@ from tests.benchmarks.bench_build import CONTRACT, PARTITION, SOURCE, WORK_URI, 
 from tests.benchmarks.figures import Figure, compare, peak_mib, write_figures
 from tests.support.directory_store import DirectoryStore
 from tests.support.resident_memory import own_peak_mib
+from tests.support.spark_connect import sail, spark, spark_engine
+
+MOST_ON_SPARK = 10_000_000
 
 
 class Tiles:
@@ -87,16 +93,31 @@ def sizes(directory: Path, *, total: Sequence[int], users: int, rounds: int) -> 
         figures.append(compare(f"{events:,} events of 7 days; peer: a query by hand", ours, peer, rounds=rounds))
         found = peak_mib(Path(__file__), [str(place)])
         figures.append(Figure(f"peak memory, {events:,} events", found, 4096, round(found / 4096, 2), "MiB (limit)"))
+        if events <= MOST_ON_SPARK:
+            figures += on_clusters(place, days, events=events, rounds=rounds)
         shutil.rmtree(place)
     return figures
+
+
+def on_clusters(directory: Path, days: Sequence[ValidatedDay], *, events: int, rounds: int) -> Iterator[Figure]:
+    """The same version computed by Spark Connect servers, which must give the same rows; the peer is this process."""
+    expected = build(directory, days).to_arrow()
+    home = os.environ.get("SPARK_HOME")
+    servers = {"Sail": sail(), **({"Spark": spark(Path(home))} if home else {})}
+    for name, server in servers.items():
+        with server as remote:
+            engine = spark_engine(DirectoryStore(directory), remote=remote, work_uri=WORK_URI, workdir=directory)
+            run = partial(engine.build, CONTRACT, [Window(SOURCE, days)], as_of=as_of(PARTITION))
+            assert run().to_arrow().equals(expected)
+            yield compare(f"{events:,} events of 7 days by {name}; peer: DuckDB", run, partial(build, directory, days), rounds=rounds)
 
 
 def measure(directory: Path, *, rows: int, users: int, total: Sequence[int], rounds: int) -> list[Figure]:
     """Every figure; each makes its own days and removes them."""
     figures = []
-    for run in (many_versions, a_year):
+    for run, events in ((many_versions, rows), (many_versions, 3 * rows), (a_year, rows)):
         with tempfile.TemporaryDirectory(dir=directory) as name:
-            figures.append(run(Path(name), rows=rows, users=users))
+            figures.append(run(Path(name), rows=events, users=users))
     return figures + sizes(directory, total=total, users=users, rounds=rounds)
 
 

@@ -24,10 +24,13 @@ def running() -> Iterator[str]:
     if "SPARK_REMOTE" in os.environ:
         yield os.environ["SPARK_REMOTE"]
         return
-    if "SPARK_HOME" in os.environ:
-        with _spark(Path(os.environ["SPARK_HOME"])) as address:
-            yield address
-        return
+    with spark(Path(os.environ["SPARK_HOME"])) if "SPARK_HOME" in os.environ else sail() as address:
+        yield address
+
+
+@contextmanager
+def sail() -> Iterator[str]:
+    """Sail's server, in this process."""
     server = SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
     try:
@@ -37,7 +40,8 @@ def running() -> Iterator[str]:
 
 
 @contextmanager
-def _spark(home: Path) -> Iterator[str]:
+def spark(home: Path) -> Iterator[str]:
+    """Spark's own server, of an installation of PySpark."""
     port = free_port()
     options = {
         "spark.connect.grpc.binding.port": str(port),
