@@ -95,7 +95,7 @@ class DirectProtocol(HttpToolsProtocol):
             self._body += body
 
     def on_message_complete(self) -> None:
-        self._is_between = not self.parser.should_upgrade()
+        self._is_between = True
         body, self._body = self._body, None
         if body is None:
             super().on_message_complete()
@@ -135,7 +135,8 @@ class DirectProtocol(HttpToolsProtocol):
         """Leave the timer: when it comes it looks how long the connection has been idle."""
 
     def timeout_keep_alive_handler(self) -> None:
-        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time() if self._is_idle() else self.timeout_keep_alive
+        is_idle = self._is_between and self._is_idle()
+        left_s = self._idle_since_s + self.timeout_keep_alive - self.loop.time() if is_idle else self.timeout_keep_alive
         if left_s > 0:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:

@@ -188,11 +188,13 @@ def test_a_connection_ends_when_it_was_idle_and_not_while_it_is_used(new_app: Ca
     with ExitStack() as stack:
         ports = [stack.enter_context(serving_http(new_app(), is_direct=direct, keep_alive_s=2)) for direct in (True, False)]
         clients = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for port in ports]
-        for _ in range(7):
+        for pieces in [[post(OTHER)]] * 7 + [[post(OTHER)[:30], post(OTHER)[30:]]]:
+            for place, piece in enumerate(pieces):
+                time.sleep(1.3 if place or len(pieces) > 1 else 0.4)  # two seconds after the last answer, half of a request is there
+                for client in clients:
+                    client.sendall(piece)
             for client in clients:
-                client.sendall(post(OTHER))
                 assert client.recv(1 << 16).startswith(b"HTTP/1.1 200")
-            time.sleep(0.4)
         assert [client.recv(1) for client in clients] == [b"", b""]
 
 
