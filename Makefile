@@ -25,7 +25,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev up down test test-spark check bench-build bench-compute bench-validate bench-online bench-serve bench-training bench-growth bench faults image e2e policy graph screenshots values-readme clean
+.PHONY: help install demo dev up down test test-spark spark check bench-build bench-compute bench-validate bench-online bench-serve bench-training bench-growth bench faults image e2e policy graph screenshots values-readme clean
 .SUFFIXES:
 
 help: ## list the targets
@@ -56,17 +56,22 @@ check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, te
 	$(MAKE) test
 
 # The Spark of the client that uv.lock pins.
-test-spark: $(ENVIRONMENT) ## hold days validated and features computed by Spark on Java 17 to the same bits; the first time downloads Spark (490 MB) into .tools
-	@command -v java >/dev/null || { echo "Expected Java 17 or later as java; install it, or rely on make test, which uses Sail." >&2; exit 1; }
-	@version=$$($(RUN)/python -c 'from importlib.metadata import version; print(version("pyspark-client"))'); \
-	test -d .tools/spark-$$version || $(PYTHON) -m pip install --quiet --no-deps --target .tools/spark-$$version "pyspark==$$version" py4j; \
-	SPARK_HOME=$(CURDIR)/.tools/spark-$$version/pyspark SPARK_EXAMPLES=$${SPARK_EXAMPLES:-40} $(RUN)/pytest tests/contract/test_spark_engine.py tests/contract/test_spark_validation.py -n 0 --timeout 0 -o faulthandler_timeout=0
+SPARK := $(CURDIR)/.tools/spark/pyspark
+
+test-spark: spark ## hold days validated and features computed by Spark on Java 17 to the same bits; the first time downloads Spark (490 MB) into .tools
+	SPARK_HOME=$(SPARK) SPARK_EXAMPLES=$${SPARK_EXAMPLES:-40} $(RUN)/pytest tests/contract/test_spark_engine.py tests/contract/test_spark_validation.py -n 0 --timeout 0 -o faulthandler_timeout=0
+
+spark: $(ENVIRONMENT)
+	@java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' || { echo "Expected Java 17 or later as java; install it, or rely on make test, which uses Sail." >&2; exit 1; }
+	@version=$$($(RUN)/python -c 'from importlib.metadata import version; print(version("pyspark-client"))'); place=.tools/spark-$$version; \
+	test -d $$place || { $(PYTHON) -m pip install --quiet --no-deps --target $$place.part "pyspark==$$version" py4j && mv $$place.part $$place; } && \
+	ln -sfn spark-$$version .tools/spark
 
 bench-build: $(ENVIRONMENT) ## time building and writing features against bare tools
 	$(RUN)/python -m tests.benchmarks.bench_build
 
 bench-compute: $(ENVIRONMENT) ## time versions from tiles against reading events, and builds of 1, 10 and 100 million events; by Spark too, after test-spark
-	SPARK_HOME=$(abspath $(firstword $(wildcard .tools/spark-*/pyspark))) $(RUN)/python -m tests.benchmarks.bench_compute
+	SPARK_HOME=$(if $(wildcard .tools/spark),$(SPARK)) $(RUN)/python -m tests.benchmarks.bench_compute
 
 bench-validate: $(ENVIRONMENT) ## time validating raw events against bare DuckDB
 	$(RUN)/python -m tests.benchmarks.bench_validate
