@@ -1,7 +1,6 @@
 """A step that serves waits for the pool, on the instance that ``up`` writes. Runs side by side: ``integration/test_dagster_queue.py``."""
 
 import threading
-import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,7 +13,8 @@ from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.cli.environment import INSTANCE, WRITTEN, prepare_instance
 from feature_platform.core.layout import as_of, version_id
 from feature_platform.defs.feature_assets import serving_pool
-from tests.support.platforms import MainJob, Run, memory_platform, put_events
+from tests.support.platforms import MainJob, memory_platform, put_events
+from tests.support.processes import wait_until
 
 EARLIER = """\
 # One run of the daily job at a time; missed ticks are not caught up.
@@ -61,16 +61,19 @@ def test_a_step_that_serves_waits_for_the_pool_after_its_run_has_built(job: Main
     storage = job.instance.event_log_storage
     storage.initialize_concurrency_limit_to_default(POOL)
     assert storage.claim_concurrency_slot(POOL, "another-run", "user_features_latest").is_claimed
-    runs: list[Run] = []
-    thread = threading.Thread(target=lambda: runs.append(job.run(DAY)))
+    seen: list[tuple[str | None, str | None]] = []
+
+    def free_once_it_waits() -> None:
+        wait_until(lambda: bool(storage.get_concurrency_info(POOL).pending_step_count), within_s=120, what="a step that waits")
+        seen.append((job.version_of(DAY), job.latest()))
+        storage.free_concurrency_slots_for_run("another-run")
+
+    thread = threading.Thread(target=free_once_it_waits)
     thread.start()
-    while not storage.get_concurrency_info(POOL).pending_step_count:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    assert (job.version_of(DAY), job.latest()) == (version_id(as_of(DAY)), None)
-    storage.free_concurrency_slots_for_run("another-run")
-    thread.join(timeout=60)
-    assert runs[0].success, runs[0].failure
+    run = job.run(DAY)  # in the main thread, as runs are everywhere else
+    thread.join()
+    assert run.success, run.failure
+    assert seen == [(version_id(as_of(DAY)), None)]
     assert job.latest() == version_id(as_of(DAY))
     assert storage.get_concurrency_info(POOL).claimed_slots == []
 
