@@ -71,7 +71,7 @@ bench-build: $(ENVIRONMENT) ## time building and writing features against bare t
 	$(RUN)/python -m tests.benchmarks.bench_build
 
 bench-compute: $(ENVIRONMENT) ## time versions from tiles against reading events, and builds of 1, 10 and 100 million events; by Spark too, after test-spark
-	SPARK_HOME=$(if $(wildcard .tools/spark),$(SPARK)) $(RUN)/python -m tests.benchmarks.bench_compute
+	$(if $(wildcard .tools/spark),SPARK_HOME=$(SPARK)) $(RUN)/python -m tests.benchmarks.bench_compute
 
 bench-validate: $(ENVIRONMENT) ## time validating raw events against bare DuckDB
 	$(RUN)/python -m tests.benchmarks.bench_validate

@@ -153,18 +153,11 @@ class ServerApp:
 
     async def _body(self, scope: Scope, given: Receive | bytes) -> bytes | Answer:
         most = self._parts.server.limits.body_bytes
-        if isinstance(given, bytes):
-            body, size = given, len(given)
-        else:
-            size = next((int(value) for name, value in scope["headers"] if name == b"content-length" and value.isdigit()), 0)
-            message = await given() if size <= most else {}
-            body = _part(message)
-            if message.get("more_body"):
-                try:
-                    async with asyncio.timeout(BODY_S):
-                        body = await _rest(body, given, most=most)
-                except TimeoutError:
-                    return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[CLOSE])
+        size = len(given) if isinstance(given, bytes) else _declared_bytes(scope)
+        try:
+            body = given if isinstance(given, bytes) else await _received(given, most=most) if size <= most else b""
+        except TimeoutError:
+            return document({"detail": f"The body did not arrive in {BODY_S:.0f} s."}, status=408, headers=[CLOSE])
         if max(size, len(body)) > most:
             return document({"detail": f"A body may have at most {most} bytes."}, status=413, headers=[CLOSE])
         return body
@@ -260,6 +253,20 @@ def _guarded(handle: Callable[[Scope, bytes], Awaitable[Answer]]) -> Callable[[S
             return unavailable(str(error))
 
     return guarded
+
+
+def _declared_bytes(scope: Scope) -> int:
+    return next((int(value) for name, value in scope["headers"] if name == b"content-length" and value.isdigit()), 0)
+
+
+async def _received(receive: Receive, *, most: int) -> bytes:
+    """A body as ASGI's messages bring it; see :func:`_rest`. Raises ``TimeoutError`` where the rest takes too long."""
+    message = await receive()
+    body = _part(message)
+    if message.get("more_body"):
+        async with asyncio.timeout(BODY_S):
+            body = await _rest(body, receive, most=most)
+    return body
 
 
 async def _rest(body: bytes, receive: Receive, *, most: int) -> bytes:

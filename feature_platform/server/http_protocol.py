@@ -1,8 +1,8 @@
 """uvicorn's HTTP protocol with a shorter way for requests for features that arrive whole: one call and one write, without ASGI's messages.
 
-uvicorn takes 110 to 120 µs for such a request, this 30 to 40, and a bare parser 25. Every other request goes uvicorn's way, and so does one
-for features with anything unusual: one that comes in parts or behind another one, with ``expect``, through a proxy that names its client,
-of HTTP/1.0. What is answered does not belong here (``app``).
+With an answer that is ready, uvicorn takes about 100 µs for such a request, this 30 to 40, and a bare parser 25 to 30. Every other request
+goes uvicorn's way, and so does one for features with anything unusual: one that comes in parts or behind another one, with ``expect``,
+through a proxy that names its client, of HTTP/1.0. What is answered does not belong here (``app``).
 
 Clients send the same head again and again, so what the parser made of one is kept by its bytes: equal bytes are not parsed twice. And a
 connection has one timer as long as it lasts, where uvicorn makes and cancels one for each request.

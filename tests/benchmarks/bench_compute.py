@@ -102,8 +102,7 @@ def sizes(directory: Path, *, total: Sequence[int], users: int, rounds: int) -> 
 def on_clusters(directory: Path, days: Sequence[ValidatedDay], *, events: int, rounds: int) -> Iterator[Figure]:
     """The same version computed by Spark Connect servers, which must give the same rows; the peer is this process."""
     expected = build(directory, days).to_arrow()
-    home = os.environ.get("SPARK_HOME")
-    servers = {"Sail": sail(), **({"Spark": spark(Path(home))} if home else {})}
+    servers = {"Sail": sail(), **({"Spark": spark(Path(os.environ["SPARK_HOME"]))} if "SPARK_HOME" in os.environ else {})}
     for name, server in servers.items():
         with server as remote:
             engine = spark_engine(DirectoryStore(directory), remote=remote, work_uri=WORK_URI, workdir=directory)
