@@ -34,7 +34,9 @@ def serve(
     max_entities: Annotated[int, typer.Option("--max-entities", min=1, help="Most entities in one request.")] = _LIMITS.entities,
     max_features: Annotated[int, typer.Option("--max-features", min=1, help="Most features in one request.")] = _LIMITS.features,
     max_body_kib: Annotated[int, typer.Option("--max-body-kib", min=1, help="Largest body of a request.")] = _LIMITS.body_bytes >> 10,
-    cache_mib: Annotated[int, typer.Option("--cache-mib", min=0, help="Row cache of each worker; 0 turns it off.")] = _CACHE_MIB,
+    cache_mib: Annotated[
+        int, typer.Option("--cache-mib", min=0, help="Row cache of each worker; 0 turns it off, as does --allow-push.")
+    ] = _CACHE_MIB,
     max_age_s: Annotated[float | None, typer.Option("--max-age-s", help="Oldest online version to be ready with; ttl by default.")] = None,
     drain_s: Annotated[float, typer.Option("--drain-s", min=0, help="How long it still answers after SIGTERM.")] = _DEFAULTS.drain_s,
     access_log: Annotated[bool, typer.Option("--access-log", help="One JSON line per request on standard output.")] = False,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -30,7 +30,7 @@ _EPOCH: Final = b""
 """Event timestamp of an entity that is not online: Feast's Redis store serves it as nulls of 1970 with status PRESENT, and so do we."""
 
 
-class ViewColumns(NamedTuple):
+class ViewColumns(msgspec.Struct):
     """One view's part of an answer: values by column, stored event timestamps, and what follows the values in each column's JSON.
 
     ``late`` says of each row whether it is past its ttl, None where none is.
@@ -61,17 +61,16 @@ def view_columns(plan: ViewPlan, replies: Sequence[Reply], *, now_s: float) -> V
     Raises:
         UnplannedRequestError: A stored value is of a type that no contract allows.
     """
-    *columns, stamps = zip(*replies, strict=True)
+    *columns, stamps = zip(*replies)  # noqa: B905  as in columns_of_rows
     late, tail = _judged(plan, stamps, now_s=now_s)
     if late is not None:
         columns = [tuple(None if gone else raw for raw, gone in zip(column, late, strict=True)) for column in columns]
-    return ViewColumns(plan, [read(column) for read, column in zip(plan.readers, columns, strict=True)], stamps, tail, late)
+    read = [reader(columns[place]) for place, reader in enumerate(plan.readers)]
+    return ViewColumns(plan, read, stamps, tail, late)
 
 
 def decoded_rows(plan: ViewPlan, replies: Sequence[Reply]) -> list[Row]:
     """One view's replies decoded row by row, for a cache: the ttl is not applied yet. Errors are those of :func:`view_columns`."""
-    if not replies:
-        return []
     *columns, stamps = zip(*replies, strict=True)
     return list(zip(*(read(column) for read, column in zip(plan.readers, columns, strict=True)), map(_shared, stamps), strict=True))
 
@@ -84,7 +83,7 @@ def _shared(stamp: Raw) -> Raw:
 
 def columns_of_rows(plan: ViewPlan, rows: Sequence[Row], *, now_s: float) -> ViewColumns:
     """What :func:`view_columns` makes of replies, from rows that were decoded before."""
-    *columns, stamps = map(list, zip(*rows, strict=True))
+    *columns, stamps = map(list, zip(*rows))  # noqa: B905  looking for rows of other lengths costs as much as a small request's rows
     late, tail = _judged(plan, stamps, now_s=now_s)
     if late is not None:
         columns = [[None if gone else value for value, gone in zip(column, late, strict=True)] for column in columns]
@@ -92,19 +91,25 @@ def columns_of_rows(plan: ViewPlan, rows: Sequence[Row], *, now_s: float) -> Vie
 
 
 def _judged(plan: ViewPlan, stamps: Sequence[Raw], *, now_s: float) -> tuple[list[bool] | None, bytes]:
-    ttl_s, first = plan.view.ttl_s, stamps[0]
+    first = stamps[0]
     is_uniform = stamps.count(first) == len(stamps)  # nearly always: a version has one; cheaper than hashing each
-    past_ttl = {raw for raw in ((first,) if is_uniform else set(stamps)) if raw and ttl_s is not None and _age_s(raw, now_s) > ttl_s}
-    if is_uniform and not past_ttl:
+    if is_uniform and not _is_late(plan, first, now_s):
         return None, _uniform_tail(len(stamps), first or _EPOCH)
+    past_ttl = {raw for raw in set(stamps) if _is_late(plan, raw, now_s)}
     late = [raw in past_ttl for raw in stamps] if past_ttl else None
     statuses = [b'"OUTSIDE_MAX_AGE"' if gone else b'"PRESENT"' for gone in late or [False] * len(stamps)]
     return late, _tail(statuses, [timestamp_text(raw or _EPOCH) for raw in stamps])
 
 
-def _age_s(stamp: bytes, now_s: float) -> float:
+def _is_late(plan: ViewPlan, stamp: Raw, now_s: float) -> bool:
+    ttl_s = plan.view.ttl_s
+    return stamp is not None and ttl_s is not None and now_s - _moment_s(stamp) > ttl_s
+
+
+@lru_cache(maxsize=65_536)
+def _moment_s(stamp: bytes) -> float:
     seconds, nanos = timestamp_of(stamp)
-    return now_s - (seconds + nanos / 1e9)
+    return seconds + nanos / 1e9
 
 
 @lru_cache(maxsize=256)

@@ -14,8 +14,9 @@ from typing import Any, Final
 from feature_platform.errors import FeaturePlatformError
 from feature_platform.server import metrics
 from feature_platform.server.access_log import AccessLog
+from feature_platform.server.answer_counts import FEATURES_PATH
 from feature_platform.server.catalogue import Catalogue
-from feature_platform.server.feature_server import FEATURES_PATH, Answer, FeatureServer, document, unavailable
+from feature_platform.server.feature_server import Answer, FeatureServer, document, unavailable
 from feature_platform.server.metrics import MetricsBoard
 from feature_platform.server.openapi import openapi_document
 from feature_platform.server.status import ServerStatus
@@ -163,8 +164,8 @@ class ServerApp:
         return body
 
     def _made_routes(self, parts: Parts) -> dict[str, _Route]:
-        async def features(scope: Scope, body: bytes) -> Answer:
-            return await parts.server.online_features(body, scope["headers"])
+        def features(scope: Scope, body: bytes) -> Awaitable[Answer]:
+            return parts.server.online_features(body, scope["headers"])
 
         async def versions(_scope: Scope, _body: bytes) -> Answer:
             return document(await parts.status.versions())

@@ -39,7 +39,7 @@ def server_app(settings: Settings, options: ServeOptions) -> ServerApp:
         registry = RegistryWatch(fetch, project=settings.feast_project)
         log = ResponseLog(stored_at(options.log_to, objects), rate=options.log_rate, counts=board.counts) if options.log_to else None
         server = FeatureServer(
-            registry, reader, FeastProcess(), limits=options.limits, counts=board.counts, cache_bytes=options.cache_bytes, log=log
+            registry, reader, FeastProcess(), limits=options.limits, counts=board.counts, cache_bytes=options.row_cache_bytes, log=log
         )
         return Parts(
             server=server,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from feature_platform.core.online.reads import UnplannedRequestError
 from feature_platform.errors import ConfigurationError, FeaturePlatformError
 from feature_platform.server import metrics
+from feature_platform.server.answer_counts import FEATURES_PATH, AnswerCounts
 from feature_platform.server.answers import ViewColumns, answer_body, columns_of_rows, view_columns
 from feature_platform.server.feast_process import FeastAnswer
 from feature_platform.server.metrics import Counts
@@ -26,7 +28,9 @@ from feature_platform.server.response_log import ResponseLog
 from feature_platform.server.row_cache import RowCache
 
 JSON: Final = b"application/json"
-FEATURES_PATH: Final = "/get-online-features"
+
+_PLANS: Final = 256
+"""Plans whose numbers are at hand."""
 
 Headers = list[tuple[bytes, bytes]]
 _log = logging.getLogger(__name__)
@@ -88,13 +92,15 @@ class FeatureServer:
     ) -> None:
         self.registry, self.reader, self.feast = registry, reader, feast
         self.limits, self.counts = limits or Limits(), counts or Counts()
-        self._cache = RowCache(reader, budget_bytes=cache_bytes, counts=self.counts) if cache_bytes else None
+        self._source = RowCache(reader, budget_bytes=cache_bytes, counts=self.counts) if cache_bytes else reader
+        self._columns = columns_of_rows if cache_bytes else view_columns
         self._log = log
+        self._counts_of = lru_cache(maxsize=_PLANS)(partial(AnswerCounts, self.counts))
 
     async def online_features(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Answer:
         """Answer ``POST /get-online-features`` as Feast's server does; a header names the version of every view's values."""
         try:
-            request = await self._parsed(body, headers)
+            request = self._parsed(body, headers) or await self._by_feasts_model(body, headers)
             pins = {**self._service_pin(request.shape.service), **request.pins, **header_pins(headers)}
             try:
                 return await self._answered(request, pins)
@@ -109,12 +115,15 @@ class FeatureServer:
                 _log.error("%s", error)
             return unavailable(str(error))
 
-    async def _parsed(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> OnlineRequest:
-        if is_json(headers):
-            try:
-                return parse_request(body)
-            except UnusualBodyError:
-                pass
+    @staticmethod
+    def _parsed(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> OnlineRequest | None:
+        try:
+            return parse_request(body) if is_json(headers) else None
+        except UnusualBodyError:
+            return None
+
+    @staticmethod
+    async def _by_feasts_model(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> OnlineRequest:
         from feature_platform.server.feast_model import judged_request
 
         return await judged_request(body, headers)
@@ -133,22 +142,19 @@ class FeatureServer:
         answer = Answer(200, answer_body(plan, keys, views), [header(proofs)])
         if self._log is not None:
             self._log.add(self.registry.registry.project, keys, views, proofs)
-        self._count(plan, views, proofs, rows=rows, read_s=read_s, total_s=time.perf_counter() - started_s)
+        self._counts_of(plan).add(views, proofs, rows=rows, read_s=read_s, total_s=time.perf_counter() - started_s)
         return answer
 
     async def _read(self, plan: RequestPlan, keys: Mapping[str, list[Any]]) -> tuple[list[ViewColumns], list[Proof], float]:
         wanted = [Wanted(view, [keys[name] for name in view.join_keys]) for view in plan.views]
         started_s = time.perf_counter()
-        if self._cache is None:
-            read = await self.reader.read(wanted)
-            read_s, now_s = time.perf_counter() - started_s, time.time()
-            views = [view_columns(view, rows.replies, now_s=now_s) for view, rows in zip(plan.views, read, strict=True)]
-        else:
-            kept = await self._cache.read(wanted)
-            read_s, now_s = time.perf_counter() - started_s, time.time()
-            views = [columns_of_rows(view, rows, now_s=now_s) for view, (_, rows) in zip(plan.views, kept, strict=True)]
-            read = [rows for rows, _ in kept]
-        return views, [proof_of(view.view.name, rows.before, rows.after) for view, rows in zip(plan.views, read, strict=True)], read_s
+        read = await self._source.read(wanted)
+        read_s, now_s = time.perf_counter() - started_s, time.time()
+        views, proofs = [], []
+        for view, rows in zip(plan.views, read):  # noqa: B905  a keyword costs half a microsecond
+            views.append(self._columns(view, rows.replies, now_s=now_s))
+            proofs.append(proof_of(view.view.name, rows.before, rows.after))
+        return views, proofs, read_s
 
     def _service_pin(self, service: str | None) -> dict[str, str]:
         """The version that a feature service pins, if it pins one; a request's own pins override it."""
@@ -170,22 +176,6 @@ class FeatureServer:
         self.counts.add(metrics.BY_FEAST)
         answer = await self.feast.post(FEATURES_PATH, body)
         return Answer(answer.status, answer.body, [], answer.content_type)
-
-    def _count(
-        self, plan: RequestPlan, views: Sequence[ViewColumns], proofs: Sequence[Proof], *, rows: int, read_s: float, total_s: float
-    ) -> None:
-        counts = self.counts
-        counts.add(metrics.FEATURE_REQUESTS)
-        counts.observe(metrics.ENTITIES, rows)
-        counts.observe(metrics.READ, read_s)
-        counts.observe(metrics.LATENCY, total_s, FEATURES_PATH, plan.features_label, plan.views_label)
-        for view, proof in zip(views, proofs, strict=True):
-            late, width = sum(view.late) if view.late else 0, len(view.columns)
-            counts.add(metrics.STATUSES, proof.view, "present", count=(rows - late) * width)
-            if late:
-                counts.add(metrics.STATUSES, proof.view, "outside_max_age", count=late * width)
-            if not proof.is_exact:
-                counts.add(metrics.INEXACT, proof.view, proof.state)
 
     async def close(self) -> None:
         """Drop connections and end Feast's process."""

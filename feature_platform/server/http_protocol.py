@@ -14,8 +14,9 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from feature_platform.server.answer_counts import FEATURES_PATH
 from feature_platform.server.app import CLOSE, ServerApp
-from feature_platform.server.feature_server import FEATURES_PATH, Answer
+from feature_platform.server.feature_server import Answer
 
 _TARGET: Final = FEATURES_PATH.encode()
 _FORWARDED: Final = b"x-forwarded-for"

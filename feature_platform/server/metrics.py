@@ -6,7 +6,6 @@ Names are Feast's where they mean the same. When something is counted does not b
 """
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,42 +54,56 @@ METRICS: Final = (
 )  # fmt: skip
 
 
-class _Histogram(msgspec.Struct):
+class Number(msgspec.Struct):
+    """One counter under its labels."""
+
+    value: int = 0
+
+
+class Histogram(msgspec.Struct):
+    """One histogram under its labels: how many values lie up to each bound and beyond the last, and their sum."""
+
+    bounds: tuple[float, ...]
     counts: list[int]
     total: float = 0.0
 
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
 
 class Counts:
-    """The numbers of one worker."""
+    """The numbers of one worker. What counts often keeps its :class:`Number`, because finding it costs more than adding to it."""
 
     def __init__(self) -> None:
-        self._counters: Counter[tuple[str, Labels]] = Counter()
-        self._histograms: dict[tuple[str, Labels], _Histogram] = {}
+        self._numbers: dict[tuple[str, Labels], Number] = {}
+        self._histograms: dict[tuple[str, Labels], Histogram] = {}
+
+    def number(self, metric: Metric, *labels: str) -> Number:
+        key = (metric.name, labels)
+        return self._numbers.get(key) or self._numbers.setdefault(key, Number())
+
+    def histogram(self, metric: Metric, *labels: str) -> Histogram:
+        fresh = Histogram(metric.bounds, [0] * (len(metric.bounds) + 1))
+        return self._histograms.setdefault((metric.name, labels), fresh)
 
     def add(self, metric: Metric, *labels: str, count: int = 1) -> None:
-        self._counters[metric.name, labels] += count
-
-    def observe(self, metric: Metric, value: float, *labels: str) -> None:
-        histogram = self._histograms.get((metric.name, labels))
-        if histogram is None:
-            histogram = self._histograms[metric.name, labels] = _Histogram([0] * (len(metric.bounds) + 1))
-        histogram.counts[bisect_left(metric.bounds, value)] += 1
-        histogram.total += value
+        self.number(metric, *labels).value += count
 
     def value(self, metric: Metric, *labels: str) -> int:
-        return self._counters[metric.name, labels]
+        return self.number(metric, *labels).value
 
     def dump(self) -> bytes:
         """The numbers as bytes, for :func:`added_up`."""
-        counters = [(name, labels, value) for (name, labels), value in self._counters.items()]
+        counters = [(name, labels, number.value) for (name, labels), number in self._numbers.items()]
         return msgspec.json.encode(
-            _Dump(counters, [(name, labels, value.counts, value.total) for (name, labels), value in self._histograms.items()])
+            _Dump(counters, [(name, labels, value.bounds, value.counts, value.total) for (name, labels), value in self._histograms.items()])
         )
 
 
 class _Dump(msgspec.Struct):
     counters: list[tuple[str, Labels, int]]
-    histograms: list[tuple[str, Labels, list[int], float]]
+    histograms: list[tuple[str, Labels, tuple[float, ...], list[int], float]]
 
 
 def added_up(dumps: Iterable[bytes]) -> Counts:
@@ -102,9 +115,9 @@ def added_up(dumps: Iterable[bytes]) -> Counts:
         except msgspec.DecodeError:
             continue
         for name, labels, value in dump.counters:
-            total._counters[name, labels] += value
-        for name, labels, counts, added in dump.histograms:
-            known = total._histograms.setdefault((name, labels), _Histogram([0] * len(counts)))
+            total._numbers.setdefault((name, labels), Number()).value += value
+        for name, labels, bounds, counts, added in dump.histograms:
+            known = total._histograms.setdefault((name, labels), Histogram(bounds, [0] * len(counts)))
             known.counts = [left + right for left, right in zip(known.counts, counts, strict=True)]
             known.total += added
     return total
@@ -159,15 +172,15 @@ def _families(counts: Counts, gauges: Sequence[tuple[Metric, Labels, float]]) ->
             yield histogram
         else:
             counter = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
-            for (name, labels), count in counts._counters.items():
+            for (name, labels), number in counts._numbers.items():
                 if name == metric.name:
-                    counter.add_metric(labels, count)
+                    counter.add_metric(labels, number.value)
             yield counter
     for metric in dict.fromkeys(metric for metric, _, _ in gauges):
         gauge = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for found, labels, number in gauges:
+        for found, labels, moment in gauges:
             if found == metric:
-                gauge.add_metric(labels, number)
+                gauge.add_metric(labels, moment)
         yield gauge
 
 

@@ -5,29 +5,30 @@ One server executes a pipeline in order, so one marker is read before the rows a
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from feature_platform.adapters.online_store.redis_connection import server_error
 from feature_platform.core.online.resp import command
-from feature_platform.server.answers import Reply
 from feature_platform.server.plans import ViewPlan
 from feature_platform.server.redis_link import RedisLink
 
 KeyColumns = Sequence[Sequence[Any]]
 
 
-class Wanted(NamedTuple):
+class Wanted(msgspec.Struct):
     """Rows of one view: one sequence of values for each join key, in the plan's order; all equally long, perhaps empty."""
 
     view: ViewPlan
     keys: KeyColumns
 
 
-class Rows(NamedTuple):
-    """One view's replies, and what its marker said before and after them."""
+class Rows(msgspec.Struct):
+    """One view's replies, or from a cache its decoded rows, and what its marker said before and after them."""
 
     before: bytes | None
-    replies: Sequence[Reply]
+    replies: Sequence[Any]
     after: bytes | None
 
 

@@ -33,7 +33,7 @@ class ServeOptions:
         is_open: Whether anyone may ask where there are no tokens; on loopback and on a Unix socket anyone may.
         tls_cert: Certificate chain, PEM; read again when it changes.
         allow_push: Whether Feast's ``POST /push`` is offered, which writes to the online store.
-        cache_bytes: Budget of each worker's row cache; 0 for no cache.
+        cache_bytes: Budget of each worker's row cache; 0 for no cache. Pushes pass its token by, so there is none where they are allowed.
         max_age_s: How old an online version may be for the server to be ready; each view's ttl where left out.
         drain_s: How long a server still answers after SIGTERM, while ``/ready`` says 503.
         log_to: Directory or ``s3://`` URI of the response log; none where left out.
@@ -50,13 +50,18 @@ class ServeOptions:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     allow_push: bool = False
-    cache_bytes: int = 0
+    cache_bytes: int = 64 << 20
     access_log: bool = False
     max_age_s: float | None = None
     drain_s: float = 0.0
     log_to: str | None = None
     log_rate: float = 1.0
     metrics_dir: Path | None = None
+
+    @property
+    def row_cache_bytes(self) -> int:
+        """The budget in force."""
+        return 0 if self.allow_push else self.cache_bytes
 
 
 def require_closed(options: ServeOptions) -> None:

@@ -8,7 +8,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from feature_platform.core.online.decoding import Reader, column_reader
 from feature_platform.core.online.layout import ViewLayout
@@ -29,7 +31,7 @@ class Refusal(Exception):  # noqa: N818  an answer, not a fault of the server
         self.status, self.body = status, body
 
 
-class RequestShape(NamedTuple):
+class RequestShape(msgspec.Struct, frozen=True):
     """The part of a request that does not depend on its entities; equal shapes share a plan."""
 
     service: str | None
@@ -51,7 +53,7 @@ class ViewPlan:
     marker_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RequestPlan:
     """How requests of one shape are answered. ``metadata`` is the part of the answer's metadata after the feature names."""
 

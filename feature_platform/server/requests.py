@@ -5,7 +5,6 @@ here, but to Feast's own model (``feast_model``).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -23,20 +22,19 @@ class UnusualBodyError(Exception):
     """A body that the strict decoder does not take; it may still be a request to Feast's model."""
 
 
-@dataclass(frozen=True, slots=True)
-class OnlineRequest:
+class OnlineRequest(msgspec.Struct, frozen=True):
     """One request: its shape, and entity column → values, in the order of the body."""
 
     shape: RequestShape
     entities: Mapping[str, list[Any]]
-    pins: Mapping[str, str] = field(default_factory=dict)
+    pins: Mapping[str, str] = {}
     """View → version that it must be answered from; ``*`` for every view of the request."""
 
 
 class _Body(msgspec.Struct):
     entities: dict[str, list[Any]]
     feature_service: str | None = None
-    features: list[str] = []
+    features: tuple[str, ...] = ()
     full_feature_names: bool = False
     include_feature_view_version_metadata: bool = False
     pinned_versions: dict[str, str] | None = None
@@ -56,7 +54,7 @@ def parse_request(body: bytes) -> OnlineRequest:
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise UnusualBodyError from error
     shape = RequestShape(
-        parsed.feature_service or None, tuple(parsed.features), parsed.full_feature_names, parsed.include_feature_view_version_metadata
+        parsed.feature_service or None, parsed.features, parsed.full_feature_names, parsed.include_feature_view_version_metadata
     )
     return OnlineRequest(shape, parsed.entities, parsed.pinned_versions or {})
 

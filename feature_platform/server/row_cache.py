@@ -11,9 +11,9 @@ the young one, and when that holds half of the budget, the old one is dropped.
 from collections.abc import Hashable, Sequence
 from typing import Final
 
-from feature_platform.server.answers import Row, decoded_rows
-from feature_platform.server.metrics import CACHE_HITS, CACHE_MISSES, Counts
-from feature_platform.server.online_reader import KeyColumns, OnlineReader, Rows, Wanted
+from feature_platform.server.answers import Reply, Row, decoded_rows
+from feature_platform.server.metrics import CACHE_HITS, CACHE_MISSES, Counts, Number
+from feature_platform.server.online_reader import OnlineReader, Rows, Wanted
 from feature_platform.server.plans import ViewPlan
 from feature_platform.server.proof import proof_of
 
@@ -27,9 +27,10 @@ _Name = tuple[str, tuple[str, ...]]
 class _Generations:
     """The rows of one view and one list of features, under one token."""
 
-    __slots__ = ("old", "token", "young", "young_bytes")
+    __slots__ = ("hits", "misses", "old", "token", "young", "young_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, hits: Number, misses: Number) -> None:
+        self.hits, self.misses = hits, misses
         self.token: bytes | None = None
         self.young: dict[Hashable, Row] = {}
         self.old: dict[Hashable, Row] = {}
@@ -41,7 +42,7 @@ class _Generations:
     def rows(self, keys: Sequence[Hashable]) -> list[Row | None]:
         """The row of each key, None where it is not kept; what is found in the old generation moves to the young one."""
         found = list(map(self.young.get, keys))
-        if self.old and None in found:
+        if self.old and not all(found):
             for place, key in enumerate(keys):
                 if found[place] is None and (row := self.old.pop(key, None)) is not None:
                     found[place] = self.young[key] = row
@@ -66,46 +67,43 @@ class RowCache:
         self._reader, self._budget, self._counts = reader, budget_bytes, counts
         self._known: dict[_Name, _Generations] = {}
 
-    async def read(self, wanted: Sequence[Wanted]) -> list[tuple[Rows, list[Row]]]:
-        """Each view's markers and decoded rows, in the order of its keys. Errors are those of :meth:`OnlineReader.read`.
+    async def read(self, wanted: Sequence[Wanted]) -> list[Rows]:
+        """Each view's markers and, instead of replies, decoded rows. Errors are those of :meth:`OnlineReader.read`.
 
         Never mixes: the rows of a view are all valid under the markers that are returned with them.
         """
-        for item in wanted:
-            item.view.reads.require_types(item.keys)  # True would find the row of 1
-        keys = [_row_keys(item.keys) for item in wanted]
-        found = [self._generations(item.view).rows(each) for item, each in zip(wanted, keys, strict=True)]
-        tokens = [self._generations(item.view).token for item in wanted]
-        missing = [_without(item, rows) for item, rows in zip(wanted, found, strict=True)]
-        read = await self._reader.read(missing)
-        if all(_holds(rows, token) or not any(kept) for rows, token, kept in zip(read, tokens, found, strict=True)):
-            return [self._merged(*each) for each in zip(missing, keys, found, read, strict=True)]
-        # A load came between. What was read under the new marker is whole only if everything is read again.
-        for item, rows, token in zip(wanted, read, tokens, strict=True):
-            if not _holds(rows, token):
-                self._generations(item.view).restart(None)
-        again = await self._reader.read(wanted)
-        nothing: list[list[Row | None]] = [[None] * len(each) for each in keys]
-        return [self._merged(*each) for each in zip(wanted, keys, nothing, again, strict=True)]
+        found = [_Found(item, self._generations(item.view)) for item in wanted]
+        if all(map(_Found.is_whole, found)):  # one look at each marker says as much as two
+            markers = await self._reader.markers([item.view.marker_key for item in wanted])
+            read = [Rows(marker, [], marker) for marker in markers]
+        else:
+            read = await self._reader.read([each.missing() for each in found])
+        if not all(map(_Found.is_valid_at, found, read)):
+            # A load came between. What was read under the new marker is whole only if everything is read again.
+            for each, rows in zip(found, read, strict=True):
+                each.forget_unless(rows)
+            read = await self._reader.read(wanted)
+        return list(map(self._merged, found, read))
 
-    def _merged(self, item: Wanted, keys: Sequence[Hashable], found: list[Row | None], rows: Rows) -> tuple[Rows, list[Row]]:
+    def _merged(self, found: "_Found", read: Rows) -> Rows:
         """The rows in order, those that were missing now kept."""
-        fresh = decoded_rows(item.view, rows.replies)
-        self._counts.add(CACHE_HITS, item.view.view.name, count=len(keys) - len(fresh))
-        self._counts.add(CACHE_MISSES, item.view.view.name, count=len(fresh))
-        if not fresh:
-            return rows, found  # type: ignore[return-value]  # none is missing
+        view, missed = found.item.view, len(read.replies)
+        found.generations.hits.value += len(found.rows) - missed
+        if not missed:
+            return Rows(read.before, found.rows, read.after)
+        found.generations.misses.value += missed
+        fresh = decoded_rows(view, read.replies)
+        if read.before and proof_of(view.view.name, read.before, read.after).is_exact:
+            self._keep(found, read.before, fresh, read.replies)
         following = iter(fresh)
-        merged = [next(following) if row is None else row for row in found]
-        if rows.before and proof_of(item.view.view.name, rows.before, rows.after).is_exact:
-            self._keep(item.view, rows.before, [key for key, row in zip(keys, found, strict=True) if row is None], fresh, rows)
-        return rows, merged
+        return Rows(read.before, [next(following) if row is None else row for row in found.rows], read.after)
 
-    def _keep(self, view: ViewPlan, token: bytes, keys: Sequence[Hashable], fresh: Sequence[Row], rows: Rows) -> None:
-        generations = self._generations(view)
+    def _keep(self, found: "_Found", token: bytes, fresh: Sequence[Row], replies: Sequence[Reply]) -> None:
+        generations = self._generations(found.item.view)
         if generations.token != token:
             generations.restart(token)
-        for key, row, reply in zip(keys, fresh, rows.replies, strict=True):
+        missing = [key for key, row in zip(found.keys, found.rows, strict=True) if row is None]
+        for key, row, reply in zip(missing, fresh, replies, strict=True):
             generations.put(key, row, _ROW_BYTES + _VALUE_BYTES * len(row) + sum(map(len, filter(None, reply))))
         if sum(item.young_bytes for item in self._known.values()) > self._budget // 2:
             self._known = {name: item for name, item in self._known.items() if item.young}
@@ -116,18 +114,39 @@ class RowCache:
         name = (view.view.name, view.features)
         known = self._known.get(name)
         if known is None:
-            known = self._known[name] = _Generations()
+            hits, misses = (self._counts.number(metric, view.view.name) for metric in (CACHE_HITS, CACHE_MISSES))
+            known = self._known[name] = _Generations(hits, misses)
         return known
 
 
-def _row_keys(columns: KeyColumns) -> Sequence[Hashable]:
-    return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+class _Found:
+    """What is kept of the rows that are wanted of one view, and the token under which it is valid."""
+
+    __slots__ = ("generations", "item", "keys", "rows", "token")
+
+    def __init__(self, item: Wanted, generations: _Generations) -> None:
+        item.view.reads.require_types(item.keys)  # True would find the row of 1
+        self.item, self.generations, self.token = item, generations, generations.token
+        self.keys: Sequence[Hashable] = item.keys[0] if len(item.keys) == 1 else list(zip(*item.keys, strict=True))
+        self.rows: list[Row | None] = generations.rows(self.keys)
+
+    def is_whole(self) -> bool:
+        return all(self.rows)
+
+    def missing(self) -> Wanted:
+        places = [place for place, row in enumerate(self.rows) if row is None]
+        return Wanted(self.item.view, [[column[place] for place in places] for column in self.item.keys])
+
+    def is_valid_at(self, read: Rows) -> bool:
+        """Whether it belongs together with what was read; nothing belongs to everything."""
+        return _holds(read, self.token) or not any(self.rows)
+
+    def forget_unless(self, read: Rows) -> None:
+        """From now on nothing is found, and nothing is kept under another token than that which was read."""
+        if not _holds(read, self.generations.token):
+            self.generations.restart(None)
+        self.rows = [None] * len(self.keys)
 
 
-def _without(item: Wanted, found: Sequence[Row | None]) -> Wanted:
-    places = [place for place, row in enumerate(found) if row is None] if None in found else []
-    return Wanted(item.view, [[column[place] for place in places] for column in item.keys])
-
-
-def _holds(rows: Rows, token: bytes | None) -> bool:
-    return token is not None and rows.before == token and rows.after == token
+def _holds(read: Rows, token: bytes | None) -> bool:
+    return token is not None and read.before == token and read.after == token

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from rich.table import Table
 
 from tests.benchmarks.online_reads import CONTRACT
 from tests.benchmarks.proving import proof_figure
-from tests.benchmarks.serving_load import bodies, paced, raw_rate, wrk
+from tests.benchmarks.serving_load import PATH, Load, bare_server, bodies, paced, raw_rate, wrk
 from tests.support.feast_command import FEAST
 from tests.support.online import AS_OF_US, Publications
 from tests.support.serve_command import Serving, serving
@@ -59,7 +59,7 @@ class Scale:
     logged_rows: int
 
 
-FULL: Final = Scale(users=1_000_000, seconds=5, rounds=3, memory_requests=1_000_000, logged_rows=1_000_000)
+FULL: Final = Scale(users=1_000_000, seconds=3, rounds=7, memory_requests=1_000_000, logged_rows=1_000_000)
 SMALL: Final = Scale(users=5_000, seconds=1, rounds=1, memory_requests=2_000, logged_rows=20_000)
 
 
@@ -147,50 +147,71 @@ def measure(scale: Scale) -> list[dict[str, Any]]:
         figures.append({"name": f"Redis memory of {scale.users:,} entities × 3 features", "ours": used_mib, "unit": "MiB"})
         for workers in (1, 2):
             log = repository / "ours.log"
-            with serving(env, log, "--workers", str(workers)) as ours, feast_serving(env, repository, workers=workers) as feast:
+            with (
+                serving(env, log, "--workers", str(workers)) as ours,
+                serving(env, log, "--workers", str(workers), "--cache-mib", "0") as plain,
+                feast_serving(env, repository, workers=workers) as feast,
+            ):
                 figures.append({"name": f"start, {workers} worker(s)", "ours": round(ours.started_in_s, 2), "unit": "s"})
-                figures += [_rates(scale, valkey, ours, feast, entities=entities, workers=workers) for entities in (1, 10, 100, 150)]
+                for entities in (1, 10, 100, 150):
+                    figures += _rates(scale, valkey, {"": ours, ", without row cache": plain}, feast, entities=entities, workers=workers)
                 if workers == 1:
-                    figures += _latencies(scale, ours, figures)
+                    figures += _latencies(scale, {"": ours, ", without row cache": plain}, figures)
                     figures.append(_memory(scale, ours))
         figures += _cache(scale, env, repository)
     figures.append(proof_figure(rows=scale.logged_rows, versions=20, users=50_000 if scale is FULL else 2_000))
     return figures
 
 
-def _rates(scale: Scale, valkey: ValkeyServer, ours: Serving, feast: int, *, entities: int, workers: int) -> dict[str, Any]:
+def _rates(
+    scale: Scale, valkey: ValkeyServer, ours: Mapping[str, Serving], feast: int, *, entities: int, workers: int
+) -> Iterator[dict[str, Any]]:
+    """Each of our servers, by what its name adds, against the same Feast. Bodies come again, so a row cache has their rows."""
     requests = bodies(entities, users=scale.users)
-    found, peer = [], []
+    ports = {**{name: server.port for name, server in ours.items()}, "peer": feast}
+    found: dict[str, list[Load]] = {name: [] for name in ports}
     for _ in range(scale.rounds):
-        found.append(wrk(ours.port, requests, seconds=scale.seconds))
-        peer.append(wrk(feast, requests, seconds=scale.seconds))
+        for name, port in ports.items():
+            found[name].append(wrk(port, requests, seconds=scale.seconds))
     raw = raw_rate(valkey.host, valkey.port, entities, project=PROJECT, users=scale.users, seconds=scale.seconds)
-    rate, theirs = median(load.rate for load in found), median(load.rate for load in peer)
-    return {
-        "name": f"{entities} entities, {workers} worker(s)",
-        "entities": entities,
-        "ours": round(rate),
-        "peer": round(theirs),
-        "ratio": round(rate / theirs, 1),
-        "unit": "requests/s",
-        "rows_per_s": round(rate * entities),
-        "p99_ms": round(median(load.p99_ms for load in found), 2),
-        "peer_p99_ms": round(median(load.p99_ms for load in peer), 2),
-        "raw_socket": round(raw),
-        "errors": sum(load.errors for load in found),
-    }
+    peer = found.pop("peer")
+    theirs = median(load.rate for load in peer)
+    for name, loads in found.items():
+        rate = median(load.rate for load in loads)
+        yield {
+            "name": _rates_name(entities, workers=workers) + name,
+            "ours": round(rate),
+            "peer": round(theirs),
+            "ratio": round(rate / theirs, 1),
+            "unit": "requests/s",
+            "rows_per_s": round(rate * entities),
+            "p99_ms": round(median(load.p99_ms for load in loads), 2),
+            "peer_p99_ms": round(median(load.p99_ms for load in peer), 2),
+            "raw_socket": round(raw),
+            "errors": sum(load.errors for load in loads),
+        }
 
 
-def _latencies(scale: Scale, ours: Serving, figures: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    most = next(figure["ours"] for figure in figures if figure.get("entities") == 100)
-    load = paced(ours.port, bodies(100, users=scale.users), rate=most / 2, seconds=2 * scale.seconds)
-    yield {
-        "name": "100 entities at half of the most, 1 worker(s)",
-        "ours": round(load.rate),
-        "unit": "requests/s",
-        "p99_ms": round(load.p99_ms, 2),
-        "errors": load.errors,
-    }
+def _rates_name(entities: int, *, workers: int) -> str:
+    return f"{entities} entities, {workers} worker(s)"
+
+
+def _latencies(scale: Scale, ours: Mapping[str, Serving], figures: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """At half of what each of our servers answered at most, and a bare server's at the same rate."""
+    most, requests = {figure["name"]: figure["ours"] for figure in figures}, bodies(100, users=scale.users)
+    for name, server in ours.items():
+        rate = most[_rates_name(100, workers=1) + name] / 2
+        _, headers, _ = server.ask(PATH, json.loads(requests[0]))
+        with bare_server(answer_bytes=int(headers["content-length"])) as bare:
+            found = [[paced(port, requests, rate=rate, seconds=scale.seconds) for port in (server.port, bare)] for _ in range(scale.rounds)]
+        yield {
+            "name": f"100 entities at half of the most, 1 worker(s){name}; peer: a bare server",
+            "ours": round(rate),
+            "unit": "requests/s",
+            "p99_ms": round(median(load.p99_ms for load, _ in found), 2),
+            "peer_p99_ms": round(median(load.p99_ms for _, load in found), 2),
+            "errors": sum(load.errors for load, _ in found),
+        }
 
 
 def _memory(scale: Scale, ours: Serving) -> dict[str, Any]:
@@ -218,7 +239,7 @@ def _cache(scale: Scale, env: Mapping[str, str], repository: Path) -> Iterator[d
     requests = bodies(100, users=scale.users, zipf=0.99)
     log = repository / "cache.log"
     with (
-        serving(env, log, "--workers", "2") as plain,
+        serving(env, log, "--workers", "2", "--cache-mib", "0") as plain,
         serving(env, log, "--workers", "2", "--cache-mib", "512") as kept,
     ):
         wrk(kept.port, requests, seconds=2 * scale.seconds)

@@ -9,17 +9,21 @@ import shutil
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from feature_platform.core.online.layout import view_layout
 from feature_platform.core.online.reads import HashReads
 from tests.benchmarks.online_reads import CONTRACT, FEATURES
+from tests.support.processes import wait_until
+from tests.support.valkey_server import free_port
 
 PATH: Final = "/get-online-features"
 BODIES: Final = 500
@@ -38,6 +42,23 @@ done = function(summary, latency, requests)
   io.write(string.format("FOUND %f %f %f %d\\n",
     summary.requests / summary.duration * 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000, errors))
 end
+"""
+
+
+_BARE: Final = """
+import asyncio, uvloop
+
+class Bare(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        self.transport.write(b"%s")
+
+async def main():
+    server = await asyncio.get_running_loop().create_server(Bare, "127.0.0.1", %d)
+    await server.serve_forever()
+
+uvloop.run(main())
 """
 
 
@@ -128,6 +149,24 @@ class _Waiting:
             self._left = len(head) + 4 + int(re.search(rb"content-length: (\d+)", head)[1])  # type: ignore[index]
         self._left -= len(data)
         return self._left <= 0
+
+
+@contextmanager
+def bare_server(*, answer_bytes: int) -> Iterator[int]:
+    """A server that answers anything with so many bytes, at its port: the latencies that the machine leaves to a server."""
+    port = free_port()
+    answer = f"HTTP/1.1 200 OK\\r\\ncontent-length: {answer_bytes}\\r\\n\\r\\n" + "x" * answer_bytes
+    with subprocess.Popen([sys.executable, "-c", _BARE % (answer, port)]) as process:
+        try:
+            wait_until(partial(_answers, port), within_s=30, what="the bare server")
+            yield port
+        finally:
+            process.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def raw_rate(host: str, port: int, entities: int, *, project: str, users: int, seconds: float) -> float:

@@ -10,6 +10,7 @@ import pytest
 from feature_platform.adapters.feast.repository import ONLINE_STORE
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.contract.feature_set import Contract
+from feature_platform.core.online.marker import Marker, OnlineVersion, encode_marker, marker_key
 from feature_platform.errors import StorageError
 from feature_platform.server.app import Parts, ServerApp
 from feature_platform.server.feast_process import FeastAnswer
@@ -85,9 +86,10 @@ class NoFeast:
 
 @dataclass
 class Pair:
-    """Both servers, and what they serve from."""
+    """Both servers, ours also with a row cache, and what they serve from."""
 
     ours: AsgiClient
+    kept: AsgiClient
     feast: AsgiClient
     fallback: FeastInProcess
     readers: Readers
@@ -121,6 +123,15 @@ def write_samples(readers: Readers) -> None:
     readers.write(PAIRS, table_of(PAIRS, {"shop": ["ö", "ö", "b"], "item": [1, -2, 1], "f_count": [1, 2, 3]}))
 
 
+def mark_online(server: ValkeyServer, contracts: tuple[Contract, ...]) -> None:
+    """Say that one version of each is online."""
+    with server.client() as client:
+        for contract in contracts:
+            version = OnlineVersion("v_20260115T000000", 1, contract.schema_hash, "", 1, (), ())
+            marker = Marker("online", version, since="2026-01-15T00:00:00Z", token="t")
+            client.set(marker_key("feature_store_local", contract.feature_set), encode_marker(marker))
+
+
 @pytest.fixture(scope="module")
 def pair() -> Iterator[Pair]:
     """Both servers over the same data."""
@@ -130,11 +141,12 @@ def pair() -> Iterator[Pair]:
     with valkey_server() as server:
         readers = open_stores(objects, server, CONTRACTS)
         write_samples(readers)
+        mark_online(server, CONTRACTS)  # nothing is kept of views without a marker
         with AsgiClient(get_app(readers.ours, registry_ttl_sec=0)) as feast:
             fallback = FeastInProcess(feast)
-            served = feature_server(objects, server, fallback)
-            with AsgiClient(ServerApp(lambda: parts_of(served))) as ours:
-                yield Pair(ours, feast, fallback, readers, server, served, objects)
+            served, keeping = feature_server(objects, server, fallback), feature_server(objects, server, fallback, cache_bytes=1 << 20)
+            with AsgiClient(ServerApp(lambda: parts_of(served))) as ours, AsgiClient(ServerApp(lambda: parts_of(keeping))) as kept:
+                yield Pair(ours, kept, feast, fallback, readers, server, served, objects)
         readers.close()
 
 

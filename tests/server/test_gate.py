@@ -167,7 +167,7 @@ def test_numbers_of_all_workers_are_added_up(tmp_path: Path) -> None:
     boards = [metrics.MetricsBoard(tmp_path, name=name) for name in ("one", "two")]
     for board in boards:
         board.counts.add(metrics.REQUESTS, "/health", "200", count=2)
-        board.counts.observe(metrics.READ, 0.003)
+        board.counts.histogram(metrics.READ).observe(0.003)
         board.publish()
     (tmp_path / "torn.json").write_bytes(b'{"counters": [')
     text = boards[0].rendered([]).decode()

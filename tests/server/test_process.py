@@ -174,6 +174,25 @@ def test_what_only_feast_can_answer_is_answered_by_it_in_a_process_that_ends_wit
     assert not Path(f"/proc/{child}").exists()
 
 
+def test_a_pushed_value_is_answered_at_once_where_pushes_are_allowed(deployment: Deployment, tmp_path: Path) -> None:
+    from feast import PushSource
+
+    from feature_platform.adapters.feast.repository import open_store
+    from feature_platform.wiring import feast_environment
+
+    store = open_store(feast_environment(load_settings()))
+    view = store.get_feature_view(FEATURE_SET)
+    view.stream_source = PushSource(name="repairs", batch_source=view.batch_source)
+    store.apply([view], partial=True)
+    ask = {"features": [f"{FEATURE_SET}:f_purchases_1d"], "entities": {"user_id": [500]}}
+    row = {column.name: [None] for column in shipped_contract().columns} | {"user_id": [500], "event_timestamp": [today().isoformat()]}
+    with serving(deployment.env, tmp_path / "log", "--allow-push") as server:
+        for pushed in (41, 42):
+            body = {"push_source_name": "repairs", "df": {**row, "f_purchases_1d": [pushed]}, "to": "online"}
+            assert server.ask("/push", body)[0] == 200
+            assert by_name(server.ask(PATH, ask)[2])["f_purchases_1d"] == [pushed]
+
+
 def test_feasts_own_client_reads_from_it(deployment: Deployment, tmp_path: Path) -> None:
     from feast import FeatureStore, RepoConfig
     from feast.errors import FeatureViewNotFoundException

@@ -39,7 +39,7 @@ def column_reader(kind: str, shown: Shown = MappingProxyType({})) -> Reader:
     bytes of a type that no contract allows.
     """
     field = _FIELDS[FEAST_TYPES[kind][1]]
-    parse, is_as_read = _COLUMN.FromString, not field.endswith("_list_val") and field not in shown
+    parse, show = _COLUMN.FromString, _shower(field, shown)
 
     def read(raws: Sequence[Raw]) -> list[Any]:
         try:
@@ -50,8 +50,8 @@ def column_reader(kind: str, shown: Shown = MappingProxyType({})) -> Reader:
             values: list[Any] = getattr(parse(joined), field)[:]
         except DecodeError:
             return [_value(raw, shown) for raw in raws]
-        if not is_as_read:
-            values = _shown(field, values, shown)
+        if show is not None:
+            values = show(values)
         return values if len(values) == len(raws) else _spread(values, raws, shown)
 
     return read
@@ -74,15 +74,18 @@ def _value(raw: Raw, shown: Shown) -> Any:
         raise UnplannedRequestError from error
     if len(fields) != 1:
         raise UnplannedRequestError
-    return _shown(fields[0][0].name, list(fields[0][1]), shown)[-1]
+    show, values = _shower(fields[0][0].name, shown), list(fields[0][1])
+    return (show(values) if show else values)[-1]
 
 
-def _shown(field: str, values: list[Any], shown: Shown) -> list[Any]:
+def _shower(field: str, shown: Shown) -> Callable[[list[Any]], list[Any]] | None:
+    """What turns the values that protobuf read of a field into those that are shown; None where they are the same."""
     show = shown.get(field.replace("_list_val", "_val"))
-    if field.endswith("_list_val"):
-        lists = [list(value.val) for value in values]
-        return [show(value) for value in lists] if show else lists
-    return show(values) if show else values
+    if not field.endswith("_list_val"):
+        return show
+    if show is None:
+        return lambda values: [list(value.val) for value in values]
+    return lambda values: [show(list(value.val)) for value in values]
 
 
 def _moments(seconds: list[int]) -> list[datetime | None]:

@@ -37,6 +37,7 @@ class HashReads:
         self._tail = b"\r\n" + b"".join(map(bulk, fields))
         self._prefix, self._suffix = layout.key_prefix, layout.key_suffix
         self._kinds = [kind for _, kind in layout.sorted_keys]
+        self._types = [str if kind == "string" else int for kind in self._kinds]
         self._parts = [_key_part(kind) for kind in self._kinds]
         self._fixed = INTEGER_KEYS.get(self._kinds[0]) if len(self._kinds) == 1 else None
         if self._fixed is not None:
@@ -78,8 +79,8 @@ class HashReads:
 
     def require_types(self, columns: Columns) -> None:
         """Refuse values that are not of their key's own type, without encoding any."""
-        for kind, column in zip(self._kinds, columns, strict=True):
-            _require(column, str if kind == "string" else int)
+        for place, kind in enumerate(self._types):
+            _require(columns[place], kind)
 
     def command(self, key: bytes) -> bytes:
         """The command that reads one entity by its Redis key."""
