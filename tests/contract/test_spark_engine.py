@@ -134,6 +134,24 @@ def event(**cells: Any) -> dict[str, Any]:
     return {**dict.fromkeys("knhijsbdym"), "k": 1, "g": "x", "t": AS_OF - timedelta(hours=1), **cells}
 
 
+def test_sums_of_units_are_whole_beyond_64_bits(world: World) -> None:
+    columns = [column("a", "float64", "sum", "n"), column("b", "float64", "mean", "n"), column("c", "float64", "sum", "i")]
+    wanted = contract(columns, checks={"min_rows": 0})
+    days = world.days([event(n=4e15, i=2**62, t=AS_OF - timedelta(hours=hours)) for hours in (1, 2, 3, 4)])
+    found = world.spark.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow()
+    assert found.select(["a", "b", "c"]).to_pylist() == [{"a": 1.6e16, "b": 4e15, "c": float(2**64)}]
+    assert world.duckdb.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow().equals(found)
+
+
+@pytest.mark.parametrize("value", [1e16, -1e16, 1e300])
+def test_a_value_that_no_64_bit_unit_holds_is_refused_and_not_cut(world: World, value: float) -> None:
+    wanted = contract([column("a", "float64", "sum", "n")], checks={"min_rows": 0})
+    days = world.days([event(n=value)])
+    for engine in (world.duckdb, world.spark):
+        with pytest.raises(InvalidDataError):
+            engine.build(wanted, [Window(SOURCE, days)], as_of=AS_OF)
+
+
 def test_every_function_over_wide_and_negative_values_is_equal_and_so_is_a_tile_of_several_days(world: World) -> None:
     events = [
         event(

@@ -44,7 +44,10 @@ class Aggregate:
 
     def of_events(self, window: str = "") -> str:
         """The aggregate over events that meet a further condition."""
-        position = identifier(POSITION)
+        position, condition = identifier(POSITION), _all_of(window, self.rule)
+        if self.kind == "count" and condition:  # costs a third of what FILTER does
+            counted = "1" if self.taken == "*" else self.taken
+            return f"count(CASE WHEN {condition} THEN {counted} END)"
         function = {
             "count": f"count({self.taken})",
             "sum": f"sum({self.taken})",
@@ -56,7 +59,7 @@ class Aggregate:
             "first": f"arg_min({self.taken}, {position})",
             "last": f"arg_max({self.taken}, {position})",
         }[self.kind]
-        return _filtered(function, _all_of(window, self.rule))
+        return _filtered(function, condition)
 
     def kept(self) -> str:
         """The aggregate over the events of one day, as a tile keeps it."""

