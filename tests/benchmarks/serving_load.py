@@ -161,7 +161,7 @@ def bare_server(*, answer_bytes: int) -> Iterator[int]:
             wait_until(partial(_answers, port), within_s=30, what="the bare server")
             yield port
         finally:
-            process.terminate()
+            process.kill()
 
 
 def _answers(port: int) -> bool:

@@ -45,7 +45,7 @@ class Aggregate:
     def of_events(self, window: str = "") -> str:
         """The aggregate over events that meet a further condition."""
         position, condition = identifier(POSITION), _all_of(window, self.rule)
-        if self.kind == "count" and condition:  # costs a third of what FILTER does
+        if self.kind == "count" and condition:  # FILTER takes 4% of a build more
             counted = "1" if self.taken == "*" else self.taken
             return f"count(CASE WHEN {condition} THEN {counted} END)"
         function = {
