@@ -103,7 +103,9 @@ def _judged(plan: ViewPlan, stamps: Sequence[Raw], *, now_s: float) -> tuple[lis
 
 def _is_late(plan: ViewPlan, stamp: Raw, now_s: float) -> bool:
     ttl_s = plan.view.ttl_s
-    return stamp is not None and ttl_s is not None and now_s - _moment_s(stamp) > ttl_s
+    if not stamp or ttl_s is None:
+        return False
+    return now_s - _moment_s(stamp) > ttl_s
 
 
 @lru_cache(maxsize=65_536)
