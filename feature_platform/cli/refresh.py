@@ -29,7 +29,7 @@ def refresh(
     from feature_platform.use_cases.refresh import refresh as rebuild
 
     platform = open_platform()
-    names = [platform.catalog.contract(feature_set).feature_set] if feature_set else sorted(platform.catalog.contracts)
+    names = [platform.catalog.contract(feature_set).feature_set] if feature_set else platform.catalog.in_build_order()
     rows: list[dict[str, Any]] = []
     faults = False
     for name in names:

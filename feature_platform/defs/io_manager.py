@@ -21,6 +21,7 @@ from feature_platform.defs.summary import cause_of, reported
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.build import FeatureBuild, FeatureBuilds
 from feature_platform.use_cases.commit import commit
+from feature_platform.use_cases.read_version import metadata_if_whole
 from feature_platform.wiring import Platform
 
 
@@ -93,7 +94,7 @@ class S3FeatureSetIOManager(dg.IOManager):
         """Metadata of the version that drift is measured against, if there is one."""
         history = self._platform.feature_sets.history(name)
         reference = reference_of(history, history.versions[version.version])
-        return self._platform.feature_sets.metadata(name, reference.version) if reference else None
+        return metadata_if_whole(self._platform, name, reference.version) if reference else None
 
     def _built(self, build: FeatureBuild | CommittedVersion) -> dict[str, Any]:
         """Metadata of how the window was read and, where rows were computed now, a preview of them."""

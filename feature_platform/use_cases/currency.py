@@ -21,6 +21,7 @@ from feature_platform.errors import NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.build import code_version
 from feature_platform.use_cases.inputs import choose
+from feature_platform.use_cases.read_version import metadata_if_whole
 from feature_platform.use_cases.validate import begins, first_day, raw_pins
 
 
@@ -47,6 +48,8 @@ def look(
 ) -> Currency:
     """Compare what versions record with the raw objects that are there: one listing per day, one read per version.
 
+    A version whose metadata is gone or damaged is left out: what it was built from is unknown.
+
     Args:
         today: The day that has not ended; it and later ones are not looked at.
         days: How many partitions back versions are judged; latest, the newest version and ``also`` are judged whatever their age.
@@ -54,7 +57,7 @@ def look(
         history: The state of the log, where it was read already.
 
     Raises:
-        StorageError: The store could not be read, or a version's metadata is damaged.
+        StorageError: The store could not be read.
     """
     history = history or platform.feature_sets.history(contract.feature_set)
     recent = currency.look_back(today, days=days, first=date.fromisoformat(begins(platform, contract)))
@@ -88,10 +91,9 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
     newest = store.history(contract.feature_set).newest_of(moment)
     if newest is None:
         return None
-    try:
-        facts = store.metadata(contract.feature_set, newest.version)
-    except NotFoundError:
-        return None  # a commit of the same rows reports what is gone; raised here, it would look like a day without data
+    facts = metadata_if_whole(platform, contract.feature_set, newest.version)
+    if facts is None:
+        return None  # committing the same rows makes the next correction
     sources = platform.catalog.sources_of(contract)
     is_by_these = all(facts.source_hash_of(source.source) == source.schema_hash for source in sources)
     built_by = (facts.schema_hash, facts.sql_hash, facts.code_version)
@@ -108,8 +110,8 @@ def standing(platform: Platform, contract: Contract, partition: str) -> Committe
 
 
 def _recorded(platform: Platform, contract: Contract, version: Version) -> dict[str, Pins]:
-    described = platform.feature_sets.metadata(contract.feature_set, version.version)
-    return _recorded_days(contract, described) | _inputs(described.inputs, version)
+    described = metadata_if_whole(platform, contract.feature_set, version.version)
+    return _recorded_days(contract, described) | _inputs(described.inputs, version) if described else {}
 
 
 def _inputs(inputs: Iterable[InputVersion], version: Version) -> dict[str, Pins]:

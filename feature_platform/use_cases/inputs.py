@@ -11,7 +11,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.deviation import failures
 from feature_platform.core.events.validated import DataFile
 from feature_platform.core.layout import PARQUET
-from feature_platform.core.training.known import timeline
+from feature_platform.core.training.known import not_withdrawn
 from feature_platform.core.versions.metadata import InputVersion
 from feature_platform.errors import NotFoundError, StorageError
 from feature_platform.ports.platform import Platform
@@ -34,9 +34,8 @@ def _newest(platform: Platform, contract: Contract, moment: datetime, *, reader:
     name = contract.feature_set
     history = platform.feature_sets.history(name)
     were_latest = {record.version for record in history.records if record.op in {"promote", "rollback"}}
-    for known in reversed(timeline(history, known_at="event")):
-        version = history.versions[known.version]
-        if known.since > moment or version.is_expired:
+    for version in reversed(not_withdrawn(history)):
+        if version.as_of > moment or version.is_expired:
             continue
         if version.version in were_latest or not failures(judge(platform, contract, history, version)):
             return InputVersion(name, version.version, version.content_hash)

@@ -3,9 +3,9 @@
 What a check requires does not belong here (``core.versions.checks``), nor which version may become latest (``core.publishing.decisions``).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
@@ -16,8 +16,10 @@ from feature_platform.core.publishing.decisions import committed, newest_promota
 from feature_platform.core.publishing.publication import Move
 from feature_platform.core.versions import checks
 from feature_platform.core.versions.log import History, Version
+from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
+from feature_platform.use_cases.read_version import metadata_if_whole
 
 Log = Callable[[str], None]
 
@@ -34,18 +36,23 @@ class LatestMove:
 
 
 def judge(platform: Platform, contract: Contract, history: History, version: Version) -> list[CheckResult]:
-    """Every check of one committed version; of its history, the metadata of 28 versions at most is read from the store."""
-    read = cache(lambda each: platform.feature_sets.metadata(contract.feature_set, each))
+    """Every check of one committed version; of its history, the metadata of 28 versions at most is read from the store.
+
+    Earlier versions whose metadata is gone or damaged are left out of what it is compared with: they must not block their successors.
+    """
+    read = cache(partial(metadata_if_whole, platform, contract.feature_set))
+
+    def known(versions: Iterable[Version]) -> list[VersionMetadata]:
+        return [facts for each in versions if (facts := read(each.version))]
+
     asked = contract.checks
     has_history = asked.max_deviation is not None or asked.max_history_psi is not None
     has_drift = asked.max_drift_psi is not None or asked.max_mean_shift is not None
     return checks.evaluate(
         contract,
-        read(version.version),
-        reference=checks.last_passing(contract, [read(each.version) for each in checks.since_served(history, version)])
-        if has_drift
-        else None,
-        before=[read(each.version) for each in checks.last_days(history, version)] if has_history else (),
+        platform.feature_sets.metadata(contract.feature_set, version.version),
+        reference=checks.last_passing(contract, known(checks.since_served(history, version))) if has_drift else None,
+        before=known(checks.last_days(history, version)) if has_history else (),
         source_faults=[
             f"{part.source}: {fault}" if part.sources else fault
             for part in contract.parts

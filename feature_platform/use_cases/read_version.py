@@ -42,6 +42,14 @@ def read_version(platform: Platform, feature_set: str, version: str) -> tuple[pa
         return read_whole(file), parse_metadata(stored.body, uri=uri)
 
 
+def metadata_if_whole(platform: Platform, feature_set: str, version: str) -> VersionMetadata | None:
+    """A version's metadata; None where it is gone or damaged, which `verify` reports: what compares others with it leaves it out."""
+    try:
+        return platform.feature_sets.metadata(feature_set, version)
+    except (NotFoundError, InvalidDataError):
+        return None
+
+
 def known_version(platform: Platform, feature_set: str, moment: datetime, *, known_at: KnownAt) -> str:
     """The version that was known at a moment.
 

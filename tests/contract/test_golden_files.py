@@ -9,7 +9,7 @@ import pytest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.versions.metadata import FORMAT
 from feature_platform.core.versions.version_metadata import parse_metadata
-from feature_platform.errors import NotFoundError, StorageError
+from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.support.feature_set_samples import open_store
 
@@ -79,5 +79,5 @@ def test_the_expired_version_stays_expired(store):
 
 def test_a_newer_format_is_refused_by_name(store):
     body = store.objects.get("s3://golden/features/user_features/v_20260116T000000/metadata.json").body
-    with pytest.raises(StorageError, match=r"s3://x has format 2; expected at most 1. Upgrade this reader"):
+    with pytest.raises(InvalidDataError, match=r"s3://x has format 2; expected at most 1. Upgrade this reader"):
         parse_metadata(body.replace(b'"format": 1', b'"format": 2'), uri="s3://x")

@@ -11,6 +11,8 @@ from feature_platform.adapters.feast.memory import MemoryFeatureRegistry
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.core.online.load import LoadReport
 from feature_platform.errors import StorageError
+from feature_platform.use_cases.build import build
+from feature_platform.use_cases.commit import commit
 from feature_platform.use_cases.currency import look
 from feature_platform.use_cases.refresh import Refreshed, refresh
 from feature_platform.use_cases.serve import serve
@@ -67,6 +69,31 @@ def test_the_same_rows_in_another_file_become_a_version_of_the_same_content(plat
     assert rebuilt.version == "v_20260112T000001" == served(platform)
     contents = {platform.feature_sets.readable("user_features", version).content_hash for version in (OF_LAST, rebuilt.version)}
     assert len(contents) == 1
+
+
+def test_a_file_that_returns_to_its_earlier_bytes_is_rebuilt_once_and_then_current(platform: Platform) -> None:
+    first = platform.objects.get(f"{platform.settings.raw_uri}/events/dt={LAST}/part-0.jsonl")
+    assert first is not None
+    put_raw(platform, LAST, {"part-0.jsonl": first.body + b"\n"})
+    assert [one.version for one in refreshed(platform).rebuilt] == ["v_20260112T000001"]
+    put_raw(platform, LAST, {"part-0.jsonl": first.body})
+    assert [one.version for one in refreshed(platform).rebuilt] == ["v_20260112T000002"]
+    assert (refreshed(platform).rebuilt, served(platform)) == ((), "v_20260112T000002")
+
+
+@pytest.mark.parametrize("body", [None, b"#"])
+def test_an_earlier_version_whose_metadata_is_gone_or_damaged_keeps_no_later_day_back(platform: Platform, body: bytes | None) -> None:
+    uri = platform.feature_sets.layout("user_features").version_file(OF_FIRST, "metadata.json")
+    found = platform.objects.head(uri)
+    platform.objects.delete(uri)
+    if body and found:
+        platform.objects.put(uri, body * found.size_bytes, write_id="somebody", sha256=None, condition=None)
+    put_events(platform, LAST, users=(1, 2, 3))
+    done = refreshed(platform)
+    assert (done.latest, served(platform)) == ("v_20260112T000001", "v_20260112T000001")
+    contract = platform.catalog.contract("user_features")
+    again = build(platform, contract, FIRST, run_id="again", on_validated=lambda _: None)
+    assert commit(platform, "user_features", FIRST, again).version == "v_20260111T000001"
 
 
 def test_a_correction_with_too_many_bad_rows_builds_nothing_that_rests_on_it_and_says_so(platform: Platform) -> None:

@@ -72,6 +72,22 @@ def test_a_version_that_its_checks_keep_back_is_passed_over_until_somebody_promo
     assert [item.version for item in committed(platform, DAYS[1], NAME).inputs] == [good.version]
 
 
+def test_a_correction_that_its_checks_keep_back_leaves_what_is_latest_to_be_read(platform: Platform) -> None:
+    served = [committed(platform, day, READ) for day in DAYS[:2]][-1]
+    move_latest(platform, platform.catalog.contract(READ), actor="me", log=lambda _: None)
+    strict = platform.catalog.contract(READ)
+    platform.catalog.contracts[READ] = strict.model_copy(update={"checks": strict.checks.model_copy(update={"min_rows": 3})})
+    put_events(platform, DAYS[1], users=(1, 2), country="DE")
+    assert committed(platform, DAYS[1], READ, run="again").version != served.version
+    assert [item.version for item in committed(platform, DAYS[1], NAME).inputs] == [served.version]
+
+
+def test_a_set_is_refreshed_after_the_sets_that_it_reads(platform: Platform) -> None:
+    names = platform.catalog.in_build_order()
+    assert names.index(READ) < names.index(NAME)
+    assert sorted(names) == sorted(platform.catalog.contracts)
+
+
 def test_a_version_that_a_rollback_went_back_from_is_not_read(platform: Platform) -> None:
     first, second = (committed(platform, day, READ) for day in DAYS[:2])
     move_latest(platform, platform.catalog.contract(READ), actor="me", log=lambda _: None)

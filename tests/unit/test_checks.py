@@ -104,7 +104,7 @@ def test_drift_names_the_column_the_index_and_what_it_was_compared_with() -> Non
     ("asked", "before", "missing", "note"),
     [
         ({}, True, (), ""),
-        ({"max_drift_psi": 0.25}, False, (), "not judged: there is no version of an earlier moment"),
+        ({"max_drift_psi": 0.25}, False, (), "not judged: no version of an earlier moment can be read"),
         ({"max_drift_psi": 0.25}, True, ("2026-01-10",), "not judged: the window of v_20260115T000000 lacks 2026-01-10"),
     ],
     ids=["not asked", "nothing before", "window filled in part"],

@@ -48,6 +48,13 @@ def test_rows_that_return_to_an_older_correction_are_a_new_version():
     assert decisions.next_version_id(history(FIRST, CORRECTION), moment=DAY) == "v_20260115T000002"
 
 
+def test_a_broken_correction_is_not_replaced_by_an_older_one_with_the_same_rows():
+    state = history(FIRST, ("commit", "v_20260115T000001", 0, "a"))
+    asked = {"moment": DAY, "idempotency_key": "key1", "schema_hash": "s", "content_hash": "a"}
+    assert decisions.existing_version(state, **asked, broken={"v_20260115T000001"}).version == "v_20260115T000000"  # this very run's
+    assert decisions.existing_version(state, **asked | {"idempotency_key": "k"}, broken={"v_20260115T000001"}) is None
+
+
 def test_the_same_rows_under_another_contract_are_a_new_version():
     assert decisions.existing_version(history(FIRST), moment=DAY, idempotency_key="k", schema_hash="t", content_hash="a") is None
 

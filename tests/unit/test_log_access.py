@@ -84,6 +84,13 @@ def test_a_write_whose_object_cannot_be_read_is_looked_at_again_and_then_unknown
         play(settle(CREATE), *[(Put, LOST), (HeadObject, down)] * SETTLE_ATTEMPTS)
 
 
+def test_a_write_that_never_was_sent_is_not_called_unknown():
+    unread = StorageError("s3://b/source: S3 broke off 5 of 5 answers.")
+    with pytest.raises(StorageError, match="broke off") as caught:
+        play(settle(CREATE), *[(Put, unread), (HeadObject, None)] * SETTLE_ATTEMPTS)
+    assert caught.value is unread
+
+
 class Log:
     """A log in memory, and processes that read it: each ``fresh`` one remembers nothing."""
 

@@ -9,7 +9,7 @@ import pytest
 from feature_platform.core.versions.feature_table import EncodedFeatures, FileDigest
 from feature_platform.core.versions.metadata import Provenance, SourceObject, render_metadata
 from feature_platform.core.versions.version_metadata import parse_metadata
-from feature_platform.errors import ContractError, StorageError
+from feature_platform.errors import ContractError, InvalidDataError
 from tests.support.feature_set_samples import TEMPLATE, sample_contract
 
 URI = "s3://b/features/user_features/v_20260115T000000/"
@@ -113,12 +113,18 @@ def test_what_was_rendered_is_parsed():
 
 @pytest.mark.parametrize("body", [b"", b"{", b"1", b"null", b"\xff"])
 def test_what_is_no_metadata_is_refused_by_name(body):
-    with pytest.raises(StorageError, match=r"s3://x (is damaged|lacks feature_set)"):
+    with pytest.raises(InvalidDataError, match=r"s3://x (is damaged|lacks feature_set)"):
         parse_metadata(body, uri="s3://x")
+
+
+@pytest.mark.parametrize(("field", "value"), [("format", "2"), ("as_of", 3), ("files", [])])
+def test_fields_of_another_form_are_refused_too(field, value):
+    with pytest.raises(InvalidDataError, match="s3://x is damaged"):
+        parse_metadata(json.dumps({**json.loads(render()), field: value}).encode(), uri="s3://x")
 
 
 def test_missing_fields_are_named():
     document = json.loads(render())
     del document["files"], document["as_of"]
-    with pytest.raises(StorageError, match=r"s3://x lacks as_of, files; expected the metadata of a version"):
+    with pytest.raises(InvalidDataError, match=r"s3://x lacks as_of, files; expected the metadata of a version"):
         parse_metadata(json.dumps(document).encode(), uri="s3://x")

@@ -145,7 +145,7 @@ class ObjectFeatureSetStore:
         return self._runner.run(publication.project(self.layout(feature_set), new_id=self._new_id))
 
     def metadata(self, feature_set: str, version: str) -> VersionMetadata:
-        """See :meth:`FeatureSetStore.metadata`; raises ``StorageError`` where the file is damaged."""
+        """See :meth:`FeatureSetStore.metadata`; raises ``InvalidDataError`` where the file is damaged."""
         return self._document(self.layout(feature_set).version_file(version, METADATA))
 
     def latest_metadata(self, feature_set: str) -> VersionMetadata:

@@ -32,6 +32,10 @@ class Catalog:
         """The source contract that a feature set of one source, or a part, reads."""
         return self.sources[contract.source]
 
+    def in_build_order(self) -> list[str]:
+        """Every feature set, after the sets that it reads."""
+        return list(TopologicalSorter({name: self.contracts[name].feature_sets for name in sorted(self.contracts)}).static_order())
+
     def input_faults(self) -> list[str]:
         """Faults of sets that read a set without a contract, or themselves through other sets: none of these could be built."""
         read_by = {name: contract.feature_sets for name, contract in self.contracts.items()}

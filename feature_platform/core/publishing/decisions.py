@@ -11,18 +11,21 @@ from feature_platform.core.versions.log import Head, History, Version
 from feature_platform.errors import ConflictError, NotFoundError, UnknownNameError
 
 
-def existing_version(history: History, *, moment: datetime, idempotency_key: str, schema_hash: str, content_hash: str) -> Version | None:
-    """The committed version that a build need not write again, if there is one.
+def existing_version(
+    history: History, *, moment: datetime, idempotency_key: str, schema_hash: str, content_hash: str, broken: Collection[str] = ()
+) -> Version | None:
+    """The committed version that a build need not write again, if there is one; it is none of ``broken``.
 
     That is the one this very run committed before, or the moment's newest when its contract and rows are the same. An *older*
-    correction with the same rows is not enough: the truth went A → B → A, and reusing the first A would leave B in force.
+    correction with the same rows is not enough: the truth went A → B → A, and reusing the first A would leave B in force. That holds
+    where B itself is broken too.
     """
-    for version in history.live:
-        if version.idempotency_key == idempotency_key and version.as_of == moment:
-            return version
     newest = history.newest_of(moment)
-    if newest and (newest.schema_hash, newest.content_hash) == (schema_hash, content_hash):
-        return newest
+    for version in history.live:
+        is_of_run = version.idempotency_key == idempotency_key and version.as_of == moment
+        is_same = version == newest and (version.schema_hash, version.content_hash) == (schema_hash, content_hash)
+        if (is_of_run or is_same) and version.version not in broken:
+            return version
     return None
 
 

@@ -15,10 +15,10 @@ from feature_platform.core.layout import FeatureSetLayout
 from feature_platform.core.objects import IfAbsent, IfMatch, ObjectInfo, StoredObject
 from feature_platform.core.publishing.requests import GetImmutable, GetObject, HeadObject, PublishingProtocol, Put, Recall, Remember, Scan
 from feature_platform.core.versions.log import EMPTY, History, Record, fold, parse_record
-from feature_platform.errors import ConflictError, FullDiskError, StorageError, UnknownOutcomeError
+from feature_platform.errors import ConflictError, FeaturePlatformError, FullDiskError, StorageError, UnknownOutcomeError
 
 SETTLE_ATTEMPTS: Final = 3
-"""How often a conditional write of unknown outcome is looked up and sent again, beyond the client's own retries."""
+"""How often a conditional write is sent at most, and looked up where its outcome is unknown, beyond the client's own retries."""
 
 CHECKPOINT_EVERY: Final = 4
 """Records between checkpoints: a fresh process reads at most this many one by one, and a day with one version appends two."""
@@ -138,8 +138,10 @@ def settle(put: Put) -> PublishingProtocol[bool]:
     Raises:
         UnknownOutcomeError: That could not be found out. A later attempt under the same idempotency key will.
         FullDiskError: The body could not be spooled on this machine.
+        StorageError: Nothing was written: the store refused each attempt, or what was to be copied could not be read.
     """
-    problem: Exception | None = None
+    problem: FeaturePlatformError | None = None
+    is_unknown = False
     for _ in range(SETTLE_ATTEMPTS):
         try:
             yield put
@@ -147,6 +149,7 @@ def settle(put: Put) -> PublishingProtocol[bool]:
             raise
         except (ConflictError, StorageError) as error:
             problem = error
+            is_unknown = is_unknown or isinstance(error, ConflictError | UnknownOutcomeError)
         else:
             return True
         try:
@@ -158,6 +161,8 @@ def settle(put: Put) -> PublishingProtocol[bool]:
             return True
         if _is_lost(put, seen):
             return False
+    if problem is not None and not is_unknown:
+        raise problem
     raise UnknownOutcomeError(f"It is unknown whether {put.uri} was written ({problem}); run the same operation again.") from problem
 
 

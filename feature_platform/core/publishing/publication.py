@@ -9,7 +9,7 @@ Source: Delta Lake's and Iceberg's numbered log over immutable files; ``docs/adr
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -139,22 +139,25 @@ def _is_there(layout: FeatureSetLayout, version: Version) -> PublishingProtocol[
 
 
 def _rests_on(layout: FeatureSetLayout, version: Version, sources: frozenset[tuple[str, str]] | None) -> PublishingProtocol[bool]:
-    """Whether a version's metadata records these raw objects and no others."""
+    """Whether a version's metadata can be read, and records these raw objects and no others."""
     if sources is None:
         return True
     uri = layout.version_file(version.version, METADATA)
     stored = cast("StoredObject | None", (yield GetObject(uri)))
-    return stored is not None and parse_metadata(stored.body, uri=uri).rests_on == sources
+    try:
+        return stored is not None and parse_metadata(stored.body, uri=uri).rests_on == sources
+    except InvalidDataError:
+        return False
 
 
 def _existing(history: History, build: Build, *, broken: Collection[str]) -> Version | None:
-    whole = {name: version for name, version in history.versions.items() if name not in broken}
     return decisions.existing_version(
-        replace(history, versions=whole),
+        history,
         moment=build.as_of,
         idempotency_key=build.idempotency_key,
         schema_hash=build.schema_hash,
         content_hash=build.content_hash,
+        broken=broken,
     )
 
 

@@ -49,13 +49,15 @@ def _published(history: History) -> Iterator[Known]:
         yield Known(max(record.at, history.versions[record.version].as_of), record.version)
 
 
-def _true(history: History) -> list[Known]:
+def not_withdrawn(history: History) -> list[Version]:
+    """Versions that no rollback replaced, expired ones included: by their moments, and those of one moment as they were committed."""
     wrong = _withdrawn(history)
-    newest: dict[datetime, Version] = {}
-    for version in sorted(history.versions.values(), key=lambda version: version.sequence):
-        if version.version not in wrong:
-            newest[version.as_of] = version
-    return [Known(moment, newest[moment].version) for moment in sorted(newest)]
+    return sorted((version for version in history.versions.values() if version.version not in wrong), key=lambda version: version.order)
+
+
+def _true(history: History) -> list[Known]:
+    newest = {version.as_of: version.version for version in not_withdrawn(history)}
+    return [Known(moment, version) for moment, version in newest.items()]
 
 
 def _withdrawn(history: History) -> set[str]:

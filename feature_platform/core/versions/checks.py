@@ -165,7 +165,7 @@ def _drift(contract: Contract, metadata: VersionMetadata, reference: VersionMeta
     if limit is None and most is None:
         return CheckResult(DRIFT)
     if reference is None:
-        return CheckResult(DRIFT, note="not judged: there is no version of an earlier moment")
+        return CheckResult(DRIFT, note="not judged: no version of an earlier moment can be read")
     for facts in (metadata, reference):
         if lacking := _lacking(facts):
             return CheckResult(DRIFT, note=f"not judged: the window of {facts.version} lacks {', '.join(lacking)}")

@@ -18,7 +18,7 @@ from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.findings import REMOVE, RESTORE, Code, Finding
 from feature_platform.core.versions.log import Version
 from feature_platform.core.versions.version_metadata import parse_metadata
-from feature_platform.errors import ContractError, StorageError
+from feature_platform.errors import ContractError, InvalidDataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def compare_metadata(body: bytes, *, version: Version, layout: FeatureSetLayout)
     """How ``metadata.json`` differs from the log; its own digest is compared by :func:`compare_files`."""
     try:
         found = parse_metadata(body, uri=layout.version_file(version.version, METADATA))
-    except StorageError as error:
+    except InvalidDataError as error:
         return [Finding("unreadable", METADATA, "the metadata of a version", str(error))]
     expected: dict[str, Any] = {
         "feature_set": layout.feature_set,

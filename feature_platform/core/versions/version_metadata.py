@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.metadata import FORMAT, REQUIRED, InputVersion, SourceObject, pins_of
-from feature_platform.errors import StorageError
+from feature_platform.errors import InvalidDataError
 
 _ALSO_REQUIRED: Final = ("as_of", "row_count", "content_hash", "files")
 
@@ -95,21 +95,21 @@ def parse_metadata(body: bytes, *, uri: str) -> VersionMetadata:
     """Read a stored ``metadata.json`` of this or an older format.
 
     Raises:
-        StorageError: It is not JSON, lacks required fields, has them in another form, or was written by a newer format.
+        InvalidDataError: It is not JSON, lacks required fields, has them in another form, or was written by a newer format.
     """
     try:
         document = json.loads(body)
         missing = [key for key in (*REQUIRED, *_ALSO_REQUIRED) if key not in document]
     except (ValueError, TypeError) as error:
-        raise StorageError(f"{uri} is damaged ({error}); expected a JSON object. Rebuild the partition or roll back.") from error
+        raise InvalidDataError(f"{uri} is damaged ({error}); expected a JSON object. Rebuild the partition or roll back.") from error
     if missing:
-        raise StorageError(f"{uri} lacks {', '.join(missing)}; expected the metadata of a version. Rebuild the partition or roll back.")
-    if document.get("format", 1) > FORMAT:
-        raise StorageError(f"{uri} has format {document['format']}; expected at most {FORMAT}. Upgrade this reader.")
+        raise InvalidDataError(f"{uri} lacks {', '.join(missing)}; expected the metadata of a version. Rebuild the partition or roll back.")
     try:
+        if document.get("format", 1) > FORMAT:
+            raise InvalidDataError(f"{uri} has format {document['format']}; expected at most {FORMAT}. Upgrade this reader.")
         return _described(document)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise StorageError(
+        raise InvalidDataError(
             f"{uri} is damaged ({error!r}); expected the metadata of a version. Rebuild the partition or roll back."
         ) from error
 
