@@ -33,7 +33,11 @@ class ComputeEngine(Protocol):
         """
 
     def read_day(self, source: SourceContract, partition: str) -> ValidatedDay | None:
-        """The validated day as its manifest describes it, or None where the day was never validated."""
+        """The validated day as its manifest describes it, or None where the day was never validated.
+
+        Raises:
+            InvalidDataError: The manifest is damaged, or another release wrote it in another format.
+        """
 
     def find_tile(self, contract: Contract, source: SourceContract, block: Block) -> Tile | None:
         """The tile of a block that was made from its days as they are validated now, or None where there is none; by one read."""

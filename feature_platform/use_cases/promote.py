@@ -20,6 +20,7 @@ from feature_platform.core.versions.version_metadata import VersionMetadata
 from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
 from feature_platform.use_cases.read_version import metadata_if_whole
+from feature_platform.use_cases.validate import day_if_whole
 
 Log = Callable[[str], None]
 
@@ -70,7 +71,7 @@ def judge_day(platform: Platform, source: SourceContract, partition: str) -> lis
     if day is None or source.checks is None:
         return []
     earlier = window_partitions(as_of(partition), days=DAYS + 1)[:-1] if source.checks.max_deviation is not None else ()
-    known = {key: platform.engine.read_day(source, key) for key in earlier}
+    known = {key: day_if_whole(platform, source, key) for key in earlier}
     return source_checks.evaluate(source, day, before={key: found for key, found in known.items() if found})
 
 

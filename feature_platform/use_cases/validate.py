@@ -7,7 +7,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, format_of, incomplete
 from feature_platform.core.events.validated import ValidatedDay
-from feature_platform.errors import NotFoundError
+from feature_platform.errors import InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
 
 
@@ -53,7 +53,7 @@ def validated(
     present = raw_pins(platform, source, partition)
     if present is not None and not present:
         return None
-    day = platform.engine.read_day(source, partition)
+    day = day_if_whole(platform, source, partition)
     is_current = day is not None and day.source_hash == source.schema_hash
     if present is None:
         return day if is_current else None
@@ -65,6 +65,14 @@ def validated(
         return None  # the objects were deleted between the listing and the reading
     on_validated(day)
     return day
+
+
+def day_if_whole(platform: Platform, source: SourceContract, partition: str) -> ValidatedDay | None:
+    """The day as it was validated; None also where its manifest is damaged or another release's: validating it again mends that."""
+    try:
+        return platform.engine.read_day(source, partition)
+    except InvalidDataError:
+        return None
 
 
 def first_day(platform: Platform, source: SourceContract) -> str:

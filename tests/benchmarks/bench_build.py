@@ -209,7 +209,7 @@ def _memory(name: str, arguments: Sequence[str], *, limit_mib: int) -> Figure:
 def _step(arguments: Sequence[str]) -> None:
     directory = Path(arguments[1])
     if arguments[0] == "build":
-        days = [day_from(document, file="days.json") for document in json.loads((directory / "days.json").read_text())]
+        days = [day_from(json.dumps(document).encode(), file="days.json") for document in json.loads((directory / "days.json").read_text())]
         table = build(directory, days)
         assert sum(batch.num_rows for batch in table.batches())
     else:

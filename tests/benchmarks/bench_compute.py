@@ -145,7 +145,7 @@ def _figure(name: str, ours_s: float, peer_s: float) -> Figure:
 
 
 def _step(directory: Path) -> None:
-    days = [day_from(document, file="days.json") for document in json.loads((directory / "days.json").read_text())]
+    days = [day_from(json.dumps(document).encode(), file="days.json") for document in json.loads((directory / "days.json").read_text())]
     assert sum(batch.num_rows for batch in build(directory, days).batches())
     print(own_peak_mib())
 

@@ -92,7 +92,7 @@ class RawFilesContract:
         day.put("b.jsonl", '{"at":"2026-01-14T12:00:02Z"}\n')
         validated = day.validate(wanted)
         assert (validated.kept, validated.missing_columns) == (3, ("none", "empty"))
-        assert day_from(json.loads(validated.manifest()), file="manifest.json") == validated
+        assert day_from(validated.manifest(), file="manifest.json") == validated
         day.put_csv("c.csv", "2026-01-14T12:00:03Z,,,,", header="at,none,late,null,empty")
         assert day.validate(wanted).missing_columns == ()
 

@@ -143,6 +143,29 @@ def test_sums_of_units_are_whole_beyond_64_bits(world: World) -> None:
     assert world.duckdb.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow().equals(found)
 
 
+def test_sums_of_any_size_are_the_nearest_doubles(world: World) -> None:
+    columns = [column("a", "float64", "sum", "i"), column("b", "float64", "mean", "i"), column("c", "float64", "sum", "n")]
+    columns.append({"name": "d", "type": "float32", "expression": "a * 1e30"})
+    wanted = contract(columns, checks={"min_rows": 0})
+    sums = [-(2**54) - 3, 2**63 - 1, -(2**63), 3 * 2**62 + 2**10 + 1]
+    events = [event(k=key, i=total // 4 + (part < total % 4)) for key, total in enumerate(sums) for part in range(4)]
+    days = world.days([{**one, "n": -18014398509481.987 if one["k"] == 0 else 0.0} for one in events])
+    found = world.duckdb.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow()
+    assert found["a"].to_pylist() == [float(total) for total in sums]
+    assert found["b"].to_pylist() == [float(total) / 4 for total in sums]
+    assert found["c"][0].as_py() == 4 * -18014398509481.987
+    assert found["d"].to_pylist() == [None] * len(sums)
+    assert world.spark.build(wanted, [Window(SOURCE, days)], as_of=AS_OF).to_arrow().equals(found)
+
+
+def test_squares_beyond_128_bits_are_refused_with_what_to_do(world: World) -> None:
+    wanted = contract([column("a", "float64", "stddev", "i")], checks={"min_rows": 0})
+    days = world.days([event(i=9 * 10**18, t=AS_OF - timedelta(seconds=seconds)) for seconds in (1, 2, 3)])
+    for engine in (world.duckdb, world.spark):
+        with pytest.raises(InvalidDataError, match=r"stddev adds the squares .* fewer decimals"):
+            engine.build(wanted, [Window(SOURCE, days)], as_of=AS_OF)
+
+
 @pytest.mark.parametrize("value", [1e16, -1e16, 1e300])
 def test_a_value_that_no_64_bit_unit_holds_is_refused_and_not_cut(world: World, value: float) -> None:
     wanted = contract([column("a", "float64", "sum", "n")], checks={"min_rows": 0})

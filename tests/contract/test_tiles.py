@@ -14,6 +14,7 @@ from feature_platform.core.contract.feature_set import Contract, load_contract
 from feature_platform.core.events.raw import RawManifest
 from feature_platform.core.events.validated import DataFile, ValidatedDay
 from feature_platform.core.layout import window_partitions
+from feature_platform.errors import InvalidDataError
 from feature_platform.use_cases.build import build
 from feature_platform.wiring import Platform
 from tests.support.platforms import event, json_lines, memory_platform, put_raw
@@ -136,6 +137,21 @@ def test_a_lost_or_damaged_tile_costs_time_and_changes_nothing(platform: Platfor
         platform.objects.put(victim, b"PAR1", write_id="other", sha256=None, condition=None)
     found, plan = built(platform, wanted, versions=1)
     assert plan.told.startswith("events: its tiles cannot be used: ")
+    assert found.equals(expected)
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"format": 1}', b'{"format": 1, "rows": {}}'])
+def test_a_damaged_manifest_of_a_tile_or_a_day_is_made_anew(platform: Platform, body: bytes) -> None:
+    wanted = contract(LONG, SHORT)
+    expected, _ = built(platform, wanted, versions=2)
+    for kind in ("tiles", "validated"):
+        for info in list(platform.objects.scan(f"{platform.settings.work_uri}/{kind}/")):
+            if info.uri.endswith("manifest.json"):
+                platform.objects.put(info.uri, body, write_id="other", sha256=None, condition=None)
+    with pytest.raises(InvalidDataError, match=r"manifest.json (is damaged|has format) .*Validate the day again"):
+        platform.engine.read_day(platform.catalog.source_of(wanted), LAST)
+    found, plan = built(platform, wanted, versions=2)
+    assert plan.told == "tiles: 0 of 21 days had tiles, and the run builds 2 versions"
     assert found.equals(expected)
 
 

@@ -57,7 +57,15 @@ def _derived(column: Column, row: Mapping[str, Any]) -> Any:
         return None
     if column.type.startswith("int"):
         return math.floor(value)
-    return struct.unpack("f", struct.pack("f", value))[0] if column.type == "float32" else value + 0.0
+    return _single(value) if column.type == "float32" else value + 0.0
+
+
+def _single(value: float) -> float | None:
+    """The nearest float of 32 bits; None where there is none."""
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return None
 
 
 def _evaluated(node: Any, row: Mapping[str, Any]) -> float | None:

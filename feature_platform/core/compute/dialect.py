@@ -91,6 +91,17 @@ def value_literal(value: object, *, kind: str) -> str:
     return text_literal(text) if kind == "string" else f"CAST({text_literal(text)} AS {sql_type(kind)})"
 
 
+def nearest_double(whole: str) -> str:
+    """A whole number of up to 128 bits as the double that is nearest to it, as every engine computes it.
+
+    A cast alone rounds twice on DuckDB where the number has more than 64 bits, or is below -2^54.
+
+    >>> nearest_double("x")
+    'coalesce(CAST(TRY_CAST(x AS BIGINT) AS DOUBLE), CAST(CAST(x AS VARCHAR) AS DOUBLE))'
+    """
+    return f"coalesce(CAST(TRY_CAST({whole} AS BIGINT) AS DOUBLE), CAST(CAST({whole} AS VARCHAR) AS DOUBLE))"
+
+
 def units(value: str, *, decimals: int) -> str:
     """A floating value as a whole number of 10^-decimals, halves up, as every engine computes it.
 

@@ -17,6 +17,7 @@ Semantics, for events with ``as_of - window <= event_time < as_of`` that meet ``
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Final
 
 from feature_platform.core.compute.aggregates import EVENTS, TILES, Aggregate, EventRows, Kind, Rows, Sketch, TileRows, tile_names
 from feature_platform.core.compute.dialect import (
@@ -24,6 +25,7 @@ from feature_platform.core.compute.dialect import (
     identifier,
     identifiers,
     moment_literal,
+    nearest_double,
     sql_type,
     text_literal,
     units,
@@ -35,6 +37,9 @@ from feature_platform.core.contract.feature_set import Aggregation, Column, Comp
 from feature_platform.core.contract.source import SourceColumn, SourceContract
 
 _COMPARISONS: Mapping[str, str] = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "ne": "<>"}
+
+_BEYOND_FLOAT32: Final = "3.4028235677973366e38"
+"""The least double that has no nearest float of 32 bits: half a step above the greatest of these."""
 
 
 def compile_features(contract: Contract, *, sources: Sequence[SourceContract], as_of: datetime, from_tiles: Collection[str] = ()) -> str:
@@ -60,6 +65,13 @@ def compile_features(contract: Contract, *, sources: Sequence[SourceContract], a
         grouped.append(aggregates)
         sketches |= registers
     return _joined(",\n  ".join(selected), grouped, sketches, keys=keys)
+
+
+def explained(message: str) -> str:
+    """An engine's message with what to do, where it only says that a number has too many bits: that can be a sum of squares alone."""
+    if "overflow" not in message.lower() or "does not fit" in message:
+        return message
+    return f"{message}. stddev adds the squares of values in 128 bits; take it of smaller values, or give the source column fewer decimals."
 
 
 def relation_of(part: Contract, *, from_tiles: bool) -> str:
@@ -97,8 +109,10 @@ def _output(column: Column, contract: Contract, computed: Mapping[str, str], as_
 
 def _derived(column: Column, expression: str, computed: Mapping[str, str]) -> str:
     value = expression_sql(expression, computed)
+    if column.type == "float32":  # engines differ in what a cast of more than it can hold does
+        return f"CASE WHEN abs({value}) < {_BEYOND_FLOAT32} THEN {_real(value, column)} END"
     if column.type not in INTEGER_RANGES:
-        return _real(value, column)
+        return value
     low, high = INTEGER_RANGES[column.type]
     return _whole(f"floor({value})", column, limits=(max(low, -(2**53)), min(high, 2**53)))  # beyond 2^53 doubles skip whole numbers
 
@@ -174,7 +188,7 @@ class _Part:
             return _scaled_sum(total, column, decimals)
         count = self._aggregate("count", identifier(taken.name) if taken.nullable else "*", aggregation)
         if aggregation.function == "mean":
-            return _real(f"CAST({total} AS DOUBLE) / (CAST(nullif({count}, 0) AS DOUBLE) * 1e{decimals})", column)
+            return _real(f"{nearest_double(total)} / (CAST(nullif({count}, 0) AS DOUBLE) * 1e{decimals})", column)
         squares = self._aggregate("squares", value, aggregation)
         return _real(_stddev(count, total, squares, decimals), column)
 
@@ -210,7 +224,7 @@ def _scaled_sum(total: str, column: Column, decimals: int) -> str:
         start, end = text_literal(f"column {column.name!r}: sum "), text_literal(f"e-{decimals} is not whole; expected {column.type}")
         lossy = f"CAST(error({start} || {total} || {end}) AS {kind})"
         return f"CASE WHEN {total} % {unit} <> 0 THEN {lossy} ELSE {_whole(f'({total} // {unit})', column)} END"
-    return _real(f"CAST({total} AS DOUBLE) / 1e{decimals}", column)
+    return _real(f"{nearest_double(total)} / 1e{decimals}", column)
 
 
 def _stddev(count: str, total: str, squares: str, decimals: int) -> str:
@@ -220,7 +234,7 @@ def _stddev(count: str, total: str, squares: str, decimals: int) -> str:
     quotient = f"CAST({total} // {some} AS HUGEINT)"  # 128 bits, as the factor it is multiplied with, on every engine
     around = f"({squares} - {quotient} * (2 * {total} - {count} * {quotient}))"
     rest = f"({total} - {count} * {quotient})"
-    numerator = f"greatest(CAST({around} AS DOUBLE) - CAST({rest} * {rest} AS DOUBLE) / CAST({some} AS DOUBLE), 0e0)"
+    numerator = f"greatest({nearest_double(around)} - {nearest_double(f'{rest} * {rest}')} / CAST({some} AS DOUBLE), 0e0)"
     return f"CASE WHEN {count} > 1 THEN sqrt({numerator} / CAST(nullif({count} - 1, 0) AS DOUBLE)) / 1e{decimals} END"
 
 

@@ -5,10 +5,11 @@ Compiling a tile's query does not belong here (``core.compute.features_sql``), n
 """
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 from feature_platform.core.compute.features_sql import compile_tile
 from feature_platform.core.contract.documents import canonical_json
@@ -101,11 +102,15 @@ class Tile:
         return canonical_json({"format": FORMAT, "events": self.events, "files": [asdict(file) for file in self.files]})
 
 
-def tile_from(document: Mapping[str, Any], *, block: Block) -> Tile | None:
-    """The tile that a manifest's document describes; None where it was made from other events, or has another format."""
-    if document.get("format") != FORMAT or document.get("events") != block.events:
+def tile_from(body: bytes, *, block: Block) -> Tile | None:
+    """The tile that a manifest describes; None where it was made from other events, has another format, or is damaged."""
+    try:
+        document = json.loads(body)
+        if document.get("format") != FORMAT or document.get("events") != block.events:
+            return None
+        return Tile(block.events, tuple(DataFile(**item) for item in document["files"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return Tile(block.events, tuple(DataFile(**item) for item in document["files"]))
 
 
 def tile_spec(contract: Contract, source: SourceContract) -> str:

@@ -3,6 +3,7 @@
 Judging rows does not belong here (``core.compute.validation_sql``), nor writing files.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -89,25 +90,29 @@ class ValidatedDay:
         return canonical_json(self.document())
 
 
-def day_from(document: Mapping[str, Any], *, file: str) -> ValidatedDay:
-    """The day that a manifest's document describes.
+def day_from(body: bytes, *, file: str) -> ValidatedDay:
+    """The day that a manifest describes.
 
     Raises:
-        InvalidDataError: It is of another format.
+        InvalidDataError: It is damaged, or of another format.
     """
-    if document.get("format") != FORMAT:
-        raise InvalidDataError(f"{file} has format {document.get('format')!r}; expected {FORMAT}. Validate the day again.")
-    return ValidatedDay(
-        source=document["source"],
-        partition=document["partition"],
-        source_hash=document["source_hash"],
-        raw=manifest_from(document["raw"]),
-        kept=document["rows"]["kept"],
-        rejected={reason: document["rejected"][reason] for reason in REASONS if reason in document["rejected"]},
-        files=tuple(DataFile(**item) for item in document["files"]),
-        quarantine=tuple(DataFile(**item) for item in document["quarantine"]),
-        missing_columns=tuple(document.get("missing_columns", ())),
-    )
+    try:
+        document = json.loads(body)
+        if document.get("format") != FORMAT:
+            raise InvalidDataError(f"{file} has format {document.get('format')!r}; expected {FORMAT}. Validate the day again.")
+        return ValidatedDay(
+            source=document["source"],
+            partition=document["partition"],
+            source_hash=document["source_hash"],
+            raw=manifest_from(document["raw"]),
+            kept=document["rows"]["kept"],
+            rejected={reason: document["rejected"][reason] for reason in REASONS if reason in document["rejected"]},
+            files=tuple(DataFile(**item) for item in document["files"]),
+            quarantine=tuple(DataFile(**item) for item in document["quarantine"]),
+            missing_columns=tuple(document.get("missing_columns", ())),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InvalidDataError(f"{file} is damaged ({error!r}); expected the manifest of a day. Validate the day again.") from error
 
 
 def validated_schema(source: SourceContract) -> pa.Schema:

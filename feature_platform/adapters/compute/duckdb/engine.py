@@ -3,7 +3,6 @@
 What is computed does not belong here: ``core.compute.features_sql`` and ``core.compute.validation_sql`` compile it to SQL.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -31,7 +30,7 @@ from feature_platform.adapters.compute.duckdb.validation import DayValidation
 from feature_platform.adapters.compute.row_spool import RowSpool
 from feature_platform.adapters.machine.container_memory import engine_memory_bytes
 from feature_platform.adapters.machine.spool import disk_errors, full_disk, spool
-from feature_platform.core.compute.features_sql import compile_features, relation_of
+from feature_platform.core.compute.features_sql import compile_features, explained, relation_of
 from feature_platform.core.compute.tiles import Block, InputFile, Tile, Window
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
@@ -85,7 +84,7 @@ class DuckDBEngine:
         """See :meth:`ComputeEngine.read_day`."""
         uri = f"{validated_partition(self._work_uri, source.source, partition)}{MANIFEST}"
         stored = self._store.get(uri)
-        return day_from(json.loads(stored.body), file=uri) if stored else None
+        return day_from(stored.body, file=uri) if stored else None
 
     def find_tile(self, contract: Contract, source: SourceContract, block: Block) -> Tile | None:
         """See :meth:`ComputeEngine.find_tile`."""
@@ -99,7 +98,7 @@ class DuckDBEngine:
                     return self._tiles.write(contract, source, block, rows, directory=directory)
             except duckdb.Error as error:
                 subject = f"The tile of {block.length} day(s) from {block.first} of feature set {contract.feature_set!r}"
-                raise InvalidDataError(f"{subject} cannot be computed: {failure(error, self._limits)}") from error
+                raise InvalidDataError(f"{subject} cannot be computed: {explained(failure(error, self._limits))}") from error
 
     def build(self, contract: Contract, windows: Sequence[Window], *, as_of: datetime, inputs: Sequence[InputFile] = ()) -> FeatureTable:
         """See :meth:`ComputeEngine.build`."""
@@ -136,7 +135,8 @@ class DuckDBEngine:
             with self._run(Query(text, relations, contract.primary_keys), spool.directory) as rows:
                 return spool.write(rows, contract.arrow_schema)
         except duckdb.Error as error:
-            raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {failure(error, self._limits)}") from error
+            told = explained(failure(error, self._limits))
+            raise InvalidDataError(f"{_subject(contract, as_of)} cannot be computed: {told}") from error
 
     @contextmanager
     def _run(self, query: Query, directory: Path) -> Iterator[Iterator[pa.RecordBatch]]:

@@ -3,7 +3,6 @@
 What a tile contains does not belong here (``core.compute.features_sql``), nor when tiles are used (``core.compute.tiles``).
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
@@ -68,7 +67,7 @@ class TileFiles:
     def find(self, contract: Contract, source: SourceContract, block: Block) -> Tile | None:
         """The tile of a block that was made from its days as they are validated now; None where there is none."""
         stored = self._store.get(f"{self._prefix(contract, source, block)}{MANIFEST}")
-        return tile_from(json.loads(stored.body), block=block) if stored else None
+        return tile_from(stored.body, block=block) if stored else None
 
     def write(self, contract: Contract, source: SourceContract, block: Block, rows: Iterator[pa.RecordBatch], *, directory: Path) -> Tile:
         """Write the rows of :func:`tile_query` as the tile of a block, its manifest last."""

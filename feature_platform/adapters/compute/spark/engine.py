@@ -5,7 +5,7 @@ reads and writes the object store by itself, with credentials of its own; what c
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,7 +29,7 @@ from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, ReadLimits
 from feature_platform.core.events.validated import DataFile, ValidatedDay
 from feature_platform.core.layout import staging
-from feature_platform.errors import ConflictError
+from feature_platform.errors import ConflictError, FeaturePlatformError
 from feature_platform.ports.object_store import ObjectStore
 
 
@@ -77,8 +77,9 @@ class SparkEngine(DuckDBEngine):
                 files = DayFiles(self._store, work_uri=self._work_uri, source=source, directory=directory)
                 return files.publish(judged, JudgedThere(spark, source, locations, directory=directory, limits=self._limits))
         finally:
-            for info in self._store.scan(prefix):
-                self._store.delete(info.uri)
+            with suppress(FeaturePlatformError):  # what is left there nobody reads, and a fault here must not hide the one before
+                for info in self._store.scan(prefix):
+                    self._store.delete(info.uri)
 
     def _spool(self, contract: Contract) -> RowSpool:
         if contract.sql is not None:  # it runs in this process, which needs its disk anyway

@@ -18,12 +18,21 @@ from pyspark.sql.types import StructType
 
 from feature_platform.adapters.compute.spark.dialect import to_spark
 from feature_platform.core.compute.dialect import no_rows
+from feature_platform.core.compute.features_sql import explained
 from feature_platform.errors import ConfigurationError, InvalidDataError, StorageError
 
 _RETRIES: Final = 4
 """Retries take about five seconds in all; with the client's default number a run would be silent for ten minutes."""
 
-_REFUSED: Final = ("does not fit", "is not whole", "CAST_OVERFLOW", "Can't cast value")
+_REFUSED: Final = (
+    "does not fit",
+    "is not whole",
+    "CAST_OVERFLOW",
+    "ARITHMETIC_OVERFLOW",
+    "NUMERIC_VALUE_OUT_OF_RANGE",
+    "Can't cast value",
+    "Arithmetic overflow",
+)
 """Parts of messages about a value that the contract's type cannot hold: the compiled SQL's, Spark's and Sail's."""
 
 _UNPREPARED: Final = ("No module named", "PYTHON_VERSION_MISMATCH", "PYTHON_DIFFERENT_MINOR_VERSION")
@@ -118,7 +127,7 @@ def _translated(error: Exception, remote: str) -> Exception:
         said = f"{said[: _SHOWN // 4]} … {said[-_SHOWN * 3 // 4 :]}"  # a trace of Python begins with what failed, and ends with why
     address = remote.split("/;", 1)[0]  # options may hold a token
     if any(sign in said for sign in _REFUSED):
-        return InvalidDataError(f"The cluster cannot compute it: {said}")
+        return InvalidDataError(f"The cluster cannot compute it: {explained(said)}")
     if any(sign in str(error) for sign in _UNPREPARED):
         return ConfigurationError(f"The executors of {address} cannot run feature-platform; {REMEDY}: {said}")
     return StorageError(f"Spark at {address} did not answer with the rows: {said}. Nothing was published; check it, then run again.")
