@@ -7,7 +7,7 @@ last follow the one order of validated events. Which aggregates a contract needs
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 from feature_platform.core.compute.dialect import identifier, moment_literal
 from feature_platform.core.compute.distinct_sql import packed, registers_of_events, registers_of_tiles
@@ -113,58 +113,38 @@ class Sketch:
         return registers_of_tiles(name, keys=self.keys, tiles=tiles, condition=window)
 
 
-class Rows(Protocol):
-    """A relation of the events of a window, or of the tiles of its days; a row outside the longest window is never in it."""
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A relation of the events of a window, or of the tiles of its days; a row outside the longest window is never in it.
+
+    ``moment`` is the column with the moment of a row, ``longest`` the window's number of days. ``names`` are those of :func:`tile_names`
+    where the rows are tiles.
+    """
 
     relation: str
-
-    def aggregate(self, item: Aggregate) -> str:
-        """An aggregate over the rows of its own window."""
-
-    def registers(self, item: Sketch) -> str:
-        """The registers of a sketch over the rows of its own window."""
-
-
-class EventRows:
-    """A window that is read from a relation of events; ``longest`` is its number of days."""
-
-    def __init__(self, event_time: str, as_of: datetime, *, longest: int, relation: str = EVENTS) -> None:
-        self._window, self.relation = _Window(identifier(event_time), as_of, longest), relation
-
-    def aggregate(self, item: Aggregate) -> str:
-        return item.of_events(self._window.within(item.days))
-
-    def registers(self, item: Sketch) -> str:
-        return item.of_events(self._window.within(item.days), events=self.relation)
-
-
-class TileRows:
-    """A window that is read from a relation of its days' tiles; ``names`` are those of :func:`tile_names`."""
-
-    def __init__(self, names: Mapping[str, str], as_of: datetime, *, longest: int, relation: str = TILES) -> None:
-        self._names, self._window, self.relation = names, _Window(identifier(DAY), as_of, longest), relation
-
-    def aggregate(self, item: Aggregate) -> str:
-        return item.of_tiles(self._names[item.kept()], self._window.within(item.days))
-
-    def registers(self, item: Sketch) -> str:
-        return item.of_tiles(self._names[item.kept()], self._window.within(item.days), tiles=self.relation)
-
-
-@dataclass(frozen=True, slots=True)
-class _Window:
-    """The longest window of a relation's rows, all of them before its end, by the SQL of the moment that each row has."""
-
     moment: str
     as_of: datetime
     longest: int
+    names: Mapping[str, str] | None = None
 
-    def within(self, days: int) -> str:
+    def aggregate(self, item: Aggregate) -> str:
+        """An aggregate over the rows of its own window."""
+        window = self._within(item.days)
+        return item.of_events(window) if self.names is None else item.of_tiles(self.names[item.kept()], window)
+
+    def registers(self, item: Sketch) -> str:
+        """The registers of a sketch over the rows of its own window."""
+        window = self._within(item.days)
+        if self.names is None:
+            return item.of_events(window, events=self.relation)
+        return item.of_tiles(self.names[item.kept()], window, tiles=self.relation)
+
+    def _within(self, days: int) -> str:
         """The condition on a row of the last ``days`` days; none where that is every row."""
         # Filtering all rows by what their files already promise took 8 to 10% of a build.
         if days == self.longest:
             return ""
-        return f"{self.moment} >= {moment_literal(self.as_of - timedelta(days=days))}"
+        return f"{identifier(self.moment)} >= {moment_literal(self.as_of - timedelta(days=days))}"
 
 
 def tile_names(items: Iterable[Aggregate | Sketch]) -> dict[str, str]:

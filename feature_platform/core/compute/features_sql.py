@@ -19,7 +19,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from feature_platform.core.compute.aggregates import EVENTS, TILES, Aggregate, EventRows, Kind, Rows, Sketch, TileRows, tile_names
+from feature_platform.core.compute.aggregates import DAY, EVENTS, TILES, Aggregate, Kind, Rows, Sketch, tile_names
 from feature_platform.core.compute.dialect import (
     INTEGER_RANGES,
     identifier,
@@ -136,12 +136,8 @@ class _Part:
     def queries(self, *, from_tiles: bool) -> tuple[str, dict[str, str]]:
         """The SELECT of the collected aggregates, without its GROUP BY; and alias → query of each sketch."""
         relation = relation_of(self._contract, from_tiles=from_tiles)
-        names, longest = tile_names([*self._aggregates, *self._sketches]), self._contract.window_days
-        rows: Rows = (
-            TileRows(names, self._as_of, longest=longest, relation=relation)
-            if from_tiles
-            else EventRows(self._source.event_time, self._as_of, longest=longest, relation=relation)
-        )
+        names, moment = (tile_names([*self._aggregates, *self._sketches]), DAY) if from_tiles else (None, self._source.event_time)
+        rows = Rows(relation, moment, self._as_of, self._contract.window_days, names)
         # One scan with a FILTER for each aggregate, not one scan for each window: each event is read once (docs/performance.md).
         # A sketch needs a grouping of its own (by key and register), so it is a subquery and joined.
         aggregates = [f"{rows.aggregate(item)} AS {alias}" for item, alias in self._aggregates.items()]
