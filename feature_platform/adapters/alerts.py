@@ -14,7 +14,7 @@ from feature_platform.core.operations.incidents import Notice
 from feature_platform.errors import ConfigurationError, StorageError
 
 _ANSWER_S: Final = 10.0
-_REFUSED: Final = 400
+_TAKEN: Final = range(200, 300)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,12 @@ class WebhookChannel:
         except urllib3.exceptions.HTTPError as error:
             # The error's text has the address, which is a secret.
             raise StorageError(f"The alert webhook does not answer ({type(error).__name__}); it is tried again.") from None
-        if answer.status >= _REFUSED:
-            raise StorageError(f"The alert webhook refused an alert with status {answer.status}; it is tried again.")
+        # Nobody has read an alert that was answered by a redirect, to a login page for example.
+        if answer.status not in _TAKEN:
+            raise StorageError(
+                f"The alert webhook took no alert: it answered with status {answer.status}; expected 200 to 299. It is tried again; "
+                "if this stays, correct the webhook's address."
+            )
 
 
 @dataclass(frozen=True, slots=True)
