@@ -96,7 +96,7 @@ def training_set(
         timestamp: The labels' column of moments.
         split: How rows are divided: :func:`split_by_key` or :func:`split_by_time`.
         full_names: Whether feature columns are called ``<feature_set>__<feature>``.
-        out: URI of the directory for the files; beside the feature sets where left out.
+        out: URI of the directory for the files, which go to ``<name>/`` in it; beside the feature sets where left out.
 
     Raises:
         InvalidDataError: Labels or features cannot be used; the message names every fault.

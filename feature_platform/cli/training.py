@@ -37,7 +37,7 @@ def make(
     seed: Annotated[int, typer.Option("--seed", help="Seed of a split by key.")] = 0,
     full_names: Annotated[bool, typer.Option("--full-names", help="Call columns <feature_set>__<feature>.")] = False,
     out: Annotated[
-        str | None, typer.Option("--out", help="URI of the directory for the files; beside the feature sets where left out.")
+        str | None, typer.Option("--out", help="URI of the directory for <name>/ with the files; beside the feature sets where left out.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

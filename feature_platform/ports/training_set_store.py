@@ -56,5 +56,8 @@ class TrainingSetStore(Protocol):
     def names(self) -> Sequence[str]:
         """The name of every training set."""
 
-    def delete(self, manifest: TrainingManifest) -> None:
-        """Remove a training set, its manifest first."""
+    def delete_rows(self, manifest: TrainingManifest) -> None:
+        """Remove the rows and then the labels; nothing happens where they are gone."""
+
+    def delete_manifest(self, name: str) -> None:
+        """Remove the manifest, with which the training set ends."""

@@ -81,7 +81,8 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
 
     Args:
         now: The present moment; later labels are refused.
-        out: URI of the directory for the files; beside the feature sets where left out, where the manifest is kept in any case.
+        out: URI of the directory for the files, which go to ``<name>/`` in it; beside the feature sets where left out, where the manifest
+            is kept in any case.
 
     Raises:
         InvalidDataError: Labels or features cannot be used.
@@ -118,11 +119,13 @@ def create(platform: Platform, labels: Rows, wanted: Asked, *, now: datetime, ac
         request = {"known_at": wanted.known_at, "timestamp": wanted.timestamp, "split": split and split.model_dump(mode="json")}
         name = name_of(labels_sha256=kept.digest.sha256, request=request, feature_sets=sets)
         if (made := store.find(name)) is not None:
-            return made
+            if platform.objects.head(made.data.uri):
+                return made
+            delete(platform, name)  # A deletion before was cut short.
         with _joined(platform, store.rows_of(kept), lookups, split, wanted.timestamp) as joined:
             sets = [counts.told(item) for item, counts in zip(sets, joined.counts, strict=True)]
             _pin(platform, name, sets, actor=actor)
-            directory = f"{out.rstrip('/')}/" if out else store.directory(name)
+            directory = f"{out.rstrip('/')}/{name}/" if out else store.directory(name)
             manifest = TrainingManifest(
                 training_set=name,
                 known_at=wanted.known_at,
@@ -175,14 +178,22 @@ def verify(platform: Platform, name: str) -> TrainingManifest:
 
 
 def delete(platform: Platform, name: str) -> TrainingManifest:
-    """Remove a training set and the pins that kept its versions."""
+    """Remove a training set and the pins that kept its versions.
+
+    Rows first, so that nobody takes what is left of it for a training set; the manifest last, because it says what else there is to remove.
+    A deletion that was cut short is finished by repeating it.
+
+    Raises:
+        UnknownNameError: There is none of this name.
+    """
     manifest = platform.training_sets.manifest(name)
-    platform.training_sets.delete(manifest)
+    platform.training_sets.delete_rows(manifest)
     for item in manifest.feature_sets:
         pins = platform.feature_sets.pins(item.feature_set)
         for version in item.versions:
             if _pin_name(name) in pins.get(version.version, ()):
                 platform.feature_sets.unpin(item.feature_set, version.version, name=_pin_name(name))
+    platform.training_sets.delete_manifest(name)
     return manifest
 
 

@@ -37,10 +37,11 @@ class Published:
         self.clock[0] = at
         self.store.rollback(FEATURE_SET, version, actor="test", reason="test")
 
-    def make(self, labels: pa.Table, *features: str, **asked: Any) -> tuple[pa.Table, TrainingManifest]:
+    def make(self, labels: pa.Table, *features: str, out: str | None = None, **asked: Any) -> tuple[pa.Table, TrainingManifest]:
         """A training set of features (all where none is named), and its manifest."""
         wanted = training.Asked(features=features or (FEATURE_SET,), **{"ttl": timedelta(0)} | asked)
-        made = training.create(self.platform, Rows(labels.schema, lambda: iter(labels.to_batches())), wanted, now=NOW, actor="test")
+        rows = Rows(labels.schema, lambda: iter(labels.to_batches()))
+        made = training.create(self.platform, rows, wanted, now=NOW, actor="test", out=out)
         return self.read(made), made
 
     def read(self, made: TrainingManifest) -> pa.Table:

@@ -49,7 +49,7 @@ def test_the_commands_make_find_prove_and_remove_a_training_set(
     ]
     made = cli(*asked, "--out", f"{s3.uri}training/first", "--split", "train=0.5,test=0.5")
     assert (made["rows"], made["statuses"]) == (2, {"user_features": {"found": 1, "unknown_entity": 1}})
-    assert made["uri"] == f"{s3.uri}training/first/training_set.parquet"
+    assert made["uri"] == f"{s3.uri}training/first/{made['training_set']}/training_set.parquet"
     assert cli(*asked, "--split", "train=0.5,test=0.5") == made
     name = made["training_set"]
     assert [row["training_set"] for row in cli("training-set", "list")] == [name]

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
+from feature_platform.use_cases import training
 from tests.faults.figures import record_figure
 from tests.support.feature_set_samples import DAY, FEATURE_SET, open_store
 from tests.support.platforms import memory_platform
@@ -97,7 +98,7 @@ def test_later_publications_change_no_byte(published: Published, known_at: str) 
     published.publish("a")
     asked = labels(*[(user, DAY + timedelta(hours=7)) for user in range(-1, 4)])
     before, made = published.make(asked, known_at=known_at)
-    published.platform.training_sets.delete(made)
+    training.delete(published.platform, made.training_set)
     for day in range(1, 6):
         published.publish("z", day=day)
     after, again = published.make(asked, known_at=known_at)

@@ -1,13 +1,14 @@
 """Training sets over published versions: what was known then, and nothing else; every row once, in its order; the same bytes for ever."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from feature_platform.core.publishing.retention import Policy
 from feature_platform.core.training.split import split_by_key, split_by_time
-from feature_platform.errors import InvalidDataError, NotFoundError, UnknownNameError
+from feature_platform.errors import InvalidDataError, NotFoundError, StorageError, UnknownNameError
 from feature_platform.use_cases import training
 from tests.support.feature_set_samples import DAY, FEATURE_SET
 from tests.support.training_sets import Published, labels
@@ -130,6 +131,55 @@ def test_deleting_a_training_set_frees_its_versions(published: Published) -> Non
     assert published.store.pins(FEATURE_SET) == {}
     with pytest.raises(UnknownNameError, match="there are: none"):
         training.verify(published.platform, made.training_set)
+
+
+@pytest.mark.parametrize("failed", range(1, 5))
+def test_a_deletion_that_was_cut_short_is_finished_by_the_next_and_never_taken_for_a_training_set(
+    published: Published, failed: int
+) -> None:
+    """Each of the four deletions is the first that does not happen: of rows, labels, pin and manifest."""
+    version, asked = published.publish("a"), labels((2, DAY + 7 * HOUR))
+    table, made = published.make(asked)
+    with pytest.MonkeyPatch.context() as patch:
+        cut_short(patch, type(published.platform.objects), after=failed)
+        with pytest.raises(StorageError, match="cut short"):
+            training.delete(published.platform, made.training_set)
+    assert published.make(asked)[0].equals(table)
+    assert published.store.pins(FEATURE_SET) == {version: (f"training-{made.training_set}",)}
+    with pytest.MonkeyPatch.context() as patch:
+        cut_short(patch, type(published.platform.objects), after=failed)
+        with pytest.raises(StorageError, match="cut short"):
+            training.delete(published.platform, made.training_set)
+    training.delete(published.platform, made.training_set)
+    assert published.store.pins(FEATURE_SET) == {}
+    assert published.platform.training_sets.names() == []
+
+
+def cut_short(patch: pytest.MonkeyPatch, store: Any, *, after: int) -> None:
+    """Fail the deletion of that number, and all later ones."""
+    delete, calls = store.delete, iter(range(1, 100))
+
+    def failing(self: Any, uri: str, **asked: Any) -> Any:
+        if next(calls) >= after:
+            raise StorageError("cut short")
+        return delete(self, uri, **asked)
+
+    patch.setattr(store, "delete", failing)
+
+
+def test_training_sets_of_one_directory_keep_apart(published: Published) -> None:
+    """Also where their labels are the same file: each is deleted by itself."""
+    published.publish("a")
+    asked = labels((2, DAY + 7 * HOUR))
+    first = published.make(asked, out="s3://memory/out")[1]
+    others = [
+        published.make(labels((1, DAY + 7 * HOUR)), out="s3://memory/out/")[1],
+        published.make(asked, f"{FEATURE_SET}:f_mean", out="s3://memory/out")[1],
+    ]
+    assert first.data.uri == f"s3://memory/out/{first.training_set}/training_set.parquet"
+    training.delete(published.platform, first.training_set)
+    for other in others:
+        assert training.verify(published.platform, other.training_set) == other
 
 
 def test_rows_are_divided_by_key_or_by_time_and_always_alike(published: Published) -> None:

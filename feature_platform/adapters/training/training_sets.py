@@ -89,9 +89,12 @@ class ObjectTrainingSetStore:
         found = [uri.removeprefix(self._base).rstrip("/") for uri in self._objects.directories(self._base)]
         return [name for name in found if self._objects.head(f"{self.directory(name)}{MANIFEST}")]
 
-    def delete(self, manifest: TrainingManifest) -> None:
-        for uri in (f"{self.directory(manifest.training_set)}{MANIFEST}", manifest.data.uri, manifest.labels.uri):
-            self._objects.delete(uri)
+    def delete_rows(self, manifest: TrainingManifest) -> None:
+        for file in (manifest.data, manifest.labels):
+            self._objects.delete(file.uri)
+
+    def delete_manifest(self, name: str) -> None:
+        self._objects.delete(f"{self.directory(name)}{MANIFEST}")
 
     def _put_once(self, uri: str, path: Path, *, sha256: str) -> None:
         try:
