@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 import pytest
@@ -16,11 +18,12 @@ from typer.testing import CliRunner
 from feature_platform.adapters.feature_server import HTTPFeatureServer
 from feature_platform.cli.app import app
 from feature_platform.core.layout import as_of, registry_uri, version_id
-from feature_platform.errors import ConfigurationError
+from feature_platform.errors import ConfigurationError, StorageError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.settings import load_settings, variable
 from feature_platform.wiring import open_platform
 from tests.support.feast_command import serve_feast
+from tests.support.feature_set_samples import sample_contract
 from tests.support.platforms import MainJob, put_events
 from tests.support.tls_proxy import tls_proxy
 
@@ -153,6 +156,56 @@ def test_a_file_without_tokens_is_refused(tmp_path: Path) -> None:
     asked = HTTPFeatureServer.of("https://features", tokens=tmp_path / "tokens", authority=None)
     assert asked.token == "0123456789abcdef"
     assert "0123456789abcdef" not in repr(asked)
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """Something else at the address of a feature server: the path of the URL says what it answers with."""
+
+    answers: ClassVar = {
+        "page": b"HTTP/1.0 200 OK\r\n\r\n<html>",
+        "short": b'HTTP/1.0 200 OK\r\n\r\n{"metadata": {"feature_names": ["f_count"]}, "results": [{"values": []}]}',
+        "closed": b"HTTP/1.0 401 Unauthorized\r\n\r\n",
+        "shell": b"SSH-2.0-OpenSSH\r\n",
+    }
+
+    def do_POST(self) -> None:
+        self.wfile.write(self.answers[self.path.split("/")[1]])
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: the test's output is not a log."""
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("page", "expected the JSON of a feature server"),
+        ("short", "expected the JSON of a feature server"),
+        ("closed", "name its file of tokens by --tokens"),
+        ("shell", "BadStatusLine"),
+    ],
+)
+def test_a_server_that_is_something_else_is_an_error_that_says_so(path: str, said: str) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Stranger) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            asked = HTTPFeatureServer.of(f"http://127.0.0.1:{server.server_port}/{path}", tokens=None, authority=None)
+            with pytest.raises(StorageError, match=said):
+                asked.read(sample_contract(), [{"user_id": 1}], ["f_count"])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_a_server_without_a_url_or_a_certificate_is_refused_before_it_is_asked(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="feature-server:6566: expected the URL of a feature server"):
+        HTTPFeatureServer.of("feature-server:6566", tokens=None, authority=None)
+    absent = tmp_path / "ca.pem"
+    with pytest.raises(ConfigurationError, match=f"{absent} cannot be used .*: expected a file of CA certificates"):
+        HTTPFeatureServer.of("https://features", tokens=None, authority=absent)
+    absent.write_text("no certificate")
+    with pytest.raises(ConfigurationError, match=f"{absent} cannot be used"):
+        HTTPFeatureServer.of("https://features", tokens=None, authority=absent)
 
 
 def test_a_changed_contract_waits_for_its_data(life: Life) -> None:
