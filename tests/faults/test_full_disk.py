@@ -14,13 +14,14 @@ import pytest
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.adapters.events.raw_files import RawFiles
+from feature_platform.adapters.machine.spool import disk_errors, spool
 from feature_platform.cli.environment import INSTANCE, prepare_instance, start_date
 from feature_platform.core.compute.tiles import Window
 from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.layout import as_of
 from feature_platform.core.versions.feature_table import FeatureTable
 from feature_platform.core.versions.metadata import Provenance
-from feature_platform.errors import FullDiskError, StorageError
+from feature_platform.errors import ConfigurationError, FullDiskError, StorageError
 from feature_platform.local.demo_events import SCHEMA
 from feature_platform.use_cases.verify import verify_latest, verify_version
 from feature_platform.wiring import Platform
@@ -179,3 +180,14 @@ def test_the_job_fails_with_the_remedy_and_publishes_once_there_is_room(disk: Sm
         disk.empty()
         assert job.run(DAY).success
         assert job.latest() == "v_20260115T000000"
+
+
+def test_an_error_about_a_file_elsewhere_is_not_one_of_this_directory(tmp_path: Path) -> None:
+    """A reader's missing credentials, for example, while something is spooled."""
+    with pytest.raises(FileNotFoundError, match="credentials"), spool("test-", parent=tmp_path):
+        (tmp_path.parent / "credentials").read_bytes()
+    with pytest.raises(ConfigurationError, match=f"{tmp_path} cannot hold the platform's files"), spool("test-", parent=tmp_path) as made:
+        (made / "absent" / "file").write_bytes(b"")
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="cannot hold"), disk_errors(tmp_path / "file" / "home"):
+        (tmp_path / "file" / "home" / "tmp").mkdir(parents=True)

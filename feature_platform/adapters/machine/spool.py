@@ -38,7 +38,7 @@ def spool(prefix: str, *, parent: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def disk_errors(directory: Path | None) -> Iterator[None]:
-    """Turn the operating system's errors about a local directory into ours; others pass.
+    """Turn the operating system's errors about a local directory into ours; others pass, as those about files elsewhere do.
 
     Raises:
         FullDiskError: The disk is full, or a quota or a limit on file sizes is reached.
@@ -64,12 +64,20 @@ def full_disk(directory: Path, *, reason: str, setting: str = _HOME) -> FullDisk
 def _meaning(error: OSError, directory: Path, *, setting: str) -> FeaturePlatformError | None:
     if error.errno in _FULL:
         return full_disk(directory, reason=os.strerror(error.errno), setting=setting)
-    if error.errno in _UNUSABLE:
+    if error.errno in _UNUSABLE and _concerns(error, directory):
         return ConfigurationError(
             f"{directory} cannot hold the platform's files: {os.strerror(error.errno)}. Expected a directory that this user can write; "
             f"correct its rights, or set {setting} to another one."
         )
     return None
+
+
+def _concerns(error: OSError, directory: Path) -> bool:
+    """Whether the file that an error names is in a directory, or on the way to it."""
+    if not isinstance(error.filename, str | os.PathLike):
+        return False
+    file, place = (Path(os.path.abspath(path)) for path in (error.filename, directory))
+    return file.is_relative_to(place) or place.is_relative_to(file)
 
 
 def _free_bytes(directory: Path) -> int | str:
