@@ -58,7 +58,7 @@ class DagsterWebserver:
             answer = self._ask(now)
             seen = self._locations(answer["workspaceOrError"])
             return [*self._daemons(answer, now), *seen, *self._schedules(answer), *self._runs(answer, now)]
-        except (urllib3.exceptions.HTTPError, OSError, ValueError, KeyError, TypeError) as error:
+        except (urllib3.exceptions.HTTPError, OSError, ValueError, LookupError, TypeError) as error:
             told = f"its webserver at {self.url} does not answer as it should ({type(error).__name__})"
             return [
                 self._problem("orchestrator_unreachable", "webserver", told, "See the webserver's log, and whether its database answers.")
@@ -112,7 +112,9 @@ class DagsterWebserver:
                     told, remedy = f"schedule {name} is switched off", "Switch it on again: until then no day is built by itself."
                     yield self._problem("schedule_off", name, told, remedy, page="/automation", state="degraded")
                 continue
-            due, begun = schedule["potentialTickTimestamps"][0], (state["typeSpecificData"] or {}).get("startTimestamp")
+            due, begun = next(iter(schedule["potentialTickTimestamps"]), None), (state["typeSpecificData"] or {}).get("startTimestamp")
+            if due is None:
+                continue
             seen = next((tick for tick in state["ticks"] if tick["timestamp"] >= due), None)
             if begun is None or begun > due or (seen and seen["status"] != "FAILURE") or _is_made(answer, due):
                 continue

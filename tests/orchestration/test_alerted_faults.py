@@ -60,6 +60,8 @@ class World:
     ended: list[dict[str, Any]] = field(default_factory=list)
     ticks: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
+    due: list[float] | None = None
+    """The schedule's next moments, where a test says them."""
 
     def made(self, day: str, **facts: object) -> None:
         """Deliver, build and commit a day; latest follows where checks allow it."""
@@ -74,7 +76,7 @@ class World:
         schedule = {
             "name": "daily_features_at_midnight",
             "defaultStatus": "RUNNING",
-            "potentialTickTimestamps": [due],
+            "potentialTickTimestamps": [due] if self.due is None else self.due,
             "scheduleState": {"status": "RUNNING", "ticks": self.ticks, "typeSpecificData": {"startTimestamp": due - 86_400}},
         }
         loaded: dict[str, Any] = {"__typename": "RepositoryLocation", "repositories": [{"schedules": [schedule]}]}
@@ -242,3 +244,8 @@ def test_a_fault_is_told_once_within_two_minutes(world: World, fault: Callable[[
     assert alert.at - alert.incident.since <= timedelta(minutes=2)
     assert alert.incident.problem.remedy in alert.text
     assert (alert.incident.problem.link or "").startswith(world.url) == (alert.incident.problem.subject == "dagster")
+
+
+def test_a_schedule_that_is_never_due_is_no_fault_and_does_not_end_the_watch(world: World) -> None:
+    world.due = []
+    assert DagsterWebserver(world.url).problems(now=world.now) == []
