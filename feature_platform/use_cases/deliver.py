@@ -16,6 +16,7 @@ from feature_platform.core.objects import IfAbsent
 from feature_platform.errors import ConfigurationError, ConflictError
 from feature_platform.ports.platform import Platform
 
+_PART_BYTES: Final = 1 << 22
 _DAY_DIRECTORY: Final = re.compile(r"dt=(\d{4}-\d{2}-\d{2})")
 
 
@@ -61,8 +62,7 @@ def _delivered(platform: Platform, uri: str, file: Path, partition: str) -> Deli
     try:
         platform.objects.put(uri, file, write_id=uuid.uuid4().hex, sha256=sha256, condition=IfAbsent())
     except ConflictError:
-        stored = platform.objects.get(uri)
-        if stored is not None and hashlib.sha256(stored.body).hexdigest() == sha256:
+        if _stored_sha256(platform, uri) == sha256:
             return Delivered(partition, uri, file.stat().st_size, "already there")
         raise ConflictError(
             f"{uri} exists and holds something else than {file}; deliver a correction under another file name, or remove the object first."
@@ -70,7 +70,23 @@ def _delivered(platform: Platform, uri: str, file: Path, partition: str) -> Deli
     return Delivered(partition, uri, file.stat().st_size, "written")
 
 
+def _stored_sha256(platform: Platform, uri: str) -> str | None:
+    """The digest of an object that may be larger than memory: as its writer recorded it, or of its bytes where upstream wrote it."""
+    info = platform.objects.head(uri)
+    if info is None:
+        return None
+    if info.sha256:
+        return info.sha256
+    hashed = hashlib.sha256()
+    with platform.objects.open(uri, etag=info.etag) as opened:
+        while part := opened.read(_PART_BYTES):
+            hashed.update(part)
+    return hashed.hexdigest()
+
+
 def _day_directories(path: Path) -> dict[str, Path]:
+    if not path.is_dir():
+        return {}
     named = [(found[1], place) for place in sorted(path.iterdir()) if place.is_dir() and (found := _DAY_DIRECTORY.fullmatch(place.name))]
     return dict(named)
 

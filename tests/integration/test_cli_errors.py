@@ -81,7 +81,10 @@ def test_a_name_that_does_not_exist_is_wrong_usage(arguments: list[str], local_e
 
 def test_a_path_without_raw_data_or_a_source_that_does_not_exist_is_wrong_usage(local_env: dict[str, str], tmp_path: Path) -> None:
     assert "no contract for source 'nobody'" in told(cli(["raw", "put", str(tmp_path), "--source", "nobody"], local_env), code=2).lower()
-    assert "expected directories dt=YYYY-MM-DD" in told(cli(["raw", "put", str(tmp_path), "--source", "events"], local_env), code=2)
+    (tmp_path / "events.csv").touch()
+    for path in (tmp_path, tmp_path / "events.csv"):
+        said = told(cli(["raw", "put", str(path), "--source", "events"], local_env), code=2)
+        assert f"{path}: expected directories dt=YYYY-MM-DD, found none; name the day of these files by --day" in said
 
 
 @pytest.mark.parametrize("arguments", NEEDING_STORES, ids=" ".join)

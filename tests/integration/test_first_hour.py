@@ -59,6 +59,9 @@ def test_from_a_file_to_served_features_and_out_of_service(
     assert [row["outcome"] for row in answered("raw", "put", tmp_path / "raw", "--source", "orders")] == ["written", "written"]
     (row,) = answered("raw", "put", files[0], "--source", "orders", "--day", DAYS[0])
     assert (row["outcome"], row["object"].endswith(f"/orders/dt={DAYS[0]}/orders.csv")) == ("already there", True)
+    # As upstream writes it, without a digest beside it.
+    open_platform(load_settings()).objects.put(row["object"], files[0], write_id="upstream", sha256=None, condition=None)
+    assert answered("raw", "put", files[0], "--source", "orders", "--day", DAYS[0])[0]["outcome"] == "already there"
     refused = cli("raw", "put", files[1], "--source", "orders", "--day", DAYS[0])
     assert (refused.exit_code, "holds something else than" in refused.output) == (1, True)
     refused = cli("raw", "put", files[1], "--source", "order", "--day", DAYS[0])
