@@ -52,7 +52,7 @@ def test_the_as_of_moment_decides_what_is_late_and_not_when_something_was_built(
     assert lateness("users", midnight - timedelta(days=1), now=midnight + timedelta(hours=6)) == []
     (problem,) = lateness("users", midnight - timedelta(days=1), now=midnight + timedelta(hours=6, seconds=1))
     assert (problem.state, problem.code) == ("late", "late")
-    assert "as of 2026-03-09 00:00 UTC" in problem.told
+    assert problem.told == ("latest is as of 2026-03-09 00:00 UTC; the version as of the next day was due by 2026-03-10 06:00 UTC")
     assert lateness("users", midnight - timedelta(days=1), now=NOON, late_after=timedelta(hours=13)) == []
     assert lateness("users", None, now=NOON) == []
 

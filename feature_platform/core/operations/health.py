@@ -102,9 +102,8 @@ def lateness(feature_set: str, as_of: datetime | None, *, now: datetime, late_af
     """The problem that latest should be of a newer day, if it should: its as-of moment decides, not the time of the last build."""
     if as_of is None or now - as_of <= _DAY + late_after:
         return []
-    told = (
-        f"latest is as of {as_of:%Y-%m-%d %H:%M} UTC; the version of the day that ended {_DAY} later was due by {as_of + _DAY + late_after}"
-    )
+    due = as_of + _DAY + late_after
+    told = f"latest is as of {as_of:%Y-%m-%d %H:%M} UTC; the version as of the next day was due by {due:%Y-%m-%d %H:%M} UTC"
     remedy = (
         "See the runs of that day and whether its raw objects arrived: `feature-platform status`, then `feature-platform refresh --plan`."
     )
