@@ -1,6 +1,7 @@
 """Look at all parts of a feature set and tell its state. What a state means does not belong here (``core.operations.health``)."""
 
 from collections.abc import MutableMapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -63,8 +64,12 @@ def _warned(platform: Platform, seen: Status, judged: Judged) -> list[Finding]:
     if seen.latest is None or seen.metadata is None:
         return []
     if judged.get(contract.feature_set, (0, []))[0] != end:
-        day, sources = partition_of(seen.latest.as_of), platform.catalog.sources_of(contract)
-        of_day = [result for source in sources for result in judge_day(platform, source, day)]
+        day = partition_of(seen.latest.as_of)
+        of_day = [
+            replace(result, name=f"{part.source}: {result.name}") if part.sources else result
+            for part in contract.parts
+            for result in judge_day(platform, platform.catalog.source_of(part), day)
+        ]
         results = [*judge(platform, contract, seen.history, seen.latest), *of_day, missing_days(contract, seen.metadata)]
         judged[contract.feature_set] = end, results
     warned = warnings(judged[contract.feature_set][1])

@@ -18,6 +18,8 @@ from feature_platform.use_cases.backfill import backfill, plan_backfill
 from feature_platform.use_cases.build import build
 from feature_platform.use_cases.contracts import changes_since
 from feature_platform.use_cases.currency import look
+from feature_platform.use_cases.health import Judged
+from feature_platform.use_cases.health import health as health_of
 from feature_platform.use_cases.preview import preview
 from feature_platform.use_cases.promote import move_latest
 from feature_platform.use_cases.reproduce import reproduce
@@ -225,3 +227,17 @@ def test_a_transform_of_two_sources_sees_a_view_of_each_ones_name(tmp_path: Path
     (contracts / "silent_payers.sql").write_text(text.replace("payments", "paymants"))
     with pytest.raises(ContractError, match="paymants"):
         check_catalog(contracts)
+
+
+def test_checks_of_each_source_are_told_apart(tmp_path: Path) -> None:
+    contracts = example_contracts(tmp_path)
+    for source in ("events", "payments"):
+        file = contracts / f"{source}.source.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "checks": {"max_delay": "1s"}}))
+    platform = delivered(tmp_path, contracts=contracts)
+    filled(platform)
+    judged: Judged = {}
+    health = health_of(platform, platform.catalog.contract(NAME), now=as_of(DAYS[2]), judged=judged)
+    assert [problem.part for problem in health.problems if problem.code == "warned"] == ["events: freshness", "payments: freshness"]
+    names = [check.name for check in health.checks]
+    assert len(names) == len(set(names))
