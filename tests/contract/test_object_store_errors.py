@@ -147,6 +147,12 @@ def test_refused_credentials_under_a_right_clock_are_not_called_a_clock() -> Non
     assert "refused these credentials" in str(meaning(ClientError(answer, "HeadObject")))
 
 
+@pytest.mark.parametrize(("operation", "is_named"), [("DeleteObject", True), ("PutObject", False)])
+def test_a_refused_deletion_names_the_right_to_delete(operation: str, is_named: bool) -> None:
+    answer = {"Error": {"Code": "AccessDenied"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    assert ("s3:DeleteObject on the prefix" in str(meaning(ClientError(answer, operation)))) is is_named
+
+
 @pytest.mark.parametrize("days_off", [2, -2])
 def test_a_real_server_refuses_a_clock_days_off_and_the_error_says_by_how_much(
     days_off: int, s3: S3Bucket, monkeypatch: pytest.MonkeyPatch

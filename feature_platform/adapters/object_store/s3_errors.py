@@ -138,9 +138,10 @@ def _misconfigured(error: Exception, *, uri: str, endpoint: str, where: str) -> 
     if code == "NoSuchBucket":
         return absent_bucket(uri, endpoint=endpoint)
     if status in (401, 403) or code in _CREDENTIALS:
+        delete = ", s3:DeleteObject" if getattr(error, "operation_name", "") == "DeleteObject" else ""
         return ConfigurationError(
             f"{where} refused these credentials for bucket {bucket!r} ({code} for {uri}). Correct the AWS credentials, or grant this "
-            "identity s3:ListBucket on the bucket and s3:GetObject, s3:PutObject on the prefix."
+            f"identity s3:ListBucket on the bucket and s3:GetObject, s3:PutObject{delete} on the prefix."
         )
     if status == 301 or code in _REGION:
         return ConfigurationError(
