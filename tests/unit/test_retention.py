@@ -93,6 +93,16 @@ def test_only_version_directories_are_ever_planned():
     assert planned(history(), strangers) == []
 
 
+def test_somebody_elses_objects_in_a_version_directory_are_neither_planned_nor_counted():
+    """They are not deleted with the version; planned, they would come back in every collection."""
+    strangers = [ObjectInfo(LAYOUT.version_file(A, name), "e", 10, NOW - timedelta(days=99)) for name in ("notes.txt", "x/metadata.json")]
+    assert planned(history(*COMMITTED, ("expire", A)), strangers, keep_newest=99) == []
+    found = retention.plan(
+        history(*COMMITTED), [*listing(A), *strangers], layout=LAYOUT, pins={}, protected=(), policy=Policy(0, 0), now=NOW
+    )
+    assert [(len(candidate.objects), candidate.size_bytes) for candidate in found] == [(2, 20)]
+
+
 def test_a_candidate_says_why_and_how_much():
     state = history(*COMMITTED)
     [first, *_] = retention.plan(

@@ -124,7 +124,9 @@ def plan(
     """
     directories: dict[str, list[ObjectInfo]] = {}
     for info in objects:
-        if version := layout.version_of(info.uri):
+        version = layout.version_of(info.uri)
+        # Objects of others stay where they are: counted, they would make a deleted version a candidate for ever.
+        if version and info.uri in {layout.version_file(version, name) for name in DELETE_ORDER}:
             directories.setdefault(version, []).append(info)
     newest = {v.version for v in history.live[-policy.keep_newest :]} if policy.keep_newest else set()
     head = {history.head.version} if history.head else set()
