@@ -7,7 +7,7 @@ from feature_platform.core.contract.feature_set import Contract
 from feature_platform.core.contract.source import SourceContract
 from feature_platform.core.events.raw import RawManifest, format_of, incomplete
 from feature_platform.core.events.validated import ValidatedDay
-from feature_platform.errors import InvalidDataError, NotFoundError
+from feature_platform.errors import ConflictError, InvalidDataError, NotFoundError
 from feature_platform.ports.platform import Platform
 
 
@@ -61,8 +61,11 @@ def validated(
         return day
     try:
         day = validate(platform, source, partition)
-    except NotFoundError:
-        return None  # the objects were deleted between the listing and the reading
+    except NotFoundError as error:
+        now_present = raw_pins(platform, source, partition)
+        if now_present:
+            raise ConflictError(f"Raw objects of {source.source!r} for {partition} changed while they were read; run again.") from error
+        return day if now_present is None and is_current else None
     on_validated(day)
     return day
 

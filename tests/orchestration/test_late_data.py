@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ import pytest
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.contract.source import CompleteWhen
 from feature_platform.core.events.raw import incomplete
+from feature_platform.core.events.validated import ValidatedDay
 from feature_platform.core.layout import as_of
 from feature_platform.core.objects import ObjectInfo
 from feature_platform.definitions import build_definitions
+from feature_platform.errors import ConflictError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.use_cases.build import build
 from feature_platform.use_cases.commit import commit
 from feature_platform.use_cases.promote import move_latest
+from feature_platform.use_cases.validate import validated
 from feature_platform.wiring import Platform
 from tests.support.counting_store import CountingObjectStore
 from tests.support.platforms import RANGE, MainJob, event, json_lines, memory_platform, put_events, put_raw
@@ -177,6 +181,55 @@ def test_a_run_leaves_out_a_day_that_is_not_complete_and_a_window_reads_it_as_it
     version = job.version_of(day(2))
     assert version is not None
     assert sorted(row["user_id"] for row in parts.feature_sets.load("user_features", version).to_pylist()) == [1, 2, 3, 5]
+
+
+class ChangedAfterAListing(MemoryObjectStore):
+    """Objects that somebody changes right after a listing: one change for each, in turn."""
+
+    changes: Sequence[Callable[[], object]] = ()
+
+    def scan(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        found = list(super().scan(prefix, after=after))
+        if changes := self.changes:
+            self.changes = changes[1:]
+            changes[0]()
+        return iter(found)
+
+
+def test_a_day_that_changes_after_its_listing_is_read_as_it_was_or_again_and_left_out_only_where_it_was_deleted(
+    tmp_path: Path, clock: Clock
+) -> None:
+    store = ChangedAfterAListing(clock=clock)
+    platform = opened(tmp_path, complete_when={"marker": "_SUCCESS"}, store=store)
+    source = platform.catalog.sources["events"]
+
+    def deliver(name: str, *users: int) -> None:
+        clock.now += timedelta(seconds=1)
+        put_raw(platform, day(1), {name: json_lines([event(user, f"{day(1)}T12:00:00Z") for user in users])})
+
+    def delete() -> None:
+        for info in list(store.scan(platform.raw.uri)):
+            store.delete(info.uri)
+
+    def replace() -> None:
+        delete()
+        deliver("b.jsonl", 4)
+        deliver("_SUCCESS")
+
+    def look(*changes: Callable[[], object]) -> ValidatedDay | None:
+        store.changes = changes
+        return validated(platform, source, day(1), on_validated=lambda _: None)
+
+    deliver("a.jsonl", 1)
+    deliver("_SUCCESS")
+    before = look()
+    deliver("a.jsonl", 2)
+    deliver("_SUCCESS")
+    assert look(lambda: deliver("b.jsonl", 3)) == before
+    deliver("_SUCCESS")
+    with pytest.raises(ConflictError, match="changed while they were read"):
+        look(lambda: None, lambda: None, replace)
+    assert look(delete) is None
 
 
 def described(name: str, written: datetime) -> ObjectInfo:
