@@ -15,6 +15,7 @@ from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
 from feature_platform.core.publishing import publication
 from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
+from feature_platform.core.versions.findings import REPORT
 from feature_platform.core.versions.proof import Verification
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.verify import verify_latest, verify_version
@@ -178,9 +179,11 @@ def test_a_csv_that_does_not_read_is_found(store):
 def test_parquet_rows_that_are_not_the_recorded_content_are_found(store):
     files, record = published_files("a")
     commit_as_they_are(store, files, content_hash="0" * 64, schema_hash=record.schema_hash)
-    assert codes(verify_version(store, FEATURE_SET, SECOND)) == [
+    outcome = verify_version(store, FEATURE_SET, SECOND)
+    assert codes(outcome) == [
         ("features.parquet", "content_hash_differs"), ("features.parquet", "identity_differs"), ("metadata.json", "metadata_differs"),
     ]  # fmt: skip
+    assert {finding.remedy for finding in outcome.findings} == {REPORT}
 
 
 @pytest.mark.parametrize(

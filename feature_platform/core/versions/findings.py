@@ -18,6 +18,10 @@ Code = Literal[
 ]  # fmt: skip
 
 RESTORE: Final = "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one."
+REPORT: Final = (
+    "Its bytes are those that were published, so that no other S3 version of it is better: roll back to a proved version, keep this one "
+    "and report it."
+)
 REMOVE: Final = "Remove the object; the platform did not write it."
 HEAL: Final = "The next run heals latest; to heal it now, run `feature-platform doctor --heal`."
 MATERIALIZE: Final = "Materialize the feature set, its latest and its online asset for the partition."
@@ -71,7 +75,7 @@ class Finding:
     file: str
     expected: str
     found: str
-    remedy: str = RESTORE
+    remedy: str = REPORT
 
     @property
     def sentence(self) -> str:

@@ -114,7 +114,8 @@ def compare_schema(body: bytes, *, version: Version, contract: Contract | None) 
     if digest != version.schema_hash:
         findings.append(Finding("schema_differs", SCHEMA, f"schema_hash {version.schema_hash}", digest))
     if contract is not None and contract.schema_hash != version.schema_hash:
-        findings.append(Finding("schema_differs", SCHEMA, f"schema_hash {contract.schema_hash} of the given contract", version.schema_hash))
+        given, remedy = f"schema_hash {contract.schema_hash} of the given contract", "Give the contract that the version was built by."
+        findings.append(Finding("schema_differs", SCHEMA, given, version.schema_hash, remedy))
     try:
         canonical = documents.canonical_json(json.loads(body))
     except ValueError as error:
