@@ -21,6 +21,7 @@ _SERVICE_LINK: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\
 
 AWS_VARIABLES: Final = {
     "AWS_ENDPOINT_URL": "S3 endpoint, for stores other than AWS",
+    "AWS_ENDPOINT_URL_S3": "The same for S3 alone; goes before `AWS_ENDPOINT_URL`",
     "AWS_DEFAULT_REGION": "Region of the buckets, as boto3 and s3fs read it",
     "AWS_REGION": "The same, as Arrow, DuckDB and newer AWS SDKs read it",
     "AWS_ACCESS_KEY_ID": "Static credentials, where no role is attached",

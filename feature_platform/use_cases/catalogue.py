@@ -39,7 +39,7 @@ def catalogue(
     """Every feature set that has a contract; of the one that ``version`` belongs to, that version instead of latest.
 
     Raises:
-        NotFoundError: No feature set has that version, or retention removed it.
+        UnknownNameError: Retention removed that version. Where no feature set ever had it, each one's latest is shown.
     """
     entries = []
     for name in sorted(platform.catalog.contracts):

@@ -51,7 +51,11 @@ def test_every_setting_is_set_by_its_name_and_no_other_name_is_used(release):
 
 
 def test_every_setting_can_be_set_by_the_chart():
-    assert set(environment(render("everything"), "code-location")) >= SETTINGS | set(AWS_VARIABLES) - {"AWS_SESSION_TOKEN", "AWS_PROFILE"}
+    assert set(environment(render("everything"), "code-location")) >= SETTINGS | set(AWS_VARIABLES) - {
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_SESSION_TOKEN",
+        "AWS_PROFILE",
+    }
 
 
 def test_the_platform_reads_what_the_chart_sets(release, tmp_path):

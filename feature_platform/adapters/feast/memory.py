@@ -1,7 +1,7 @@
 """The feature registry port in this process's memory, over the online store in memory: it does what Feast does, without importing it.
 
-For tests and for building without publishing; it passes the same contract suite as Feast. Nothing outlives the process. Storing values does
-not belong here (``adapters.online_store.memory``).
+For tests; it passes the same contract suite as Feast. Nothing outlives the process. Storing values does not belong here
+(``adapters.online_store.memory``).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
