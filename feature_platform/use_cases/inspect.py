@@ -123,11 +123,11 @@ def prove(platform: Platform, contract: Contract, *, version: str | None) -> Pro
     is_current = proved in history.versions and history.versions[proved].schema_hash == contract.schema_hash
     looks: list[tuple[str, Callable[[], Sequence[Finding]]]] = [
         ("log", lambda: _log(platform, name)),
-        ("four files", lambda: verify_version(store, name, proved, contract=contract if is_current else None).findings),
+        ("four files", lambda: verify_version(store, name, proved, contract=contract if is_current else None)),
     ]
     if version is None:
         looks += [
-            ("latest", lambda: verify_latest(store, name).findings),
+            ("latest", lambda: verify_latest(store, name)),
             ("registry", lambda: registered(platform, contract, history.head_version)),
             ("online values", lambda: counted(compare(platform, name, limit=None, is_through_registry=False), where="online")),
             ("read by Feast", lambda: counted(compare(platform, name), where="read by Feast")),

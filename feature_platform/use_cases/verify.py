@@ -6,7 +6,6 @@ What must hold does not belong here (``core.versions.proof``), nor whether onlin
 import hashlib
 from collections.abc import Collection, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -23,7 +22,6 @@ from feature_platform.core.versions.content_hash import ContentHasher
 from feature_platform.core.versions.feature_table import FileDigest
 from feature_platform.core.versions.findings import HEAL, REPROJECT, Finding
 from feature_platform.core.versions.log import Head, Version
-from feature_platform.core.versions.proof import Verification
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 from feature_platform.errors import ConflictError, FeaturePlatformError, InvalidDataError, NotFoundError
 from feature_platform.ports.feature_set_store import FeatureSetStore
@@ -36,16 +34,8 @@ _LOOKS: Final = 5
 """How often ``latest/`` is read at most, where it moves while it is read."""
 
 
-@dataclass(slots=True)
-class _Rows:
-    """The result of reading the Parquet file."""
-
-    count: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-
-def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, contract: Contract | None = None) -> Verification:
-    """Read a committed version's four files again and compare them with the log and with each other.
+def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, contract: Contract | None = None) -> list[Finding]:
+    """Read a committed version's four files again and compare them with the log and with each other; no finding means proved.
 
     Only files whose bytes are the committed ones are decoded: a damaged file is one finding, and its content is not examined. The
     Parquet and CSV files are streamed.
@@ -63,18 +53,10 @@ def verify_version(store: FeatureSetStore, feature_set: str, version: str, *, co
         findings = proof.compare_files(present, expected=known.files)
         whole = {name for name, found in present.items() if found == known.files.get(name)}
         findings += _described(files, whole, version=known, layout=layout, contract=contract)
-        rows = _rows(store, files, whole, version=known, layout=layout)
-    return Verification(
-        feature_set=feature_set,
-        version=version,
-        uri=layout.version(version),
-        size_bytes=sum(file.size_bytes for file in present.values()),
-        row_count=rows.count if PARQUET in whole else None,
-        findings=tuple(findings + rows.findings),
-    )
+        return findings + _rows(store, files, whole, version=known, layout=layout)
 
 
-def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
+def verify_latest(store: FeatureSetStore, feature_set: str) -> list[Finding]:
     """Compare the four files of ``latest/`` with those of the head. The head's own proof is :func:`verify_version`.
 
     Raises:
@@ -90,7 +72,7 @@ def verify_latest(store: FeatureSetStore, feature_set: str) -> Verification:
     raise ConflictError(f"latest of {feature_set} moved {_LOOKS} times while it was read; verify again when publishing is quiet.")
 
 
-def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> Verification:
+def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, layout: FeatureSetLayout) -> list[Finding]:
     expected = dict(version.files)
     with store.fetched(layout.latest) as (files, present):
         if head.operation == "rollback" and PARQUET in present:
@@ -99,15 +81,7 @@ def _look_at_latest(store: FeatureSetStore, head: Head, *, version: Version, lay
             expected[METADATA] = _rolled_back(store, head, padded=padded, layout=layout)
     stale = _stale(store, head, layout=layout)
     findings = proof.compare_files(present, expected=expected, remedy=REPROJECT)
-    findings = [finding for finding in findings if finding.file not in stale] + list(stale.values())
-    return Verification(
-        feature_set=layout.feature_set,
-        version=version.version,
-        uri=layout.latest,
-        size_bytes=sum(file.size_bytes for file in present.values()),
-        row_count=None,
-        findings=tuple(findings),
-    )
+    return [finding for finding in findings if finding.file not in stale] + list(stale.values())
 
 
 def _stale(store: FeatureSetStore, head: Head, *, layout: FeatureSetLayout) -> dict[str, Finding]:
@@ -170,32 +144,33 @@ def _described(
     return findings
 
 
-def _rows(store: FeatureSetStore, files: Files, whole: Collection[str], *, version: Version, layout: FeatureSetLayout) -> _Rows:
-    rows = _Rows()
+def _rows(store: FeatureSetStore, files: Files, whole: Collection[str], *, version: Version, layout: FeatureSetLayout) -> list[Finding]:
+    """What is wrong with the rows of the Parquet file, and with those of the CSV file beside it."""
     if PARQUET not in whole:
-        return rows
+        return []
+    findings: list[Finding] = []
+    rows = 0
     metadata = _metadata(files, whole, layout=layout, version=version)
     try:
         with pq.ParquetFile(files[PARQUET], page_checksum_verification=True) as file:
             described = {key.decode(): value.decode() for key, value in (file.metadata.metadata or {}).items() if key != b"ARROW:schema"}
-            rows.findings += proof.compare_identity(
+            findings += proof.compare_identity(
                 described, version=version, feature_set=layout.feature_set, write_id=metadata.write_id if metadata else None
             )
             hasher = ContentHasher(file.schema_arrow)
             for batch in file.iter_batches():
                 hasher.update(batch)
-                rows.count += batch.num_rows
+                rows += batch.num_rows
             found, schema = hasher.hexdigest(), file.schema_arrow
     except (OSError, ValueError, TypeError, pa.ArrowException, FeaturePlatformError) as error:
-        rows.findings.append(Finding("unreadable", PARQUET, "a Parquet file of the contract's types", str(error)))
-        return rows
-    if metadata and metadata.row_count != rows.count:
-        rows.findings.append(Finding("row_count_differs", PARQUET, f"{metadata.row_count} rows by {METADATA}", f"{rows.count} rows"))
+        return [*findings, Finding("unreadable", PARQUET, "a Parquet file of the contract's types", str(error))]
+    if metadata and metadata.row_count != rows:
+        findings.append(Finding("row_count_differs", PARQUET, f"{metadata.row_count} rows by {METADATA}", f"{rows} rows"))
     if found != version.content_hash:
-        rows.findings.append(Finding("content_hash_differs", PARQUET, version.content_hash, found))
+        findings.append(Finding("content_hash_differs", PARQUET, version.content_hash, found))
     if CSV in whole and SCHEMA in whole:
-        rows.findings += _compare_csv(store, files, rows=rows.count, hashed=found, schema=schema, feature_set=layout.feature_set)
-    return rows
+        findings += _compare_csv(store, files, rows=rows, hashed=found, schema=schema, feature_set=layout.feature_set)
+    return findings
 
 
 def _metadata(files: Files, whole: Collection[str], *, layout: FeatureSetLayout, version: Version) -> VersionMetadata | None:

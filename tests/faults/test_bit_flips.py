@@ -16,7 +16,6 @@ from feature_platform.core.layout import CSV, FILES, METADATA, PARQUET, SCHEMA
 from feature_platform.core.publishing import publication
 from feature_platform.core.publishing.publication import Author, Build, Prepare, PreparedFile
 from feature_platform.core.versions.findings import REPORT
-from feature_platform.core.versions.proof import Verification
 from feature_platform.errors import NotFoundError
 from feature_platform.use_cases.verify import verify_latest, verify_version
 from tests.faults.figures import record_figure
@@ -45,8 +44,8 @@ def replace(store, uri, body):
     store.objects.put(uri, body, write_id=info.write_id, sha256=info.sha256, condition=None)
 
 
-def codes(outcome):
-    return sorted((finding.file, finding.code) for finding in outcome.findings)
+def codes(findings):
+    return sorted((finding.file, finding.code) for finding in findings)
 
 
 @pytest.mark.parametrize("state", ["version", "latest after a promotion", "latest after a rollback"])
@@ -61,21 +60,17 @@ def test_every_flipped_bit_and_every_truncation_is_found(store, state):
         uri = layout.version_file(FIRST, name) if state == "version" else layout.latest_file(name)
         whole = store.objects.get(uri).body
         replace(store, uri, damaged(whole, rng))
-        outcome = verify_version(store, FEATURE_SET, FIRST) if state == "version" else verify_latest(store, FEATURE_SET)
-        found += name in {finding.file for finding in outcome.findings}
+        findings = verify_version(store, FEATURE_SET, FIRST) if state == "version" else verify_latest(store, FEATURE_SET)
+        found += name in {finding.file for finding in findings}
         replace(store, uri, whole)
     assert found == DAMAGES
     assert codes(verify_version(store, FEATURE_SET, FIRST)) == codes(verify_latest(store, FEATURE_SET)) == []
     record_figure(f"damaged files found, {state}", tried=DAMAGES, violations=DAMAGES - found)
 
 
-def test_a_whole_version_is_proved_and_says_what_was_read(store):
+def test_a_whole_version_is_proved(store):
     publish(store, "a", count=7)
-    outcome = verify_version(store, FEATURE_SET, FIRST, contract=sample_contract())
-    size = sum(info.size_bytes for info in store.objects.scan(store.layout(FEATURE_SET).version(FIRST)))
-    uri = "s3://bucket/features/user_features/v_20260115T000000/"
-    assert outcome == Verification("user_features", "v_20260115T000000", uri, size_bytes=size, row_count=7, findings=())
-    assert outcome.is_proved
+    assert verify_version(store, FEATURE_SET, FIRST, contract=sample_contract()) == []
 
 
 def test_a_missing_file_and_a_strange_one_are_named_with_what_to_do(store):
@@ -83,9 +78,9 @@ def test_a_missing_file_and_a_strange_one_are_named_with_what_to_do(store):
     layout = store.layout(FEATURE_SET)
     store.objects.delete(layout.version_file(FIRST, CSV))
     store.objects.put(layout.version_file(FIRST, "notes.txt"), b"x", write_id="w", sha256=None, condition=None)
-    outcome = verify_version(store, FEATURE_SET, FIRST)
-    assert codes(outcome) == [("features.csv", "missing_file"), ("notes.txt", "extra_file")]
-    assert [str(finding).rpartition(". ")[2] for finding in outcome.findings] == [
+    findings = verify_version(store, FEATURE_SET, FIRST)
+    assert codes(findings) == [("features.csv", "missing_file"), ("notes.txt", "extra_file")]
+    assert [str(finding).rpartition(". ")[2] for finding in findings] == [
         "Remove the object; the platform did not write it.",
         "Restore the object from its previous S3 version, or roll back to a proved version and rebuild this one.",
     ]
@@ -93,8 +88,8 @@ def test_a_missing_file_and_a_strange_one_are_named_with_what_to_do(store):
 
 def test_another_contract_than_the_given_one_is_found(store):
     publish(store)
-    outcome = verify_version(store, FEATURE_SET, FIRST, contract=sample_contract(version="v2"))
-    assert codes(outcome) == [("schema.json", "schema_differs")]
+    findings = verify_version(store, FEATURE_SET, FIRST, contract=sample_contract(version="v2"))
+    assert codes(findings) == [("schema.json", "schema_differs")]
 
 
 def test_a_projection_that_a_crash_left_behind_is_stale_until_it_is_healed(store):
@@ -109,7 +104,7 @@ def test_a_projection_that_a_crash_left_behind_is_stale_until_it_is_healed(store
         ("metadata.json", "stale_projection"), ("schema.json", "stale_projection"),
     ]  # fmt: skip
     store.heal(FEATURE_SET)
-    assert verify_latest(store, FEATURE_SET).is_proved
+    assert verify_latest(store, FEATURE_SET) == []
 
 
 def test_nothing_to_verify_is_an_error_not_a_proof(store):
@@ -179,11 +174,11 @@ def test_a_csv_that_does_not_read_is_found(store):
 def test_parquet_rows_that_are_not_the_recorded_content_are_found(store):
     files, record = published_files("a")
     commit_as_they_are(store, files, content_hash="0" * 64, schema_hash=record.schema_hash)
-    outcome = verify_version(store, FEATURE_SET, SECOND)
-    assert codes(outcome) == [
+    findings = verify_version(store, FEATURE_SET, SECOND)
+    assert codes(findings) == [
         ("features.parquet", "content_hash_differs"), ("features.parquet", "identity_differs"), ("metadata.json", "metadata_differs"),
     ]  # fmt: skip
-    assert {finding.remedy for finding in outcome.findings} == {REPORT}
+    assert {finding.remedy for finding in findings} == {REPORT}
 
 
 @pytest.mark.parametrize(

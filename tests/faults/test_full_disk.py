@@ -132,8 +132,8 @@ def test_every_step_that_spools_says_that_the_disk_is_full_and_succeeds_once_it_
     store.promote("user_features", second, actor="test")
     swept["rollback"] = sweep(disk, lambda: store.rollback("user_features", version, actor="test", reason="full"))
     assert {name: 0 in one.refused_at for name, one in swept.items()} == dict.fromkeys(swept, True)
-    assert verify_version(store, "user_features", version).findings == ()
-    assert verify_latest(store, "user_features").findings == ()
+    assert verify_version(store, "user_features", version) == []
+    assert verify_latest(store, "user_features") == []
 
 
 def test_a_computation_that_cannot_spill_says_that_the_disk_is_full(disk: SmallDisk, platform: Platform) -> None:

@@ -22,28 +22,6 @@ from feature_platform.errors import ContractError, InvalidDataError
 
 
 @dataclass(frozen=True, slots=True)
-class Verification:
-    """The outcome of reading a version, or ``latest/``, again.
-
-    Attributes:
-        size_bytes: Bytes read, over all files.
-        row_count: Rows of the Parquet file; None where its bytes are not those that were published, or were not decoded.
-        findings: Everything that is wrong; none means proved.
-    """
-
-    feature_set: str
-    version: str
-    uri: str
-    size_bytes: int
-    row_count: int | None
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_proved(self) -> bool:
-        return not self.findings
-
-
-@dataclass(frozen=True, slots=True)
 class Reproduction:
     """The outcome of computing a version again from its recorded sources.
 
