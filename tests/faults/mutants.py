@@ -79,7 +79,8 @@ def _head_before_etags() -> Any:
             if not stale:
                 return history, 0
             for name in stale:
-                if not (yield from publication._project_file(layout, name, seen=seen[name], history=history, new_id=new_id)):
+                shown = {"head": history.head, "version": history.head_version}
+                if not (yield from publication._project_file(layout, name, seen=seen[name], **shown, new_id=new_id)):
                     break
         raise StorageError("no end")
 
@@ -94,7 +95,8 @@ def _no_clean_pass() -> Any:
         history = yield from log_access.read_history(layout)
         stale = [] if history.head is None else [n for n in FILES if not publication._shows(seen[n], history.head.sequence)]
         for name in stale:
-            yield from publication._project_file(layout, name, seen=seen[name], history=history, new_id=new_id)
+            shown = {"head": history.head, "version": history.head_version}
+            yield from publication._project_file(layout, name, seen=seen[name], **shown, new_id=new_id)
         return history, 0
 
     return patch.object(publication, "project", project)

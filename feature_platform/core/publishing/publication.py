@@ -19,7 +19,7 @@ from feature_platform.core.publishing import decisions
 from feature_platform.core.publishing.log_access import append, read_history, settle
 from feature_platform.core.publishing.requests import Body, CopyOf, GetObject, HeadObject, PublishingProtocol, Put
 from feature_platform.core.versions.feature_table import FileDigest
-from feature_platform.core.versions.log import History, Operation, Record, Version
+from feature_platform.core.versions.log import Head, History, Operation, Record, Version
 from feature_platform.core.versions.version_metadata import VersionMetadata, parse_metadata
 from feature_platform.errors import InvalidDataError, NotFoundError, StorageError
 
@@ -260,11 +260,13 @@ def project(layout: FeatureSetLayout, *, new_id: Callable[[], str]) -> Publishin
         for name in FILES:
             seen[name] = cast("ObjectInfo | None", (yield HeadObject(layout.latest_file(name))))
         history = yield from read_history(layout)
-        stale = [] if history.head is None else [name for name in FILES if not _shows(seen[name], history.head.sequence)]
-        if not stale:
+        head = history.head
+        stale = [] if head is None else [name for name in FILES if not _shows(seen[name], head.sequence)]
+        if head is None or not stale:
             return history, writes
         for name in stale:
-            if not (yield from _project_file(layout, name, seen=seen[name], history=history, new_id=new_id)):
+            version = history.versions[head.version]
+            if not (yield from _project_file(layout, name, seen=seen[name], head=head, version=version, new_id=new_id)):
                 break
             writes += 1
     raise StorageError(f"{layout.latest} did not settle after {MAX_PASSES} passes; is something else writing there?")
@@ -275,14 +277,11 @@ def _shows(seen: ObjectInfo | None, sequence: int) -> bool:
 
 
 def _project_file(
-    layout: FeatureSetLayout, name: str, *, seen: ObjectInfo | None, history: History, new_id: Callable[[], str]
+    layout: FeatureSetLayout, name: str, *, seen: ObjectInfo | None, head: Head, version: Version, new_id: Callable[[], str]
 ) -> PublishingProtocol[bool]:
     """Write one file of the head over exactly the object that was seen; False when that has changed."""
-    head, version = history.head, history.head_version
-    if head is None or version is None:
-        return False
     try:
-        body = yield from _projected_body(layout, name, history=history)
+        body = yield from _projected_body(layout, name, head=head, version=version)
         if body is None:
             return False
         condition = IfAbsent() if seen is None else IfMatch(seen.etag)
@@ -297,16 +296,14 @@ def _project_file(
         raise StorageError(f"{error} It belongs to {head.version}, which is latest; roll back to a whole version.") from error
 
 
-def _projected_body(layout: FeatureSetLayout, name: str, *, history: History) -> PublishingProtocol[Body | None]:
+def _projected_body(layout: FeatureSetLayout, name: str, *, head: Head, version: Version) -> PublishingProtocol[Body | None]:
     """The head's file itself; after a rollback, Parquet and metadata that no earlier projection had.
 
     An ETag is a digest of the bytes, so a return to bytes that ``latest/`` had before would satisfy the condition of a writer that was
     frozen since then. A rollback therefore gets its own bytes: the Parquet file with padding between its last page and its footer
-    (same pages, same footer), and the metadata with the sequence number and the padded file's digest.
+    (same pages, same footer), and the metadata with the sequence number and the padded file's digest, which is None until that file is
+    there.
     """
-    head, version = history.head, history.head_version
-    if head is None or version is None:
-        return None
     source, digest = layout.version_file(head.version, name), version.files[name]
     if head.operation != "rollback" or name in {CSV, SCHEMA}:
         return CopyOf(source, digest.sha256, size_bytes=digest.size_bytes)
