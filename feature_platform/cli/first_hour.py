@@ -5,6 +5,7 @@ How a contract is guessed does not belong here (``core.contract.draft``), nor ho
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,12 +33,17 @@ def init(
     """Guess a source contract and a first feature contract from a sample, write them with a metadata template, and say what to check."""
     from feature_platform.adapters.contract_check import check_catalog
     from feature_platform.adapters.events.sample import read_sample
+    from feature_platform.core.contract.documents import SAFE_NAME
     from feature_platform.core.contract.draft import draft
 
-    name = source or re.sub(r"[^a-z0-9_]", "_", sample.name.split(".")[0].lower()).lstrip("_0123456789") or "events"
+    name = source or _source_of(sample)
+    if not re.fullmatch(SAFE_NAME, name):
+        raise ConfigurationError(f"--source {name!r}: expected lower-case letters, digits and underscores, a letter first; at most 63.")
     found = draft(read_sample(sample), source=name, event_time=event_time, key=key)
-    written = _write(directory, found)
-    check_catalog(directory)
+    with ExitStack() as undo:
+        written = _write(directory, found, undo)
+        check_catalog(directory)
+        undo.pop_all()
     show([{"file": str(path)} for path in written], as_json=False, title="Written; contract check finds no faults")
     say("Check what was guessed, and edit:\n" + "\n".join(f"  - {line}" for line in found.to_check))
     feature_set = found.feature_set["feature_set"]
@@ -49,8 +55,20 @@ def init(
     )
 
 
-def _write(directory: Path, found: "Draft") -> list[Path]:
+def _source_of(sample: Path) -> str:
+    """A source's name from a file's: one day's file is called after its source and its day, so a date at the end is left out.
+
+    >>> _source_of(Path("orders-2026-01-14.csv.gz"))
+    'orders'
+    """
+    stem = re.sub(r"[-_]*\d{4}[-_]?\d\d[-_]?\d\d$", "", sample.name.split(".")[0])
+    return re.sub(r"[^a-z0-9_]", "_", stem.lower()).lstrip("_0123456789")[:63] or "events"
+
+
+def _write(directory: Path, found: "Draft", undo: ExitStack) -> list[Path]:
     """Write the two contracts, and the metadata template where there is none; no existing file is overwritten.
+
+    Each file is added to ``undo``, which removes them again where the directory does not pass its check.
 
     Raises:
         ConfigurationError: A contract exists already, or the directory cannot be written.
@@ -72,6 +90,7 @@ def _write(directory: Path, found: "Draft") -> list[Path]:
     with disk_errors(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
+            undo.callback((directory / name).unlink, missing_ok=True)
             (directory / name).write_text(f"{text}\n", encoding="utf-8")
     return [directory / name for name in texts]
 

@@ -103,6 +103,38 @@ def test_a_directory_that_is_not_there_is_wrong_usage() -> None:
     assert CliRunner().invoke(app, ["contract", "hash"], env={"FEATURE_PLATFORM_CONTRACTS_DIR": "/nowhere"}).exit_code == 2
 
 
+ORDERS = "order_id,shop_id,ordered_at\na,1,2026-01-14T08:00:00Z\nb,1,2026-01-14T09:00:00Z\n"
+
+
+def test_a_source_is_called_after_the_file_without_its_day(tmp_path: Path) -> None:
+    """docs/first-hour.md goes on with this name."""
+    (tmp_path / "orders-2026-01-14.csv").write_text(ORDERS)
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "c"), "--sample", str(tmp_path / "orders-2026-01-14.csv"), "--key", "shop_id"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "c" / "orders.source.json").exists()
+    assert "--source orders --day" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("header", "present", "options", "said"),
+    [
+        ("order_id,shop_id,ordered_at", {}, ["--source", "../evil"], "--source '../evil': expected lower-case letters"),
+        ("Shop_id,shop_id,ordered_at", {}, [], "fault(s)"),
+        ("order_id,shop_id,ordered_at", {"old.source.json": "{"}, [], "old.source.json"),
+    ],
+    ids=["a name that is a path", "columns that differ by case", "a faulty contract beside it"],
+)
+def test_init_writes_nothing_where_it_refuses(header: str, present: dict[str, str], options: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text(ORDERS.replace("order_id,shop_id,ordered_at", header))
+    (tmp_path / "c").mkdir()
+    for name, text in present.items():
+        (tmp_path / "c" / name).write_text(text)
+    result = CliRunner().invoke(app, ["init", str(tmp_path / "c"), "--sample", str(tmp_path / "orders.csv"), *options])
+    assert (result.exit_code, said in result.stderr) == (2, True), result.output
+    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == {"orders.csv", *(f"c/{name}" for name in present)}
+
+
 @pytest.mark.parametrize(
     ("given", "entities"),
     [
