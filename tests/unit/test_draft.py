@@ -4,8 +4,12 @@ import gzip
 import json
 from decimal import Decimal
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
 import pyarrow.parquet as pq
 import pytest
 
@@ -86,3 +90,18 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InvalidDataError, match="notes"):
         read_sample(tmp_path / "notes.txt")
+
+
+@pytest.mark.parametrize(("reader", "name"), [(pyarrow.csv, "read_csv"), (pyarrow.json, "read_json")])
+def test_text_is_read_without_threads(reader: ModuleType, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With threads, Arrow aborted the process at an empty file now and then: "terminate called without an active exception"."""
+    threads = []
+
+    def read(_: object, *, read_options: Any) -> pa.Table:
+        threads.append(read_options.use_threads)
+        return pa.table({"a": [1]})
+
+    monkeypatch.setattr(reader, name, read)
+    (tmp_path / ("x.csv" if name == "read_csv" else "x.jsonl")).write_text("")
+    read_sample(next(tmp_path.iterdir()))
+    assert threads == [False]
