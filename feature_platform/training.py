@@ -6,11 +6,11 @@ Each function uses the environment's platform where none is given. What was know
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from getpass import getuser
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from feature_platform.adapters.machine.account import actor
 from feature_platform.adapters.training.label_files import rows_of
 from feature_platform.core.training.known import KnownAt
 from feature_platform.core.training.lookup import parse_features
@@ -105,7 +105,7 @@ def training_set(
     platform = platform or open_platform()
     wanted = training.Asked(tuple(features), known_at, ttl, timestamp, split, full_names)
     rows = rows_of(labels, types=_key_types(platform, features))
-    made = training.create(platform, rows, wanted, now=datetime.now(UTC), actor=getuser(), out=out)
+    made = training.create(platform, rows, wanted, now=datetime.now(UTC), actor=actor(), out=out)
     return TrainingSet(made, platform)
 
 

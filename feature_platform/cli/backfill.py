@@ -1,12 +1,12 @@
 """``feature-platform backfill``: a version for every day of a range. Which days are built does not belong here (``use_cases.backfill``)."""
 
-import getpass
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated
 from uuid import uuid4
 
 import typer
 
+from feature_platform.adapters.machine.account import actor
 from feature_platform.cli.output import FINDING, AsJson, command, say, show
 from feature_platform.errors import ConfigurationError
 from feature_platform.wiring import open_platform
@@ -44,7 +44,7 @@ def backfill(
         ]
         show(rows, as_json=as_json, title=f"Backfill of {feature_set}", empty="No day.")
         return
-    done = build(platform, contract, planned, run_id=f"backfill-{uuid4().hex}", actor=getpass.getuser(), log=say)
+    done = build(platform, contract, planned, run_id=f"backfill-{uuid4().hex}", actor=actor(), log=say)
     built = [{"partition": one.partition, "version": one.version or "none", "outcome": one.fault or "built"} for one in done]
     show(built, as_json=as_json, title=f"Backfill of {feature_set}", empty="Every delivered day of the range has its version already.")
     if any(one.fault for one in done):

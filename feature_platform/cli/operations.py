@@ -1,11 +1,11 @@
 """Commands of an operator: status, verify, rollback, pins, retention. Decisions do not belong here (``core``, ``use_cases``)."""
 
-import getpass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from feature_platform.adapters.machine.account import actor
 from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
 from feature_platform.wiring import open_platform
 
@@ -145,7 +145,7 @@ def promote(feature_set: FeatureSet, version: Version, reason: Reason, as_json: 
     from feature_platform.use_cases.promote import override
 
     platform = open_platform()
-    move, faults = override(platform, platform.catalog.contract(feature_set), version, actor=_actor(), reason=reason)
+    move, faults = override(platform, platform.catalog.contract(feature_set), version, actor=actor(), reason=reason)
     row = {"feature_set": feature_set, "from": move.previous, "to": move.head.version, "record": move.sequence, "moved": move.has_moved}
     show_one({**row, "overridden": "; ".join(faults) or None}, as_json=as_json, title="latest")
     say(_LOAD_IT.format(feature_set))
@@ -156,7 +156,7 @@ def rollback(feature_set: FeatureSet, version: Version, reason: Reason, as_json:
     """Move latest to any version by name. A new build of the day that was rolled back does not undo this; a build of a newer day does."""
     platform = open_platform()
     platform.catalog.contract(feature_set)
-    move = platform.feature_sets.rollback(feature_set, version, actor=_actor(), reason=reason)
+    move = platform.feature_sets.rollback(feature_set, version, actor=actor(), reason=reason)
     row = {"feature_set": feature_set, "from": move.previous, "to": move.head.version, "record": move.sequence, "moved": move.has_moved}
     show_one(row, as_json=as_json, title="latest")
     say(_LOAD_IT.format(feature_set))
@@ -170,7 +170,7 @@ def pin(
     from feature_platform.use_cases.decommission import known
 
     platform = open_platform()
-    is_new = platform.feature_sets.pin(known(platform, feature_set), version, name=name, actor=_actor(), reason=reason)
+    is_new = platform.feature_sets.pin(known(platform, feature_set), version, name=name, actor=actor(), reason=reason)
     say(f"{version} is {'now' if is_new else 'already'} pinned as {name!r}.")
 
 
@@ -209,7 +209,7 @@ def gc(
         show([describe(c) for c in found], as_json=as_json, title="Would be deleted", empty="Nothing to delete.")
         return
     say(f"Expiring, then waiting {grace_s:.0f} s for readers and pins before deleting.")
-    sweep = retain.collect(platform, feature_set, policy=policy, actor=_actor())
+    sweep = retain.collect(platform, feature_set, policy=policy, actor=actor())
     rows: list[dict[str, Any]] = [{**describe(c), "outcome": "deleted"} for c in sweep.deleted]
     rows += [{"version": v, "reason": why, "objects": "", "bytes": "", "outcome": "kept"} for v, why in sweep.spared.items()]
     show(rows, as_json=as_json, title="Collected", empty="Nothing to delete.")
@@ -236,7 +236,3 @@ def decommission(
     if rows and not remove:
         later = f" Materializing {name}_online later brings it back." if name in platform.catalog.contracts else ""
         say(f"Nothing was removed; add --remove.{later}")
-
-
-def _actor() -> str:
-    return getpass.getuser()

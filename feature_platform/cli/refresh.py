@@ -1,12 +1,12 @@
 """``feature-platform refresh``: rebuild versions whose raw data changed. Which ones does not belong here (``core.versions.currency``)."""
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 import typer
 
+from feature_platform.adapters.machine.account import actor
 from feature_platform.cli.output import FINDING, AsJson, command, say, show
 from feature_platform.wiring import open_platform
 
@@ -40,7 +40,7 @@ def refresh(
                 _row(name, item, "would be rebuilt" if item.is_buildable else "its own day has no raw data") for item in found.to_build
             ]
             continue
-        done = rebuild(platform, contract, found, run_id=f"refresh-{uuid4().hex}", actor=getpass.getuser(), log=say)
+        done = rebuild(platform, contract, found, run_id=f"refresh-{uuid4().hex}", actor=actor(), log=say)
         outcomes = [one.fault or f"rebuilt as {one.version}" for one in done.rebuilt]
         rows += [_row(name, item, outcome) for item, outcome in zip(found.to_build, outcomes, strict=True)]
         faults = faults or bool(done.faults)

@@ -1,6 +1,7 @@
 """The command line without any server: help, wrong settings, contracts alone."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from feature_platform.adapters.machine.account import actor
 from feature_platform.cli.app import app
 from feature_platform.cli.online import parse_keys
 from feature_platform.errors import ConfigurationError
@@ -17,6 +19,7 @@ HEAVY = "boto3 botocore dagster duckdb feast pandas polars pyarrow redis s3fs nu
 HELP = f"""
 import sys
 from typer.testing import CliRunner
+from feature_platform.adapters.machine.account import actor
 from feature_platform.cli.app import app
 
 result = CliRunner().invoke(app, sys.argv[1:])
@@ -167,3 +170,15 @@ def test_every_wrong_key_is_named(given: list[str], faults: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_keys(given, types={"shop": "string", "item": "int32"})
     assert list(caught.value.faults) == faults
+
+
+def test_a_user_id_without_a_name_is_an_actor_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container runs as a number that ``/etc/passwd`` does not hold; ``getpass`` ended there with a traceback."""
+
+    def unnamed(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unnamed)
+    assert actor() == f"uid {os.getuid()}"
