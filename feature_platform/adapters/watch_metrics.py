@@ -11,6 +11,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from feature_platform.core.operations.health import STATES
+from feature_platform.errors import ConfigurationError
 from feature_platform.use_cases.watch import Look, Watch
 
 
@@ -53,7 +54,14 @@ class WatchMetrics(Collector):
         yield from (state, age, figures, failed, alerts)
 
     def serve(self, port: int, *, host: str = "127.0.0.1") -> None:
-        """Answer ``/metrics`` from a thread of this process."""
+        """Answer ``/metrics`` from a thread of this process.
+
+        Raises:
+            ConfigurationError: The address cannot be listened on.
+        """
         registry = CollectorRegistry()
         registry.register(self)
-        start_http_server(port, addr=host, registry=registry)
+        try:
+            start_http_server(port, addr=host, registry=registry)
+        except OSError as error:
+            raise ConfigurationError(f"Cannot listen on {host}:{port} for metrics ({error}); choose another port or address.") from error

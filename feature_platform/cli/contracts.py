@@ -138,14 +138,15 @@ def day_of(text: str) -> str:
     """The text, where it is a day as in a partition key.
 
     Raises:
-        ConfigurationError: It is no such day.
+        ConfigurationError: It is no such day, or one whose window reaches beyond the years that Python's dates have.
     """
     try:
-        if date.fromisoformat(text).isoformat() == text:
+        day = date.fromisoformat(text)
+        if day.isoformat() == text and 1900 <= day.year < 3000:
             return text
     except ValueError:
         pass
-    raise ConfigurationError(f"--day {text}: expected a day as YYYY-MM-DD.")
+    raise ConfigurationError(f"--day {text}: expected a day as YYYY-MM-DD, from 1900 to 2999.")
 
 
 def _show_diff(found: "ContractDiff", *, title: str) -> None:

@@ -121,14 +121,23 @@ def parse_keys(given: list[str], *, types: dict[str, str]) -> list[dict[str, Any
             continue
         if name in entities[-1]:
             entities.append({})
+        entities[-1][name] = None
         try:
-            entities[-1][name] = value if types[name] == "string" else int(value)
+            entities[-1][name] = _value(value, types[name])
         except ValueError:
             faults.append(f"--key {item}: expected a value of type {types[name]}")
-            entities[-1][name] = None
     faults += (
         [f"--key: an entity lacks {', '.join(sorted(set(types) - set(e)))}" for e in entities if set(e) != set(types)] if not faults else []
     )
     if faults:
         raise ConfigurationError("The keys are wrong:", faults)
     return entities
+
+
+def _value(text: str, kind: str) -> str | int:
+    if kind == "string":
+        return text
+    number, bits = int(text), int(kind.removeprefix("int"))
+    if not -(1 << bits - 1) <= number < 1 << bits - 1:
+        raise ValueError
+    return number

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from feature_platform.adapters.machine.account import actor
-from feature_platform.cli.output import FINDING, AsJson, FeatureSet, command, say, show, show_one
+from feature_platform.cli.output import FINDING, MOST_DAYS, AsJson, FeatureSet, command, say, show, show_one
 from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
@@ -188,8 +188,12 @@ def unpin(feature_set: FeatureSet, version: Version, name: Annotated[str, typer.
 def gc(
     feature_set: FeatureSet,
     keep: Annotated[int, typer.Option("--keep", min=1, help="Newest versions to keep.")] = 14,
-    keep_days: Annotated[int, typer.Option("--keep-days", min=0, help="Keep versions committed within this many days.")] = 30,
-    grace_s: Annotated[float, typer.Option("--grace", min=0, help="Seconds between the expire record and the deletion.")] = 900.0,
+    keep_days: Annotated[
+        int, typer.Option("--keep-days", min=0, max=MOST_DAYS, help="Keep versions committed within this many days.")
+    ] = 30,
+    grace_s: Annotated[
+        float, typer.Option("--grace", min=0, max=604_800, help="Seconds between the expire record and the deletion.")
+    ] = 900.0,
     delete: Annotated[bool, typer.Option("--delete", help="Really delete; without it nothing is written.")] = False,
     as_json: AsJson = False,
 ) -> None:

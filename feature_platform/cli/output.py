@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FINDING: Final = 1
 MISUSE: Final = 2
+MOST_DAYS: Final = 36_500
+"""Longest span of days that an option takes: a century; Python's dates end in an error much later."""
 PIPED_WIDTH: Final = 80
 _UNBOUNDED: Final = 10_000
 _SHORT_HASH: Final = 12

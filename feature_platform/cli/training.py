@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_platform.cli.output import AsJson, command, say, show, show_document, show_one
+from feature_platform.cli.output import MOST_DAYS, AsJson, command, say, show, show_document, show_one
 from feature_platform.errors import InvalidDataError
 from feature_platform.wiring import open_platform
 
@@ -30,7 +30,8 @@ def make(
         str, typer.Option("--known-at", help="publication: what was published then; event: what was true.")
     ] = "publication",
     ttl_days: Annotated[
-        float | None, typer.Option("--ttl-days", min=0, help="Oldest age of a value; the contract's ttl where left out, 0 for any age.")
+        float | None,
+        typer.Option("--ttl-days", min=0, max=MOST_DAYS, help="Oldest age of a value; the contract's ttl where left out, 0 for any age."),
     ] = None,
     timestamp: Annotated[str, typer.Option("--timestamp", help="The labels' column with their moments.")] = "event_timestamp",
     split: Annotated[str, typer.Option("--split", help="train=0.8,test=0.2 by key, or train=2026-02-01T00:00:00Z,test= by time.")] = "",

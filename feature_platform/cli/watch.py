@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_platform.adapters.logs import configure_logs
-from feature_platform.cli.output import FINDING, AsJson, command, say, show
+from feature_platform.cli.output import FINDING, MOST_DAYS, AsJson, command, say, show
 from feature_platform.core.operations import LATE_AFTER_H
 from feature_platform.settings import load_settings
 from feature_platform.wiring import Platform, alert_channels, open_platform, orchestrator_at, s3_at
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from feature_platform.ports.alerts import AlertChannel
     from feature_platform.use_cases.watch import Watch
 
-LateAfter = Annotated[float, typer.Option("--late-after-h", min=0, help="Hours after a day's end by which its version must be latest.")]
+LateAfter = Annotated[
+    float, typer.Option("--late-after-h", min=0, max=24 * MOST_DAYS, help="Hours after a day's end by which its version must be latest.")
+]
 DagsterUrl = Annotated[
     str | None,
     typer.Option(
@@ -47,14 +49,16 @@ def health(late_after_h: LateAfter = LATE_AFTER_H, dagster_url: DagsterUrl = Non
 
 @command
 def watch(
-    interval_s: Annotated[float, typer.Option("--interval-s", min=1, help="Seconds between two looks.")] = 30.0,
+    interval_s: Annotated[float, typer.Option("--interval-s", min=1, max=86_400, help="Seconds between two looks.")] = 30.0,
     late_after_h: LateAfter = LATE_AFTER_H,
     dagster_url: DagsterUrl = None,
     webhook_file: Annotated[
         Path | None,
         typer.Option("--webhook-file", help="File with the address that alerts are posted to as JSON.", show_default=False),
     ] = None,
-    metrics_port: Annotated[int | None, typer.Option("--metrics-port", help="Port for Prometheus to read.", show_default=False)] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option("--metrics-port", min=0, max=65_535, help="Port for Prometheus to read; 0 for any.", show_default=False)
+    ] = None,
     metrics_host: Annotated[str, typer.Option("--metrics-host", help="Address that this port listens on.")] = "127.0.0.1",
 ) -> None:
     """Look at an interval; report each incident to Slack and the webhook once, and once more when it is over. Ends on SIGTERM."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,10 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from feature_platform.adapters.machine.account import actor
+from feature_platform.adapters.watch_metrics import WatchMetrics
 from feature_platform.cli.app import app
+from feature_platform.cli.contracts import day_of
 from feature_platform.cli.online import parse_keys
 from feature_platform.errors import ConfigurationError
 from feature_platform.local.services import SHIPPED_CONTRACTS
+from feature_platform.use_cases.watch import Watch
+from tests.support.platforms import memory_platform
 
 HEAVY = "boto3 botocore dagster duckdb feast pandas polars pyarrow redis s3fs numpy"
 HELP = f"""
@@ -159,6 +164,7 @@ def test_composite_keys_are_read_in_any_order_and_text_keeps_its_signs() -> None
     [
         (["shop"], ["--key shop: expected column=value with a column of shop, item"]),
         (["shop=a", "item=1.5"], ["--key item=1.5: expected a value of type int32"]),
+        (["shop=a", "item=2147483648"], ["--key item=2147483648: expected a value of type int32"]),
         (["shop=a", "item=1", "shop=b"], ["--key: an entity lacks item"]),
         (
             ["shop=a", "item=x", "color=red"],
@@ -182,3 +188,31 @@ def test_a_user_id_without_a_name_is_an_actor_too(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", unnamed)
     assert actor() == f"uid {os.getuid()}"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["watch", "--metrics-port", "99999"],
+        ["watch", "--interval-s", "1e12"],
+        ["health", "--late-after-h", "1e12"],
+        ["gc", "user_features", "--keep-days", "1000000"],
+        ["gc", "user_features", "--grace", "1e12"],
+        ["training-set", "--ttl-days", "1e12"],
+    ],
+    ids=" ".join,
+)
+def test_a_number_out_of_range_is_wrong_usage(arguments: list[str]) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, f"Invalid value for '{arguments[-2]}'" in result.stderr) == (2, True), result.output
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31"])
+def test_a_day_whose_window_no_calendar_has_is_wrong_usage(day: str) -> None:
+    with pytest.raises(ConfigurationError, match="from 1900 to 2999"):
+        day_of(day)
+
+
+def test_a_metrics_port_that_is_taken_is_a_sentence(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigurationError, match="Cannot listen on 127"):
+        WatchMetrics(Watch(memory_platform(tmp_path), [])).serve(taken.getsockname()[1])
