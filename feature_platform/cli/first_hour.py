@@ -13,7 +13,7 @@ import typer
 
 from feature_platform.cli.contracts import day_of
 from feature_platform.cli.output import AsJson, command, say, show
-from feature_platform.errors import ConfigurationError, UnknownNameError
+from feature_platform.errors import ConfigurationError, InvalidDataError, UnknownNameError
 from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
@@ -39,7 +39,13 @@ def init(
     name = source or _source_of(sample)
     if not re.fullmatch(SAFE_NAME, name):
         raise ConfigurationError(f"--source {name!r}: expected lower-case letters, digits and underscores, a letter first; at most 63.")
-    found = draft(read_sample(sample), source=name, event_time=event_time, key=key)
+    rows = read_sample(sample)
+    try:
+        found = draft(rows, source=name, event_time=event_time, key=key)
+    except InvalidDataError as error:
+        if {event_time, key} - {None, *rows.column_names}:
+            raise UnknownNameError(str(error)) from error
+        raise
     with ExitStack() as undo:
         written = _write(directory, found, undo)
         check_catalog(directory)

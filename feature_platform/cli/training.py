@@ -1,5 +1,6 @@
 """``feature-platform training-set …``: make, verify, list, show and delete training sets. How does not belong here (``training``)."""
 
+import re
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_platform.cli.output import MOST_DAYS, AsJson, command, say, show, show_document, show_one
-from feature_platform.errors import InvalidDataError
+from feature_platform.errors import ConfigurationError, InvalidDataError
 from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def make(
         raise typer.BadParameter("expected --labels FILE, --features LIST and, if given, --known-at publication or event; see --help")
     from feature_platform.training import training_set
 
+    _require_usable(labels, timestamp=timestamp, out=out)
     ttl = None if ttl_days is None else timedelta(days=ttl_days)
     made = training_set(
         labels,
@@ -119,6 +121,22 @@ def _told(made: "TrainingManifest") -> dict[str, Any]:
     }
 
 
+def _require_usable(labels: Path, *, timestamp: str, out: str | None) -> None:
+    """Refuse options that name nothing before anything is read or written.
+
+    Raises:
+        ConfigurationError: ``out`` is no place for files, or the labels have no such column.
+        InvalidDataError: The labels cannot be read.
+    """
+    from feature_platform.adapters.training.label_files import rows_of
+
+    if out is not None and not re.match(r"s3://[^/]+/", f"{out}/"):
+        raise ConfigurationError(f"--out {out}: expected s3://bucket/prefix.")
+    columns = rows_of(labels, types={}).schema.names
+    if timestamp not in columns:
+        raise ConfigurationError(f"--timestamp {timestamp}: {labels} has no such column; it has {', '.join(columns)}.")
+
+
 def _split(text: str, seed: int) -> "Split | None":
     from feature_platform.core.training.split import split_by_key, split_by_time
 
@@ -129,5 +147,5 @@ def _split(text: str, seed: int) -> "Split | None":
         if any("T" in value for value in parts.values()):
             return split_by_time({name: datetime.fromisoformat(value) if value else None for name, value in parts.items()})
         return split_by_key({name: float(value) for name, value in parts.items()}, seed=seed)
-    except ValueError as error:
-        raise InvalidDataError(f"--split {text!r} cannot be read: {error}; see --help for how it is written.") from error
+    except (ValueError, InvalidDataError) as error:
+        raise ConfigurationError(f"--split {text!r} cannot be read: {error}; see --help for how it is written.") from error

@@ -61,7 +61,10 @@ def test_the_commands_make_find_prove_and_remove_a_training_set(
     assert CliRunner().invoke(app, ["training-set", "delete", name]).exit_code == 0
     assert cli("training-set", "list") == []
     assert f"no training set '{name}'" in cli("training-set", "verify", name, code=2)
-    assert "cannot be read" in cli(*asked, "--split", "train=most", code=1)
+    wrong = {"--split": "train=most", "--out": str(tmp_path), "--timestamp": "when"}
+    for option, value in wrong.items():
+        assert f"{option} " in cli(*asked, option, value, code=2)
+    assert "--split 'train=2' cannot be read: Shares" in cli(*asked, "--split", "train=2", code=2)
 
 
 def test_a_frame_a_parquet_file_and_a_csv_file_give_the_same_answers(published: Published, tmp_path: Path) -> None:
