@@ -220,6 +220,47 @@ def test_zero_means_zero():
     assert release.instance["run_retries"]["max_retries"] == 0
 
 
+def test_a_large_whole_number_is_written_in_digits():
+    """Helm holds numbers as floats and writes 1.2096e+06, which Dagster and the platform's settings refuse."""
+    release = render(
+        "local",
+        {
+            "settings.engineMemoryMib": 1_048_576,
+            "settings.sensorIntervalSeconds": 1_209_600,
+            "instance.maxRuntimeSeconds": 1_209_600,
+            "runLauncher.ttlSecondsAfterFinished": 2_592_000,
+            "redis.runAsUser": 1_000_660_000,
+        },
+    )
+    environment = release.find("ConfigMap", "env")["data"]
+    assert environment["FEATURE_PLATFORM_ENGINE_MEMORY_MIB"] == "1048576"
+    assert environment["FEATURE_PLATFORM_SENSOR_INTERVAL_S"] == "1209600"
+    text = release.find("ConfigMap", "instance")["data"]["dagster.yaml"]
+    assert "max_runtime_seconds: 1209600\n" in text
+    assert "ttl_seconds_after_finished: 2592000\n" in text
+    assert release.pod("redis")["spec"]["securityContext"]["fsGroup"] == 1_000_660_000
+
+
+def test_text_stays_text():
+    """What YAML would read as a number, as no or as an alias."""
+    wildcard = {"enabled": True, "host": "*.example.com", "tlsSecret": "123", "authentication": "a proxy"}
+    release = render("local", {"postgresql.postgresqlDatabase": "no", "aws.region": "1", "dagsterWebserver.ingress": wildcard})
+    assert release.instance["storage"]["postgres"]["postgres_db"]["db_name"] == "no"
+    assert release.instance["compute_logs"]["config"]["region"] == "1"
+    (ingress,) = (item for item in release.objects if item["kind"] == "Ingress")
+    assert (ingress["spec"]["rules"][0]["host"], ingress["spec"]["tls"][0]["secretName"]) == ("*.example.com", "123")
+    labels = [item["metadata"]["labels"]["app.kubernetes.io/name"] for item in render("local", {"nameOverride": "123"}).objects]
+    assert set(labels) == {"123"}
+
+
+def test_a_server_that_drains_for_no_time_has_no_pause():
+    """Kubernetes refuses a pause of 0 seconds."""
+    container = render("local", {"featureServer.command": "feast", "featureServer.drainSeconds": 0}).pod("feature-server")["spec"][
+        "containers"
+    ][0]
+    assert "lifecycle" not in container
+
+
 def test_off_means_absent():
     release = render("dev", {"featureServer.enabled": False, "jobs.verifyAfterInstall": False, "networkPolicy.enabled": False})
     assert not [item for item in release.objects if "feature-server" in item["metadata"]["name"]]

@@ -11,8 +11,8 @@
 
 {{/* Labels by which one component's pods are selected: dict "root" "component". They never change, selectors cannot. */}}
 {{- define "fp.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ default .root.Chart.Name .root.Values.nameOverride | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
@@ -37,9 +37,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* Restricted Pod Security, for every pod: dict "user" (numeric id, of the group and of volumes too). */}}
 {{- define "fp.podSecurityContext" -}}
 runAsNonRoot: true
-runAsUser: {{ .user }}
-runAsGroup: {{ .user }}
-fsGroup: {{ .user }}
+runAsUser: {{ .user | int64 }}
+runAsGroup: {{ .user | int64 }}
+fsGroup: {{ .user | int64 }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end -}}

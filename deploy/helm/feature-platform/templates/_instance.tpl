@@ -17,7 +17,7 @@ workspace.yaml: |
   load_from:
     - grpc_server:
         host: {{ include "fp.fullname" . }}-code-location
-        port: {{ .Values.codeLocation.port }}
+        port: {{ .Values.codeLocation.port | int64 }}
         # As `dagster dev -m` names it, so that runs queued by one are found by the other.
         location_name: feature_platform.definitions
 {{- end -}}
@@ -28,11 +28,11 @@ storage:
     postgres_db:
       # SQLAlchemy 2.1 takes plain `postgresql` for psycopg 3; dagster-postgres brings psycopg2.
       scheme: postgresql+psycopg2
-      username: {{ .Values.postgresql.postgresqlUsername }}
+      username: {{ .Values.postgresql.postgresqlUsername | quote }}
       password: {env: DAGSTER_PG_PASSWORD}
       hostname: {{ include "fp.postgresHost" . }}
-      db_name: {{ .Values.postgresql.postgresqlDatabase }}
-      port: {{ .Values.postgresql.service.port }}
+      db_name: {{ .Values.postgresql.postgresqlDatabase | quote }}
+      port: {{ .Values.postgresql.service.port | int64 }}
       {{- with .Values.postgresql.postgresqlParams }}
       params:
         {{- toYaml . | nindent 8 }}
@@ -41,12 +41,12 @@ compute_logs:
   module: dagster_aws.s3.compute_log_manager
   class: S3ComputeLogManager
   config:
-    bucket: {{ include "fp.logBucket" . }}
-    prefix: {{ .Values.instance.computeLogs.prefix }}
+    bucket: {{ include "fp.logBucket" . | quote }}
+    prefix: {{ .Values.instance.computeLogs.prefix | quote }}
     local_dir: /tmp/compute-logs
     skip_empty_files: true
-    upload_interval: {{ .Values.instance.computeLogs.uploadIntervalSeconds }}
-    region: {{ .Values.aws.region }}
+    upload_interval: {{ .Values.instance.computeLogs.uploadIntervalSeconds | int64 }}
+    region: {{ .Values.aws.region | quote }}
     {{- with include "fp.s3Endpoint" . }}
     endpoint_url: {{ . }}
     {{- end }}
@@ -54,36 +54,36 @@ scheduler:
   module: dagster.core.scheduler
   class: DagsterDaemonScheduler
   config:
-    max_catchup_runs: {{ .Values.instance.maxCatchupRuns }}
+    max_catchup_runs: {{ .Values.instance.maxCatchupRuns | int64 }}
 concurrency:
   runs:
-    max_concurrent_runs: {{ .Values.instance.maxConcurrentRuns }}
+    max_concurrent_runs: {{ .Values.instance.maxConcurrentRuns | int64 }}
     tag_concurrency_limits:
       - key: feature_platform/queue
         value: daily_features
-        limit: {{ .Values.instance.dailyJobLimit }}
+        limit: {{ .Values.instance.dailyJobLimit | int64 }}
   pools:
     granularity: op
-    default_limit: {{ .Values.instance.defaultPoolLimit }}
+    default_limit: {{ .Values.instance.defaultPoolLimit | int64 }}
 # What the platform's own modules warn of, such as an S3 that is waited for, stands in the run's log.
 python_logs:
   managed_python_loggers: [feature_platform]
 run_monitoring:
   enabled: true
-  free_slots_after_run_end_seconds: {{ .Values.instance.pollIntervalSeconds }}
-  start_timeout_seconds: {{ .Values.instance.startTimeoutSeconds }}
-  max_runtime_seconds: {{ .Values.instance.maxRuntimeSeconds }}
-  poll_interval_seconds: {{ .Values.instance.pollIntervalSeconds }}
+  free_slots_after_run_end_seconds: {{ .Values.instance.pollIntervalSeconds | int64 }}
+  start_timeout_seconds: {{ .Values.instance.startTimeoutSeconds | int64 }}
+  max_runtime_seconds: {{ .Values.instance.maxRuntimeSeconds | int64 }}
+  poll_interval_seconds: {{ .Values.instance.pollIntervalSeconds | int64 }}
   # A run that lost its pod is started anew by run_retries: its steps are safe to repeat, resuming is not.
   max_resume_run_attempts: 0
 run_retries:
   enabled: true
-  max_retries: {{ .Values.instance.maxRetries }}
+  max_retries: {{ .Values.instance.maxRetries | int64 }}
   retry_on_asset_or_op_failure: false
 retention:
   sensor:
     purge_after_days:
-      skipped: {{ .Values.instance.skippedTicksDays }}
+      skipped: {{ .Values.instance.skippedTicksDays | int64 }}
 telemetry:
   enabled: false
 nux:
@@ -138,7 +138,7 @@ run_k8s_config:
   job_spec_config:
     # A repeated pod would run one run twice; another attempt is a run of its own.
     backoff_limit: 0
-    ttl_seconds_after_finished: {{ .Values.runLauncher.ttlSecondsAfterFinished }}
+    ttl_seconds_after_finished: {{ .Values.runLauncher.ttlSecondsAfterFinished | int64 }}
 only_allow_user_defined_k8s_config_fields:
   {{- toYaml .Values.runLauncher.allowedUserFields | nindent 2 }}
 only_allow_user_defined_env_vars: []

@@ -51,12 +51,12 @@ FEATURE_PLATFORM_WORK_URI: {{ .Values.settings.workUri | quote }}
 FEATURE_PLATFORM_FEATURE_BASE: {{ .Values.settings.featureBase | quote }}
 FEATURE_PLATFORM_REGISTRY_URI: {{ .Values.settings.registryUri | quote }}
 FEATURE_PLATFORM_START_DATE: {{ .Values.settings.startDate | quote }}
-FEATURE_PLATFORM_LOOK_BACK_DAYS: {{ .Values.settings.lookBackDays | quote }}
-FEATURE_PLATFORM_ONLINE_FULL_DAYS: {{ .Values.settings.onlineFullDays | quote }}
-FEATURE_PLATFORM_SENSOR_INTERVAL_S: {{ .Values.settings.sensorIntervalSeconds | quote }}
+FEATURE_PLATFORM_LOOK_BACK_DAYS: {{ .Values.settings.lookBackDays | int64 | quote }}
+FEATURE_PLATFORM_ONLINE_FULL_DAYS: {{ .Values.settings.onlineFullDays | int64 | quote }}
+FEATURE_PLATFORM_SENSOR_INTERVAL_S: {{ .Values.settings.sensorIntervalSeconds | int64 | quote }}
 FEATURE_PLATFORM_LOG_FORMAT: {{ .Values.settings.logFormat | quote }}
 {{- with .Values.settings.engineMemoryMib }}
-FEATURE_PLATFORM_ENGINE_MEMORY_MIB: {{ . | quote }}
+FEATURE_PLATFORM_ENGINE_MEMORY_MIB: {{ . | int64 | quote }}
 {{- end }}
 {{- with .Values.settings.sparkRemote }}
 FEATURE_PLATFORM_SPARK_REMOTE: {{ . | quote }}

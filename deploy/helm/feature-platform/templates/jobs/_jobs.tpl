@@ -41,10 +41,10 @@ metadata:
   annotations:
     {{- include "fp.hook" (dict "hooks" .hooks "weight" .weight "keep" true) | nindent 4 }}
 spec:
-  backoffLimit: {{ $root.Values.jobs.backoffLimit }}
-  activeDeadlineSeconds: {{ $root.Values.jobs.activeDeadlineSeconds }}
+  backoffLimit: {{ $root.Values.jobs.backoffLimit | int64 }}
+  activeDeadlineSeconds: {{ $root.Values.jobs.activeDeadlineSeconds | int64 }}
   # Helm does not own what hooks made: without it an uninstalled release would leave its jobs behind.
-  ttlSecondsAfterFinished: {{ $root.Values.jobs.ttlSecondsAfterFinished }}
+  ttlSecondsAfterFinished: {{ $root.Values.jobs.ttlSecondsAfterFinished | int64 }}
   template:
     metadata:
       labels:
