@@ -8,13 +8,15 @@ import os
 import socket
 import ssl
 import sys
+from contextlib import suppress
 from typing import Final
 
 TIMEOUT_S: Final = 2.0
+"""For each step of asking one address; several addresses share it, because the probe as a whole ends after 5 s."""
 
 
 def ping(connection_string: str) -> None:
-    """Connect as a client of this connection string does, and ask.
+    """Connect as a client of this connection string does, and ask; of several nodes of a cluster one has to answer.
 
     Raises:
         OSError: There is no connection, TLS included.
@@ -22,8 +24,16 @@ def ping(connection_string: str) -> None:
     """
     addresses = [part for part in connection_string.split(",") if "=" not in part]
     options = dict(part.split("=", 1) for part in connection_string.split(",") if "=" in part)
-    host, _, port = addresses[0].rpartition(":") if addresses else ("", "", "")
-    with socket.create_connection((host, int(port)), timeout=TIMEOUT_S) as plain, _encrypted(plain, host, options) as connection:
+    timeout_s = TIMEOUT_S / max(len(addresses), 1)
+    for address in addresses[:-1]:
+        with suppress(OSError, ValueError):
+            return _ask(address, options, timeout_s)
+    return _ask(addresses[-1] if addresses else "", options, timeout_s)
+
+
+def _ask(address: str, options: dict[str, str], timeout_s: float) -> None:
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=timeout_s) as plain, _encrypted(plain, host, options) as connection:
         words = []
         if options.get("password"):
             words.append(_command("AUTH", *filter(None, (options.get("username"), options["password"]))))
@@ -39,6 +49,12 @@ def _encrypted(plain: socket.socket, host: str, options: dict[str, str]) -> sock
     if options.get("ssl", "").lower() != "true":
         return plain
     context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+    if options.get("ssl_check_hostname", "").lower() == "false":
+        context.check_hostname = False
+    if options.get("ssl_cert_reqs", "").lower() in {"none", "null"}:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    if "ssl_certfile" in options:
+        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
     return context.wrap_socket(plain, server_hostname=host)
 
 

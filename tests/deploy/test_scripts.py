@@ -204,6 +204,14 @@ def test_the_probe_asks_as_the_pod_would(pod, tmp_path):
         ping(f"127.0.0.1:{proxy.port},{account},ssl=true,ssl_ca_certs={proxy.certificate}")
         with pytest.raises(OSError, match="certificate"):
             ping(f"127.0.0.1:{proxy.port},{account},ssl=true")
+        ping(f"127.0.0.1:{proxy.port},{account},ssl=true,ssl_cert_reqs=none")
+        ping(f"localhost:{proxy.port},{account},ssl=true,ssl_ca_certs={proxy.certificate},ssl_check_hostname=false")
+    with pytest.raises(FileNotFoundError):
+        ping(f"127.0.0.1:{pod.port},ssl=true,ssl_certfile={tmp_path}/absent.pem,ssl_keyfile={tmp_path}/absent.key")
+
+
+def test_the_probe_asks_further_nodes_of_a_cluster(pod):
+    ping(f"127.0.0.1:{free_port()},{pod.address('reader')}")
 
 
 @pytest.mark.parametrize("options", ["", ",username=reader,password=wrong"])
