@@ -28,7 +28,8 @@ seal() { # name, key, value, key, value …
   {
     printf 'apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\nstringData:\n' "$name" "$namespace"
     while [ $# -gt 0 ]; do
-      printf '  %s: "%s"\n' "$1" "$2"
+      # In single quotes YAML takes everything as it stands but the quote itself.
+      printf "  %s: '%s'\n" "$1" "$(printf %s "$2" | sed "s/'/''/g")"
       shift 2
     done
   } | kubeseal --format yaml --cert "$certificate" > "$directory/$name.yaml.new"

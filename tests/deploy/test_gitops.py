@@ -200,7 +200,7 @@ def test_the_sealing_command_writes_those_secrets(name, tmp_path):
     given = {
         "POSTGRESQL_PASSWORD": "given-1",
         "REDIS_LOADER_PASSWORD": "given-2",
-        "REDIS_READER_PASSWORD": "given-3",
+        "REDIS_READER_PASSWORD": r"""given-3 \t"'#: %s""",
         "SLACK_TOKEN": "given-4",
     }
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **(given if name == "prod" else {"SLACK_TOKEN": "given-4"})}
@@ -210,6 +210,7 @@ def test_the_sealing_command_writes_those_secrets(name, tmp_path):
     assert {item["metadata"]["namespace"] for item in written} == {f"features-{name}"}
     values = [value for item in written for value in item["stringData"].values()]
     assert len(set(values)) == len(values)
+    assert set(given.values() if name == "prod" else ["given-4"]) <= set(values)
     drawn = [value for value in values if not value.startswith("given-")]
     assert len(drawn) == (1 if name == "prod" else 4)
     assert all(re.fullmatch(r"p[A-Za-z0-9]{31}", value) for value in drawn)
