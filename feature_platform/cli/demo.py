@@ -18,7 +18,7 @@ from rich.table import Table
 
 from feature_platform.cli.demo_serving import print_served
 from feature_platform.cli.environment import has_data, local_environment, start_date
-from feature_platform.cli.output import console
+from feature_platform.cli.output import console, say
 from feature_platform.core import layout
 from feature_platform.core.objects import IfAbsent
 from feature_platform.definitions import build_definitions
@@ -49,7 +49,7 @@ def run_demo(home: Path, *, days: int) -> None:
         FeaturePlatformError: A step failed; the servers stay up and whatever was published stays.
     """
     terminal = console()
-    first = _first_day(home, days=days)
+    first = first_day(home, days=days)
     with _step(terminal, "Starting S3 and Redis"):
         os.environ.update(local_environment(home, start=first, contracts=None) | {variable("contracts_dir"): str(SHIPPED_CONTRACTS)})
     platform = open_platform(load_settings())
@@ -91,14 +91,19 @@ def write_raw(platform: Platform, day: date, files: Mapping[str, bytes]) -> None
             continue
 
 
-def _first_day(home: Path, *, days: int) -> date:
+def first_day(home: Path, *, days: int) -> date:
     """The demo's first day: kept while its last day is recent, so that running it again finds its own data."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)
+    first = yesterday - timedelta(days=days - 1)
     if has_data(home):
         kept = start_date(home, chosen=None)
-        if timedelta(0) <= yesterday - (kept + timedelta(days=days - 1)) <= _STALE_AFTER:
+        if timedelta(0) <= first - kept <= _STALE_AFTER:
             return kept
-    return start_date(home, chosen=yesterday - timedelta(days=days - 1))
+        say(
+            f"The first partition was {kept} and is {first} now, the demo's first day. To have the other one again: "
+            f"feature-platform up --home {home} --start-date {kept}"
+        )
+    return start_date(home, chosen=first)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def dev(
     host: Annotated[str, typer.Option("--host", help="Address the UI listens on. It has no login: keep it on this machine.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", help="Port of the UI.")] = 3000,
 ) -> None:
-    """Open the Dagster UI on the embedded servers; runs the demo first where there is no data yet. Ctrl-C stops the UI, not the servers."""
+    """Open the Dagster UI on the embedded servers; runs the demo first where neither it nor `up` ever ran. Ctrl-C stops only the UI."""
     from feature_platform.cli.demo import run_demo
 
     if not has_data(home):

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 
 from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.cli.app import app
+from feature_platform.cli.demo import first_day
+from feature_platform.cli.environment import start_date
 from feature_platform.errors import ConfigurationError
 from feature_platform.local.services import SHIPPED_CONTRACTS, LocalServices
 from feature_platform.settings import load_settings
@@ -40,6 +43,14 @@ def exported(text: str) -> dict[str, str]:
     words = shlex.split(text)
     assert words[::2] == ["export"] * (len(words) // 2)
     return dict(word.split("=", 1) for word in words[1::2])
+
+
+def test_the_demo_says_that_it_takes_the_place_of_a_chosen_first_partition(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start_date(home, chosen=date(2026, 1, 10))
+    first = first_day(home, days=9)
+    assert f"The first partition was 2026-01-10 and is {first} now" in capsys.readouterr().err
+    assert first_day(home, days=9) == first
+    assert capsys.readouterr().err == ""
 
 
 def test_up_and_down_twice_are_once(home: Path) -> None:
