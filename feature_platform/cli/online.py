@@ -45,12 +45,19 @@ def get(
 @app.command()
 @command
 def version(feature_set: FeatureSet, as_json: AsJson = False) -> None:
-    """Which version and contract are served, and since when. Exits 1 when none is, or when a load has not finished."""
+    """Which version and contract are served, and since when. Exits 1 when none is, or when a load has not finished.
+
+    Also works for a feature set without a contract.
+    """
+    from feature_platform.use_cases.decommission import known
+
     platform = open_platform()
-    platform.catalog.contract(feature_set)
-    marker = platform.online.marker(project=platform.project, view=feature_set)
+    marker = platform.online.marker(project=platform.project, view=known(platform, feature_set))
     if marker is None:
-        raise NotFoundError(f"{feature_set} is not online; materialize {feature_set}_online.")
+        remedy = (
+            f"materialize {feature_set}_online" if feature_set in platform.catalog.contracts else "nothing serves it, as no contract does"
+        )
+        raise NotFoundError(f"{feature_set} is not online; {remedy}.")
     target = marker.target
     row = {
         "feature_set": feature_set,

@@ -20,12 +20,12 @@ def list_versions(
     before: Annotated[str | None, typer.Option("--before", help="Only versions older than this one, which follow it in the list.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Committed versions, newest first."""
+    """Committed versions, newest first. Also works for a feature set without a contract."""
     from feature_platform.core.publishing.decisions import committed
+    from feature_platform.use_cases.decommission import known
 
     platform = open_platform()
-    platform.catalog.contract(feature_set)
-    history = platform.feature_sets.history(feature_set)
+    history = platform.feature_sets.history(known(platform, feature_set))
     older = [v for v in reversed(history.live) if before is None or v.order < committed(history, before).order]
     pins = platform.feature_sets.pins(feature_set)
     head = history.head.version if history.head else None
@@ -43,7 +43,7 @@ def list_versions(
         }
         for v in older[:newest]
     ]
-    empty = f"{feature_set} has no versions yet."
+    empty = f"{feature_set} has no versions older than {before}." if before else f"{feature_set} has no versions yet."
     show(rows, as_json=as_json, title=f"Versions of {feature_set}", empty=empty, columns=_IN_A_TABLE)
 
 
@@ -55,10 +55,10 @@ def show_version(
 ) -> None:
     """One version's metadata: hashes, sources, statistics, and the log records that name it."""
     from feature_platform.core.publishing.decisions import committed, head_of
+    from feature_platform.use_cases.decommission import known
 
     platform = open_platform()
-    platform.catalog.contract(feature_set)
-    history = platform.feature_sets.history(feature_set)
+    history = platform.feature_sets.history(known(platform, feature_set))
     if version == "latest":
         version = head_of(history, feature_set).version
     found = committed(history, version)

@@ -89,6 +89,8 @@ def test_from_a_file_to_served_features_and_out_of_service(
     (drift,) = (row for row in answered("doctor", code=1) if row["feature_set"] == "shop_features")
     assert "decommission" in drift["remedy"]
     assert [row["reason"] for row in answered("gc", "shop_features", "--keep", "1", "--keep-days", "0")] != []
+    assert [row["latest"] for row in answered("versions", "list", "shop_features")] == ["latest", ""]
+    assert answered("online", "version", "shop_features")["state"] == "online"
     removed = answered("decommission", "shop_features", "--remove")
     assert {row["outcome"] for row in removed} == {"removed"}
     assert len(removed) == 4
