@@ -59,7 +59,8 @@ def check(directory: Directory = None, as_json: AsJson = False) -> None:
         {"contract": name, "kind": "source", "version": s.version, "columns": len(s.columns), "schema_hash": s.schema_hash, "change": None}
         for name, s in catalog.sources.items()
     ]
-    show(rows, as_json=as_json, title="No faults", columns=_IN_A_TABLE)
+    unannounced = any(difference.breaking for difference in found.values())
+    show(rows, as_json=as_json, title="Contracts" if unannounced else "No faults", columns=_IN_A_TABLE)
     for name, difference in found.items():
         if difference.changes and not as_json:
             _show_diff(difference, title=f"{name}: against what is published")

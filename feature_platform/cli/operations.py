@@ -208,11 +208,12 @@ def gc(
     platform = open_platform()
     known(platform, feature_set)
     policy = Policy(keep_newest=keep, keep_days=keep_days, grace_s=grace_s, leftover_age=timedelta(days=1))
+    found = retain.survey(platform, feature_set, policy=policy)
     if not delete:
-        found = retain.survey(platform, feature_set, policy=policy)
         show([describe(c) for c in found], as_json=as_json, title="Would be deleted", empty="Nothing to delete.")
         return
-    say(f"Expiring, then waiting {grace_s:.0f} s for readers and pins before deleting.")
+    if found:
+        say(f"Expiring, then waiting {grace_s:.0f} s for readers and pins before deleting.")
     sweep = retain.collect(platform, feature_set, policy=policy, actor=actor())
     rows: list[dict[str, Any]] = [{**describe(c), "outcome": "deleted"} for c in sweep.deleted]
     rows += [{"version": v, "reason": why, "objects": "", "bytes": "", "outcome": "kept"} for v, why in sweep.spared.items()]

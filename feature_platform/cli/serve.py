@@ -74,6 +74,9 @@ def serve(
             log_rate=log_rate,
             metrics_dir=Path(directory),
         )
-        say(f"Serving on {uds or f'{host}:{port}'}; SIGTERM or Ctrl-C ends it.")
         server_app(settings, options)  # so that a wrong option is reported once, and not by every worker
-        supervise(options, lambda listener, heartbeat: run_worker(server_app(settings, options), options, listener, heartbeat))
+        supervise(
+            options,
+            lambda listener, heartbeat: run_worker(server_app(settings, options), options, listener, heartbeat),
+            said=lambda: say(f"Serving on {uds or f'{host}:{port}'}; SIGTERM or Ctrl-C ends it."),
+        )

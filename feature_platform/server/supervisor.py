@@ -41,13 +41,17 @@ class _Worker:
     started_s: float
 
 
-def supervise(options: ServeOptions, run: RunWorker) -> None:
+def supervise(options: ServeOptions, run: RunWorker, *, said: Callable[[], None] = lambda: None) -> None:
     """Run workers until SIGTERM or SIGINT, then let them finish.
+
+    Args:
+        said: Called once the address is listened on.
 
     Raises:
         ConfigurationError: The address cannot be listened on.
     """
     listeners = listening_sockets(options)
+    said()
     ending: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: ending.append(received))

@@ -169,6 +169,14 @@ def test_a_pin_keeps_a_version_from_retention_until_it_is_removed(served: MainJo
     assert [row["version"] for row in answered("gc", "user_features", "--keep", "1", "--keep-days", "0")] == VERSIONS[:2]
 
 
+@pytest.mark.usefixtures("served")
+def test_what_did_not_happen_is_not_said() -> None:
+    older = cli("versions", "list", "user_features", "--before", VERSIONS[0])
+    assert older.stdout == f"user_features has no versions older than {VERSIONS[0]}.\n"
+    collected = cli("gc", "user_features", "--delete")
+    assert (collected.exit_code, collected.stdout, collected.stderr) == (0, "Nothing to delete.\n", "")
+
+
 def test_doctor_names_a_projection_that_lost_a_file_and_heals_it_when_told_to(served: MainJob) -> None:
     objects, uri = served.platform.objects, served.platform.feature_sets.layout("user_features").latest_file("metadata.json")
     objects.delete(uri)

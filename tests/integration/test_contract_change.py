@@ -154,6 +154,7 @@ def test_a_change_against_what_is_published_is_said_before_and_when_it_is_deploy
     path.write_text(json.dumps({**document, "columns": document["columns"][:-1]}))
     refused = CliRunner().invoke(app, ["contract", "check"])
     assert (refused.exit_code, "give it another `version`" in refused.output) == (2, True), refused.output
+    assert "No faults" not in refused.output
     run = MainJob(open_platform(load_settings()), instance=changed.instance).run(DAYS[2], only=["user_features"])
     assert not run.success
     assert "column f_views_1d: removed (was int64)" in run.failure

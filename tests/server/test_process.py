@@ -315,12 +315,14 @@ def test_a_wrong_option_is_said_in_a_sentence(deployment: Deployment, tmp_path: 
 
     from tests.support.serve_command import COMMAND
 
-    result = subprocess.run(
-        [COMMAND, "serve", "--host", "0.0.0.0"], env={**os.environ, **deployment.env}, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == 2
-    assert "--tokens" in result.stderr
-    assert "Traceback" not in result.stderr
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        for options, said in ((["--host", "0.0.0.0"], "--tokens"), (["--port", port], f"Cannot listen on 127.0.0.1:{port}")):
+            command, environment = [COMMAND, "serve", *options], {**os.environ, **deployment.env}
+            result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+            assert (result.returncode, said in result.stderr) == (2, True), result.stderr
+            assert "Traceback" not in result.stderr
+            assert "Serving on" not in result.stderr
 
 
 def test_tls_with_tokens_and_a_renewed_certificate_is_taken_over_for_new_connections(deployment: Deployment, tmp_path: Path) -> None:
