@@ -120,10 +120,14 @@ def test_environments_share_no_bucket_and_no_registry():
 
 @pytest.mark.parametrize("file", ["applicationset.yaml", "secrets-applicationset.yaml"])
 def test_each_environment_has_a_revision_that_does_not_move(file):
+    """Read from files of the repository, so that moving one is a commit and nothing else."""
     (applications,) = documents(ARGOCD / file)
-    elements = applications["spec"]["generators"][0]["list"]["elements"]
+    (generator,) = applications["spec"]["generators"]
+    (files,) = generator["git"]["files"]
+    elements = [yaml.safe_load(path.read_text(encoding="utf-8")) for path in sorted(ROOT.glob(files["path"]))]
     assert [element["environment"] for element in elements] == list(DEPLOYED)
     assert all(re.fullmatch(r"v\d+\.\d+\.\d+|[0-9a-f]{40}", element["revision"]) for element in elements)
+    assert generator["git"]["repoURL"] == applications["spec"]["template"]["spec"]["source"]["repoURL"]
     assert applications["spec"]["template"]["spec"]["source"]["targetRevision"] == "{{.revision}}"
     assert applications["spec"]["syncPolicy"]["preserveResourcesOnDeletion"] is True
 
