@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.e2e.cluster import ENDED, wait_for
+from deploy.e2e.cluster import wait_for
 from deploy.e2e.release import NAME, Release
 
 LOCATION = "feature_platform.definitions"
@@ -88,10 +88,6 @@ class Dagster:
     def log(self, run_id: str) -> str:
         """The end of a run's log in its pod."""
         return self.release.cluster.kubectl("logs", "--selector", f"dagster/run-id={run_id}", "--tail=80")
-
-    def is_over(self, run_id: str) -> bool:
-        """Whether a run's pod has ended."""
-        return str(self.pod(run_id)["status"]["phase"]) in ENDED
 
 
 def _when(run: Any, states: frozenset[str]) -> Any:
