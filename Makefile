@@ -48,7 +48,7 @@ down: $(ENVIRONMENT) ## stop the embedded servers, keep their data
 test: $(ENVIRONMENT) ## run the test suite
 	$(RUN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, tests
+check: $(ENVIRONMENT) ## what CI runs everywhere: lint, format, types, import contracts, tests
 	$(RUN)/ruff check
 	$(RUN)/ruff format --check
 	$(RUN)/mypy
@@ -58,10 +58,10 @@ check: $(ENVIRONMENT) ## what CI runs: lint, format, types, import contracts, te
 # The Spark of the client that uv.lock pins.
 SPARK := $(CURDIR)/.tools/spark/pyspark
 
-test-spark: spark ## hold days validated and features computed by Spark on Java 17 to the same bits; the first time downloads Spark (490 MB) into .tools
+test-spark: spark ## hold days validated and features computed by Spark on Java 17 to the same bits
 	SPARK_HOME=$(SPARK) SPARK_EXAMPLES=$${SPARK_EXAMPLES:-40} $(RUN)/pytest tests/contract/test_spark_engine.py tests/contract/test_spark_validation.py -n 0 --timeout 0 -o faulthandler_timeout=0
 
-spark: $(ENVIRONMENT)
+spark: $(ENVIRONMENT) ## download the Spark that test-spark and bench-compute use, 490 MB, into .tools; needs Java 17
 	@java -version 2>&1 | grep -qE 'version "(1[7-9]|[2-9][0-9])' || { echo "Expected Java 17 or later as java; install it, or rely on make test, which uses Sail." >&2; exit 1; }
 	@version=$$($(RUN)/python -c 'from importlib.metadata import version; print(version("pyspark-client"))'); place=.tools/spark-$$version; \
 	test -d $$place || { $(PYTHON) -m pip install --quiet --no-deps --target $$place.part "pyspark==$$version" py4j && mv $$place.part $$place; } && \
