@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_platform.cli.output import MOST_DAYS, AsJson, command, say, show, show_document, show_one
-from feature_platform.errors import ConfigurationError, InvalidDataError
+from feature_platform.errors import ConfigurationError, InvalidDataError, UnknownNameError
 from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
     from feature_platform.core.training.manifest import TrainingManifest
     from feature_platform.core.training.split import Split
+    from feature_platform.ports.platform import Platform
 
 app = typer.Typer(help="Features as they were known at each label's moment.", invoke_without_command=True)
 Name = Annotated[str, typer.Argument(help="The training set's name.", show_default=False)]
@@ -52,16 +53,23 @@ def make(
 
     _require_usable(labels, timestamp=timestamp, out=out)
     ttl = None if ttl_days is None else timedelta(days=ttl_days)
-    made = training_set(
-        labels,
-        [item.strip() for item in features.split(",")],
-        known_at="event" if known_at == "event" else "publication",
-        ttl=ttl,
-        timestamp=timestamp,
-        split=_split(split, seed),
-        full_names=full_names,
-        out=out,
-    ).manifest
+    platform, asked = open_platform(), [item.strip() for item in features.split(",")]
+    try:
+        made = training_set(
+            labels,
+            asked,
+            known_at="event" if known_at == "event" else "publication",
+            ttl=ttl,
+            timestamp=timestamp,
+            split=_split(split, seed),
+            full_names=full_names,
+            out=out,
+            platform=platform,
+        ).manifest
+    except InvalidDataError as error:
+        if _misnamed(platform, asked):
+            raise UnknownNameError(str(error)) from error
+        raise
     show_one(_told(made), as_json=as_json, title="Training set")
 
 
@@ -135,6 +143,13 @@ def _require_usable(labels: Path, *, timestamp: str, out: str | None) -> None:
     columns = rows_of(labels, types={}).schema.names
     if timestamp not in columns:
         raise ConfigurationError(f"--timestamp {timestamp}: {labels} has no such column; it has {', '.join(columns)}.")
+
+
+def _misnamed(platform: "Platform", asked: list[str]) -> bool:
+    """Whether a feature is named twice, or one that its set's contract does not have."""
+    contracts = {text: platform.catalog.contract(text.partition(":")[0]) for text in asked}
+    names = {f"{contract.feature_set}:{column.name}" for contract in contracts.values() for column in contract.feature_columns}
+    return len(contracts) < len(asked) or any(":" in text and text not in names for text in asked)
 
 
 def _split(text: str, seed: int) -> "Split | None":

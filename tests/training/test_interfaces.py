@@ -61,6 +61,8 @@ def test_the_commands_make_find_prove_and_remove_a_training_set(
     assert CliRunner().invoke(app, ["training-set", "delete", name]).exit_code == 0
     assert cli("training-set", "list") == []
     assert f"no training set '{name}'" in cli("training-set", "verify", name, code=2)
+    misnamed = [*asked[:-1], "user_features:f_total_events_7d,user_features:nosuch"]
+    assert "has no feature 'nosuch'" in cli(*misnamed, code=2)
     wrong = {"--split": "train=most", "--out": str(tmp_path), "--timestamp": "when"}
     for option, value in wrong.items():
         assert f"{option} " in cli(*asked, option, value, code=2)
