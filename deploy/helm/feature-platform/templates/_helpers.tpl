@@ -95,3 +95,25 @@ imagePullSecrets:
       requests:
         storage: {{ .persistence.size }}
 {{- end -}}
+
+{{/* A Service in front of a component's pods: dict "root" "component" "name" (of its port) "port" "service" (values with a type and annotations; left out where the component has none). */}}
+{{- define "fp.service" -}}
+apiVersion: v1
+kind: Service
+metadata:
+  name: {{ include "fp.fullname" .root }}-{{ .component }}
+  labels:
+    {{- include "fp.labels" . | nindent 4 }}
+  {{- with .service }}{{ with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}{{ end }}
+spec:
+  {{- with .service }}
+  type: {{ .type }}
+  {{- end }}
+  selector:
+    {{- include "fp.selectorLabels" . | nindent 4 }}
+  ports:
+    - {name: {{ .name }}, port: {{ .port }}, targetPort: {{ .name }}}
+{{- end -}}
