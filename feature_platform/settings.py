@@ -35,10 +35,12 @@ AWS_VARIABLES: Final = {
 def aws_environment(*, endpoint_url: str, region: str, access_key_id: str, secret_access_key: str) -> dict[str, str]:
     """The variables by which every AWS client of a process finds one S3 endpoint with static credentials.
 
-    A session token that the surrounding environment may hold belongs to other credentials, so it is emptied.
+    A session token that the surrounding environment may hold belongs to other credentials, and an endpoint of S3 alone would go before this
+    one, so both are emptied.
     """
     return {
         "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ENDPOINT_URL_S3": "",
         "AWS_DEFAULT_REGION": region,
         "AWS_REGION": region,
         "AWS_ACCESS_KEY_ID": access_key_id,

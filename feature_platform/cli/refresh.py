@@ -7,7 +7,7 @@ from uuid import uuid4
 import typer
 
 from feature_platform.adapters.machine.account import actor
-from feature_platform.cli.output import FINDING, AsJson, command, say, show
+from feature_platform.cli.output import FINDING, MOST_DAYS, AsJson, command, say, show
 from feature_platform.wiring import open_platform
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def refresh(
     plan: Annotated[bool, typer.Option("--plan", help="Only say what would be rebuilt and why; exits 1 where something would.")] = False,
     days: Annotated[
         int | None,
-        typer.Option("--days", min=1, help="Days to look back; FEATURE_PLATFORM_LOOK_BACK_DAYS where left out.", show_default=False),
+        typer.Option("--days", min=1, max=MOST_DAYS, help="Days to look back, else FEATURE_PLATFORM_LOOK_BACK_DAYS.", show_default=False),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -158,6 +158,7 @@ def test_an_endpoint_is_described_for_every_kind_of_aws_client() -> None:
     given = aws_environment(endpoint_url="http://127.0.0.1:9", region="eu-west-1", access_key_id="id", secret_access_key="key")
     assert given == {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ENDPOINT_URL_S3": "",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_REGION": "eu-west-1",
         "AWS_ACCESS_KEY_ID": "id",
