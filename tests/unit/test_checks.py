@@ -91,6 +91,12 @@ def test_bounds_are_inclusive_and_nulls_have_none(found: dict[str, Any], told: l
     assert faults(contract(), metadata(f_count=found)) == told
 
 
+def test_a_version_that_another_contract_built_with_texts_lies_within_no_bounds() -> None:
+    assert faults(contract(), metadata(f_count={"min": "a", "max": "b"})) == [
+        "value_bounds: column 'f_count' holds no numbers in the version, which another contract built; expected them"
+    ]
+
+
 def test_drift_names_the_column_the_index_and_what_it_was_compared_with() -> None:
     before, now = metadata(f_count={"quantiles": [0, 1, 2, 3, 4]}), metadata(f_count={"quantiles": [10, 11, 12, 13, 14]})
     told = faults(contract(max_drift_psi=0.25), now, before=before)

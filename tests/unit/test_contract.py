@@ -172,6 +172,23 @@ def test_a_derived_column_reads_aggregated_ones_and_no_other_derived_one() -> No
     )
 
 
+@pytest.mark.parametrize("kind", ["string", "date", "timestamp", "bytes", "list<int64>"])
+def test_a_bound_that_no_statistic_can_be_held_against_is_refused(kind: str) -> None:
+    columns = [*MINIMAL["columns"][:2], {"name": "f", "type": kind, "checks": {"min": 0, "max": 1}}]
+    assert faults_of(changed(columns=columns), sql="SELECT 1") == tuple(
+        f"columns (f).checks.{said}: found on type {kind!r}; expected a column of float32, float64, int32, int64, bool, or no {said!r}"
+        for said in ("min", "max")
+    )
+
+
+@pytest.mark.parametrize("kind", ["bytes", "list<int64>"])
+def test_a_share_of_different_values_that_nobody_counts_is_refused(kind: str) -> None:
+    columns = [*MINIMAL["columns"][:2], {"name": "f", "type": kind, "checks": {"min_distinct_ratio": 0.5}}]
+    assert faults_of(changed(columns=columns), sql="SELECT 1") == (
+        f"columns (f).checks.min_distinct_ratio: different values of type {kind!r} are not counted; expected another type, or none",
+    )
+
+
 def test_an_aggregation_beside_a_sql_transform_is_refused() -> None:
     assert faults_of(changed(), sql="SELECT 1") == (
         "columns (f_n): has an aggregation although a SQL transform is delivered; expected one or the other",

@@ -28,6 +28,8 @@ _RESULT_TYPES: Final = MappingProxyType(
         "sum": types.NUMERIC,
     }
 )
+_BOUNDED: Final = (*sorted(types.NUMERIC), "bool")
+"""Types whose least and greatest value in a version's statistics are numbers."""
 
 
 def named(listed: object) -> list[dict[str, Any]]:
@@ -80,7 +82,8 @@ def document_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]:
     ]
     computed = [column for column in columns if column["name"] not in {*keys, timestamp}]
     faults += _source_faults(document, computed, has_sql=has_sql) + _feature_set_faults(document, has_sql=has_sql)
-    return faults + _computation_faults(computed, has_sql=has_sql) + _key_faults(columns, {*keys, timestamp})
+    faults += _check_faults(columns) + _computation_faults(computed, has_sql=has_sql)
+    return faults + _key_faults(columns, {*keys, timestamp})
 
 
 def _source_faults(document: Mapping[str, Any], columns: list[dict[str, Any]], *, has_sql: bool) -> list[str]:
@@ -113,6 +116,24 @@ def _feature_set_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[s
     faults += [f"feature_sets: {name!r} is also a source; expected sets and sources of different names" for name in names if name in taken]
     if names and not has_sql:
         faults.append("feature_sets: only a SQL transform reads other sets; expected a <feature_set>.sql beside the contract, or none")
+    return faults
+
+
+def _check_faults(columns: list[dict[str, Any]]) -> list[str]:
+    """Checks of columns whose statistics lack the figure: found only when a version is judged, they would fail it after its commit."""
+    faults = []
+    for column in columns:
+        asked, kind = column.get("checks"), column.get("type")
+        if not isinstance(asked, dict) or not isinstance(kind, str) or not types.is_known(kind):
+            continue  # the model reports it
+        where = f"columns ({column['name']}).checks"
+        faults += [
+            f"{where}.{said}: found on type {kind!r}; expected a column of {', '.join(_BOUNDED)}, or no {said!r}"
+            for said in ("min", "max")
+            if asked.get(said) is not None and kind not in _BOUNDED
+        ]
+        if asked.get("min_distinct_ratio") is not None and (kind == "bytes" or types.element_type(kind)):
+            faults.append(f"{where}.min_distinct_ratio: different values of type {kind!r} are not counted; expected another type, or none")
     return faults
 
 

@@ -140,6 +140,9 @@ def _value_bounds(contract: Contract, metadata: VersionMetadata) -> CheckResult:
     for column in contract.columns:
         found = metadata.statistics.get(column.name, _NOTHING)
         low, high = column.checks.min, column.checks.max
+        if (low, high) != (None, None) and isinstance(found.min, str):
+            faults.append(f"column {column.name!r} holds no numbers in the version, which another contract built; expected them")
+            continue
         if low is not None and found.min is not None and found.min < low:
             faults.append(f"column {column.name!r} has minimum {found.min}, expected at least {low}")
         if high is not None and found.max is not None and found.max > high:
