@@ -1,7 +1,7 @@
 """What every compute engine must do with raw files that say one thing and hold another; each engine inherits the suite."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +160,27 @@ class RawFilesContract:
             "event_id": "e0", "user_id": 0, "event_time": "2031-01-14 12:00:00+00", "event_type": "view", "session_sec": 1.0, "half": "1.5",
             "twins": {"a": 1, "A": 2}, "map": {"k": 1}, "nothing": None,
         }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("kind", "bad", "good"),
+        [
+            (
+                "list<timestamp>",
+                pa.array([[9 * 10**18, 0], [-(9 * 10**18)]], pa.list_(pa.timestamp("us", tz="UTC"))),
+                [datetime(1970, 1, 1, tzinfo=UTC)],
+            ),
+            ("list<date>", pa.array([[2**31 - 1], [-(10**6)]], pa.list_(pa.date32())), [date(1970, 1, 1)]),
+            ("list<timestamp>", pa.array([["9999-12-31T23:00:00-05:00"], ["0000-01-01T00:00:00Z"]]), ["1970-01-01T00:00:00Z"]),
+        ],
+    )
+    def test_a_list_with_a_moment_that_no_calendar_has_is_out_of_range(
+        self, day: RawDay, kind: str, bad: pa.Array, good: list[Any]
+    ) -> None:
+        moments = pa.concat_arrays([bad, pa.array([good], bad.type)])
+        day.put_parquet("a.parquet", events(NOON).append_column("moments", moments))
+        validated = day.validate(source_contract(types={"moments": kind}))
+        assert day.rejected(validated) == [("a.parquet", 1, "out_of_range"), ("a.parquet", 2, "out_of_range")]
+        assert validated.kept == 1
 
     def test_lists_of_another_width_keep_their_nulls(self, day: RawDay) -> None:
         wanted = source_contract(types={"numbers": "list<int64>"})

@@ -151,6 +151,33 @@ def test_a_cast_that_would_bend_a_value_is_refused(day: RawDay, kind: str, expre
     assert caught.value.faults[0].endswith(f"; expected one that fits {kind} exactly")
 
 
+@pytest.mark.parametrize(
+    ("kind", "expression"),
+    [
+        ("timestamp", "'infinity'::TIMESTAMPTZ"),
+        ("timestamp", "max(event_time) + INTERVAL 20000 YEAR"),
+        ("timestamp", "'-infinity'::TIMESTAMP"),
+        ("date", "'infinity'::DATE"),
+        ("date", "'0044-03-15 (BC)'::DATE"),
+        ("list<timestamp>", "['infinity'::TIMESTAMPTZ, NULL]"),
+        ("list<date>", "['9999-12-31'::DATE]"),
+    ],
+)
+def test_a_moment_that_no_calendar_has_is_refused_by_its_column(day: RawDay, kind: str, expression: str) -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        transform(day, f"SELECT user_id, {expression} AS f FROM events WHERE user_id = 1 GROUP BY user_id", user_id="int64", f=kind)
+    [fault] = caught.value.faults
+    assert fault.startswith("column 'f': 1 row(s) hold values such as ")
+    assert fault.endswith("; expected one from 0001-01-01 to 9999-12-30")
+
+
+def test_a_row_dated_before_the_calendar_is_refused(day: RawDay) -> None:
+    with pytest.raises(
+        InvalidDataError, match=r"column 'event_timestamp': 1 row\(s\) hold values such as -infinity; expected one at or before"
+    ):
+        transform(day, "SELECT 1 AS user_id, '-infinity'::TIMESTAMPTZ AS event_timestamp", user_id="int64", event_timestamp="timestamp")
+
+
 def test_a_row_dated_after_as_of_is_refused(day: RawDay) -> None:
     sql = "SELECT 1 AS user_id, TIMESTAMPTZ '2030-01-01 00:00:00+00' AS event_timestamp"
     with pytest.raises(InvalidDataError) as caught:

@@ -80,6 +80,24 @@ def moment_literal(moment: datetime) -> str:
     return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
+def outside_calendar(value: str, *, kind: str) -> str:
+    """The condition that a date or moment, or one of a list, is none that Python has: infinite, before the year 1 or in the last day.
+
+    >>> outside_calendar("x", kind="date")
+    "(x < CAST('0001-01-01' AS DATE) OR x >= CAST('9999-12-31' AS DATE))"
+    >>> outside_calendar("x", kind="int64")
+    'false'
+    """
+    element = types.element_type(kind)
+    if element:
+        beyond = outside_calendar("item", kind=element)
+        return beyond if beyond == "false" else f"len(list_filter({value}, lambda item: {beyond})) > 0"
+    if kind not in {"timestamp", "date"}:
+        return "false"
+    # The last day is left out, because an offset may carry its moments into the year 10000.
+    return f"({value} < CAST('0001-01-01' AS {sql_type(kind)}) OR {value} >= CAST('9999-12-31' AS {sql_type(kind)}))"
+
+
 def value_literal(value: object, *, kind: str) -> str:
     """A value of a contract as a literal of a column's type.
 

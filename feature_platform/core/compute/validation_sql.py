@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from feature_platform.core.compute.dialect import moment_literal, sql_type, text_literal
+from feature_platform.core.compute.dialect import moment_literal, outside_calendar, sql_type, text_literal
 from feature_platform.core.contract import types
 from feature_platform.core.contract.source import SourceColumn, SourceContract
 
@@ -221,8 +221,7 @@ def _beyond(value: str, column: SourceColumn) -> str:
     """Whether a value lies beyond the range that sums and calendars can carry; null for null."""
     if column.type in {"float32", "float64"}:
         return f"NOT isfinite({value}) OR abs(CAST({value} AS DOUBLE)) * 1e{column.decimals} > {LARGEST_UNITS}"
-    kind = sql_type(column.type)
-    return f"{value} < CAST('0001-01-01' AS {kind}) OR {value} >= CAST('9999-12-31' AS {kind})"
+    return outside_calendar(value, kind=column.type)
 
 
 def _cell(column: SourceColumn, raw: RawCells) -> _Cell:
@@ -245,9 +244,9 @@ def _cell(column: SourceColumn, raw: RawCells) -> _Cell:
 
 def _bounded(cell: _Cell, column: SourceColumn) -> _Cell:
     """Reject also values that the type can hold, but sums or calendars cannot."""
-    if column.type not in {"float32", "float64", "timestamp", "date"}:
+    if (beyond := _beyond(cell.value, column)) == "false":
         return cell
-    beyond = f"NOT coalesce({cell.non_finite}, false) AND ({_beyond(cell.value, column)})"
+    beyond = f"NOT coalesce({cell.non_finite}, false) AND ({beyond})"
     return _Cell(value=cell.value, wrong=cell.wrong, non_finite=cell.non_finite, out_of_range=f"({cell.out_of_range}) OR ({beyond})")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import duckdb
 
-from feature_platform.core.compute.dialect import identifier, identifiers, moment_literal, sql_type
+from feature_platform.core.compute.dialect import identifier, identifiers, moment_literal, outside_calendar, sql_type
 from feature_platform.core.compute.transform_sql import MOMENT, place_moment, transform_faults
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.errors import ContractError, InvalidDataError
@@ -191,11 +191,12 @@ def _value_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, fou
     for column in contract.all_columns:
         if column.name not in found or not _accepts(column.type, found[column.name]):
             continue
-        name, kind = identifier(column.name), sql_type(column.type)
-        wrong = _wrong(name, found[column.name], kind)
-        expected = f"that fits {column.type} exactly"
+        name = identifier(column.name)
+        wrong, expected = _wrong(name, found[column.name], column.type), f"that fits {column.type} exactly"
+        if wrong == "false":
+            wrong, expected = outside_calendar(name, kind=column.type), "from 0001-01-01 to 9999-12-30"
         if column.name == contract.timestamp_field:
-            wrong, expected = f"{name} IS NULL OR {name} > {moment_literal(as_of)}", f"at or before {as_of.isoformat()}"
+            wrong, expected = f"{name} IS NULL OR {name} > {moment_literal(as_of)} OR {wrong}", f"at or before {as_of.isoformat()}"
         count, example = connection.execute(f"SELECT count(*), any_value(CAST({name} AS VARCHAR)) FROM {RESULT} WHERE {wrong}").fetchall()[
             0
         ]
@@ -204,8 +205,9 @@ def _value_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, fou
     return faults
 
 
-def _wrong(name: str, found: str, kind: str) -> str:
+def _wrong(name: str, found: str, column_type: str) -> str:
     """The condition of a value that the cast would lose or change: a fraction or overflow to an integer, NaN or infinity to a float."""
+    kind = sql_type(column_type)
     cast = f"TRY_CAST({name} AS {kind})"
     if kind in {"FLOAT", "DOUBLE"}:
         exact = f" OR CAST({cast} AS {found}) <> {name}" if found in _INTEGERS else ""
