@@ -144,6 +144,20 @@ class RawFilesContract:
         with pytest.raises(InvalidDataError, match=r"a\.parquet"):
             day.validate(source_contract())
 
+    def test_binary_cells_of_parquet_are_their_text_or_of_the_wrong_type(self, day: RawDay) -> None:
+        table = events(NOON, rows=4).set_column(3, "event_type", pa.array([b"k\xc3\xa4ufe", b'it\'s "q" \\ z', b"\xff", None]))
+        table = table.append_column("tags", pa.array([[b"\xc3\xa4", None], [], [], [b"\xff"]]))
+        day.put_parquet("a.parquet", table.append_column("number", pa.array([b"7", None, b"7", b"7"])))
+        validated = day.validate(source_contract(types={"tags": "list<string>", "number": "int64"}))
+        assert [(row["event_type"], row["tags"], row["number"]) for row in day.rows(validated.files)] == [
+            ("käufe", ["ä", None], 7),
+            ('it\'s "q" \\ z', [], None),
+        ]
+        assert [(row["row_number"], row["detail"]) for row in day.rows(validated.quarantine)] == [
+            (3, "column 'event_type': found \\xFF, expected string"),
+            (4, "column 'tags': found [\"\\\\xFF\"], expected list<string>"),
+        ]
+
     def test_columns_of_types_that_no_contract_names_are_text_or_passed_over(self, day: RawDay) -> None:
         odd = {
             "half": pa.array([1.5] * 3, type=pa.float16()),

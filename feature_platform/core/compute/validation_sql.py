@@ -6,13 +6,14 @@ its text, so that one set of rules holds for all formats:
 - integers: digits with an optional sign, also ``12.0``; floats: decimal or scientific; booleans: true, false, t, f, 1, 0;
 - timestamps: ISO 8601 date and time; an offset is honoured, none means UTC, a date alone is its midnight, digits after the microsecond
   are cut. Whole numbers are accepted only where the contract gives ``epoch_unit``, because a number does not say its unit;
-- dates: ``2026-01-15``; bytes: base64; lists: a JSON array. An absent JSON key and an empty CSV cell are null.
+- dates: ``2026-01-15``; bytes: base64; lists: a JSON array. Binary cells of Parquet are text in UTF-8 where no bytes are expected. An
+  absent JSON key and an empty CSV cell are null.
 
 Running the SQL does not belong here (``adapters.compute.duckdb.validation``), nor which of the good rows are kept (``judged_sql``).
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -51,6 +52,8 @@ _QUICK_SHAPES: Final = {
 
 _EPOCH_MICROSECONDS: Final = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NAIVE_TYPES: Final = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"})
+_DECODED: Final = {"BLOB": "decode({})", "BLOB[]": "CAST(to_json(list_transform({}, lambda bytes: decode(bytes))) AS VARCHAR)"}
+"""The text of binary cells, as Parquet files hold it whose writer did not declare it; an error where it is no UTF-8."""
 _INTEGER_TYPES: Final = frozenset({"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"})
 
 
@@ -237,6 +240,10 @@ def _cell(column: SourceColumn, raw: RawCells) -> _Cell:
     elif column.type in {"int32", "int64"} and raw.sql_type in _INTEGER_TYPES:
         cast = f"TRY_CAST({x} AS {sql_type(column.type)})"
         cell = _Cell(value=cast, wrong="false", non_finite="false", out_of_range=f"{x} IS NOT NULL AND {cast} IS NULL")
+    elif raw.sql_type in _DECODED:
+        text = f"TRY({_DECODED[raw.sql_type].format(x)})"
+        cell = _text_cell(text, column.type, column)
+        cell = replace(cell, wrong=f"({cell.wrong}) OR ({x} IS NOT NULL AND {text} IS NULL)")
     else:
         cell = _text_cell(_as_text(raw), column.type, column)
     return _bounded(cell, column)
