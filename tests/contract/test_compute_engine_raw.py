@@ -196,6 +196,13 @@ class RawFilesContract:
         assert day.rejected(validated) == [("a.parquet", 1, "out_of_range"), ("a.parquet", 2, "out_of_range")]
         assert validated.kept == 1
 
+    def test_items_of_a_list_of_json_lines_are_taken_as_they_are_written(self, day: RawDay) -> None:
+        row = '"event_id": "e1", "user_id": 1, "event_time": "2026-01-14T10:00:00Z"'
+        day.put("a.jsonl", f'{{{row}, "tags": [1.50, true, null, "a", {{"b": 1.50}}], "numbers": [9007199254740993, "7"]}}\n')
+        [kept] = day.rows(day.validate(source_contract(types={"tags": "list<string>", "numbers": "list<int64>"})).files)
+        assert kept["tags"] == ["1.50", "true", None, "a", '{"b": 1.50}']
+        assert kept["numbers"] == [9007199254740993, 7]
+
     def test_lists_of_another_width_keep_their_nulls(self, day: RawDay) -> None:
         wanted = source_contract(types={"numbers": "list<int64>"})
         day.put_parquet("a.parquet", events(NOON).append_column("numbers", pa.array([[1, None], [], None], type=pa.list_(pa.int32()))))

@@ -165,7 +165,7 @@ def _json(lines: Sequence[tuple[int, bytes]], names: Sequence[str]) -> Iterator[
         text, is_text = _text(line)
         try:
             is_read = is_text and _depth(text) <= DEEPEST
-            document = json.loads(text, parse_int=str, parse_float=str, parse_constant=str) if is_read else None
+            document = json.loads(text, parse_int=_Number, parse_float=_Number, parse_constant=str) if is_read else None
         except ValueError:
             document = None
         if not isinstance(document, Mapping):
@@ -191,10 +191,23 @@ def _depth(text: str) -> int:
     return deepest
 
 
+class _Number(str):
+    """A number as it is written."""
+
+    __slots__ = ()
+
+
 def _cell(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+    return None if value is None else str(value) if isinstance(value, str) else _json_text(value)
+
+
+def _json_text(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        items = list(map(_json_text, value.values()))
+        return "{" + ", ".join(f"{json.dumps(key, ensure_ascii=False)}: {item}" for key, item in zip(value, items, strict=True)) + "}"
+    return "[" + ", ".join(map(_json_text, value)) + "]" if isinstance(value, list) else json.dumps(value, ensure_ascii=False)
 
 
 def _csv(lines: Sequence[tuple[int, bytes]], names: Sequence[str], limits: ReadLimits) -> Iterator[tuple[int, str, list[Any] | None]]:

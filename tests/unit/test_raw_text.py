@@ -136,6 +136,26 @@ def test_json_lines_that_are_no_objects_are_unreadable(line: str, fault: str) ->
     assert list(good.cells) == ["1.50", "true"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ('{"id":7,"xs":[1.50,true,null,-0,1E+05]}', '{"id": 7, "xs": [1.50, true, null, -0, 1E+05]}'),
+        ('["7", 7, "\\u00e4", {"7": 1e400}]', '["7", 7, "ä", {"7": 1e400}]'),
+        ("[" * 249 + '{"a":' * 250 + "1.0" + "}" * 250 + "]" * 249, "[" * 249 + '{"a": ' * 250 + "1.0" + "}" * 250 + "]" * 249),
+        ("[NaN]", '["NaN"]'),
+    ],
+)
+def test_numbers_within_a_json_value_stay_numbers_as_they_are_written(value: str, text: str) -> None:
+    [record] = read(f'{{"a": {value}, "b": 1.50}}\n', "jsonl")
+    assert list(record.cells) == [text, "1.50"]
+
+
+def test_a_text_that_begins_like_the_mark_of_a_number_stays_unreadable() -> None:
+    [bad, good] = read('{"a": ["\\udfff7"], "b": "x"}\n{"a": [7], "b": "y", "c": "\\udfff7"}\n', "jsonl")
+    assert bad.fault is not None
+    assert list(good.cells) == ["[7]", "y"]
+
+
 def test_a_missing_column_names_itself_the_file_and_what_was_found() -> None:
     with pytest.raises(InvalidDataError) as caught:
         read("a;b\n1;2\n")

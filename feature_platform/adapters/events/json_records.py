@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from pyarrow import json as arrow_json
 
 from feature_platform.adapters.events.raw_records import ROW, Batch, Record, TextBatch, TypedBatch, batch_of, cell_name, decoded, is_utf8
 from feature_platform.adapters.events.text_blocks import BLOCK_BYTES, Block, TextBlocks
+from feature_platform.core.contract import types
 from feature_platform.core.contract.source import SourceColumn
 from feature_platform.core.events.raw import RawObject
 from feature_platform.errors import InvalidDataError
@@ -44,19 +45,13 @@ _QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"?')
 _ALIEN_NUMBER: Final = re.compile(rb"-NaN|Inf(?!inity)")
 _DECODER: Final = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
 _DECODE: Final = _DECODER.decode
-_ARROW_TYPES: Final = MappingProxyType(
-    {
-        "bool": pa.bool_(),
-        "int32": pa.int64(),
-        "int64": pa.int64(),
-        "float32": pa.float32(),
-        "float64": pa.float64(),
-        "string": pa.string(),
-        "bytes": pa.string(),
-        "date": pa.string(),
-        "timestamp": pa.string(),
-    }
-)
+_NESTED: Final = frozenset({dict, list})
+_MARK: Final = "\udfff"
+"""Set before numbers to tell them from texts: a lone surrogate, which makes the row of a text that holds it unreadable."""
+_MARKING: Final = json.JSONDecoder(parse_float=_MARK.__add__, parse_int=_MARK.__add__, parse_constant=str)
+_MARKED: Final = re.compile(f'"{_MARK}([^"]*)"')
+_BOOLEANS: Final = {True: "true", False: "false"}
+_ARROW_TYPES: Final = MappingProxyType({**types.SCALARS, **dict.fromkeys(("bytes", "date", "timestamp"), pa.string()), "int32": pa.int64()})
 
 
 class JsonRecords:
@@ -69,6 +64,7 @@ class JsonRecords:
     def __init__(self, blocks: TextBlocks, *, item: RawObject, columns: Sequence[SourceColumn]) -> None:
         self._blocks, self._item = blocks, item
         self._names = [column.name for column in columns]
+        self._lists = frozenset(column.name for column in columns if types.element_type(column.type))
         self._schemas = _schemas(columns)
         self._fitting = self._schemas[0] if self._schemas else None
         # How many lines are tried at once, how many are read exactly before the next try, and how many were after the last refusal.
@@ -171,7 +167,8 @@ class JsonRecords:
         places = numbers - block.line
         ranges = zip(numbers.tolist(), block.starts[places].tolist(), block.ends[places].tolist(), strict=True)
         return batch_of(
-            [exact_record(line, block.body[start:end].rstrip(b"\r\n"), self._names) for line, start, end in ranges], width=len(self._names)
+            [exact_record(line, block.body[start:end].rstrip(b"\r\n"), self._names, lists=self._lists) for line, start, end in ranges],
+            width=len(self._names),
         )
 
 
@@ -195,10 +192,16 @@ def _arrow_table(block: Block, schema: pa.Schema) -> pa.Table | None:
         return None
 
 
-def exact_record(number: int, line: bytes, names: Sequence[str]) -> Record:
-    """One line: its cells as text, numbers as they are written, or why it has none."""
+def exact_record(number: int, line: bytes, names: Sequence[str], *, lists: Collection[str]) -> Record:
+    """One line: its cells as text, numbers as they are written, or why it has none.
+
+    Args:
+        names: The columns whose cells are wanted.
+        lists: Those of them that hold lists.
+    """
     text, fault = decoded(line)
-    if fault is None and _is_deep(text):
+    brackets = text.count("[") + text.count("{")
+    if fault is None and brackets > DEEPEST and _is_deep(text):
         fault = f"nests deeper than {DEEPEST} brackets"
     if fault is None:
         try:
@@ -207,8 +210,14 @@ def exact_record(number: int, line: bytes, names: Sequence[str]) -> Record:
             fault = f"not JSON: {error}"
         else:
             if isinstance(document, dict):
-                values = map(document.get, names)
-                return Record(number, text, [item if item is None or type(item) is str else _cell_text(item) for item in values])
+                values: Iterable[Any] = map(document.get, names)
+                if brackets > 1:
+                    marked = _MARKING.decode(text)
+                    values = [
+                        _nested_text(value, marked[name], in_list_column=name in lists) if type(value) in _NESTED else value
+                        for name, value in zip(names, values, strict=True)
+                    ]
+                return Record(number, text, [item if item is None or type(item) is str else _BOOLEANS[item] for item in values])
             fault = f"found a JSON {type(document).__name__}, expected an object"
     return Record(number, text, fault=fault)
 
@@ -232,11 +241,18 @@ def _is_deep(text: str) -> bool:
     return max(depths) > DEEPEST
 
 
-def _cell_text(value: Any) -> str:
-    """The text of a boolean, a list or an object."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return json.dumps(value, ensure_ascii=False)
+def _nested_text(value: Any, marked: Any, *, in_list_column: bool = False) -> str:
+    """The text of a list or object; in a column of lists its items are texts, which the engine takes as they are.
+
+    Args:
+        value: As :data:`_DECODER` reads it.
+        marked: As :data:`_MARKING` reads it.
+    """
+    if in_list_column and isinstance(value, list):
+        pairs = zip(value, marked, strict=True)
+        return json.dumps([_nested_text(*pair) if type(pair[0]) in _NESTED else pair[0] for pair in pairs], ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)  # without recursion of our own: Python's stack must hold the deepest line
+    return text if _MARK in text else _MARKED.sub(r"\1", json.dumps(marked, ensure_ascii=False))
 
 
 def _is_one_object_a_line(block: Block) -> bool:
