@@ -1,21 +1,24 @@
 """SQL transforms: what an author's query may do, what it may not reach, and how its rows are held to the contract."""
 
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from feature_platform.adapters.compute.duckdb import transform_process
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
-from feature_platform.core.compute.tiles import Window
+from feature_platform.core.compute.tiles import InputFile, Window
 from feature_platform.core.contract.feature_set import load_contract
+from feature_platform.core.events.validated import DataFile
 from feature_platform.core.layout import as_of
 from feature_platform.errors import ContractError, FeaturePlatformError, InvalidDataError
-from tests.support.raw_days import DAY, WORK_URI, RawDay, source_contract
+from tests.support.raw_days import DAY, RAW_URI, WORK_URI, RawDay, source_contract
 
 pytestmark = pytest.mark.slow
 
@@ -257,6 +260,26 @@ def test_a_query_beyond_its_memory_and_disk_fails_cleanly(day: RawDay) -> None:
         )
     assert "cannot be computed: Out of Memory Error" in str(caught.value)
     assert [path for path in day.workdir.iterdir() if path.name.startswith("build-")] == []
+
+
+def test_a_set_that_has_the_name_of_the_source_is_a_view_of_its_own(day: RawDay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transform_process, "run_bounded", lambda function, request, limits: function(json.loads(json.dumps(request))))
+    orders = source_contract(source="orders")
+    line = {"event_id": "e1", "user_id": 1, "event_time": "2026-01-14T10:00:00Z"}
+    day.store.put(f"{RAW_URI}/orders/dt={DAY}/a.jsonl", json.dumps(line).encode(), write_id="upstream", sha256=None, condition=None)
+    body = pa.BufferOutputStream()
+    pq.write_table(pa.table({"user_id": [1, 2]}), body)
+    uri, data = f"{WORK_URI}/orders.parquet", bytes(body.getvalue())
+    etag = day.store.put(uri, data, write_id="w", sha256=None, condition=None)
+    read = InputFile("orders", {"user_id": "int64"}, DataFile(uri, etag, hashlib.sha256(data).hexdigest(), len(data), 2))
+    document = {
+        "feature_set": "f", "version": "v1", "primary_keys": ["user_id"], "source": "orders", "feature_sets": ["orders"],
+        "columns": [{"name": "user_id", "type": "int64"}, {"name": "f_events", "type": "int64"}],
+    }  # fmt: skip
+    sql = "SELECT user_id, count(event_id) AS f_events FROM orders LEFT JOIN events USING (user_id) GROUP BY user_id"
+    contract = load_contract(json.dumps(document), file="f.schema.json", sql=sql)
+    found = day.engine.build(contract, [Window(orders, [day.validate(orders)])], as_of=as_of(DAY), inputs=[read])
+    assert found.to_arrow().drop(["event_timestamp"]).to_pylist() == [{"user_id": 1, "f_events": 1}, {"user_id": 2, "f_events": 0}]
 
 
 def test_floating_sums_of_a_query_are_the_same_on_every_run(tmp_path: Path) -> None:

@@ -88,11 +88,12 @@ def fill_spool(request: dict[str, Any]) -> int:
     """What :func:`run_transform` runs in the other process."""
     contract, sources, inputs = _loaded(request)
     as_of, limits, directory = datetime.fromisoformat(request["as_of"]), EngineLimits(**request["limits"]), Path(request["directory"])
+    # Apart, because a set may have the name of a source whose view is called events.
     files = {source.source: sorted((directory / "events" / source.source).iterdir()) for source in sources}
-    files |= {item.feature_set: [directory / "events" / f"{item.feature_set}.parquet"] for item in inputs}
+    versions = {item.feature_set: directory / "events" / f"{item.feature_set}.parquet" for item in inputs}
     try:
-        with open_local_session(files=list(chain(*files.values())), directory=directory, limits=limits) as connection:
-            columns = _create_views(connection, contract, sources, inputs, files=files)
+        with open_local_session(files=[*chain(*files.values()), *versions.values()], directory=directory, limits=limits) as connection:
+            columns = _create_views(connection, contract, sources, inputs, files=files, versions=versions)
             statement = prepare_transform(connection, contract, columns, as_of=as_of)
             query = connection.sql(select_transform(connection, contract, statement, as_of=as_of))
             return write_rows(directory / "rows.arrow", fetch_batches(query, rows=FETCHED_ROWS), contract.arrow_schema)
@@ -132,19 +133,21 @@ def _create_views(
     inputs: Sequence[InputFile],
     *,
     files: Mapping[str, Sequence[Path]],
+    versions: Mapping[str, Path],
 ) -> set[str]:
     """The views that a transform reads, and their columns: ``events``, or one of each source's name where it reads several; other sets."""
     for source in sources:
         paths = [str(file) for file in files.get(source.source, ())]
         create_events(connection, paths, source, positioned=False, relation=source.source if contract.sources else EVENTS)
     for item in inputs:
-        create_features(connection, next(map(str, files.get(item.feature_set, ())), None), item)
+        path = versions.get(item.feature_set)
+        create_features(connection, str(path) if path else None, item)
     return {column.name for source in sources for column in source.columns}.union(*(item.columns for item in inputs))
 
 
 def _bind(contract: Contract, sources: Sequence[SourceContract], inputs: Sequence[InputFile]) -> list[str]:
     with TemporaryDirectory() as directory, open_local_session(files=[], directory=Path(directory), limits=BINDING) as connection:
-        columns = _create_views(connection, contract, sources, inputs, files={})
+        columns = _create_views(connection, contract, sources, inputs, files={}, versions={})
         return bound_faults(connection, contract, columns, as_of=_ANY_MOMENT)
 
 
