@@ -129,6 +129,10 @@ def derived(expression: str) -> dict[str, Any]:
         (aggregated("mean", "int64", column="x"), "columns (f): mean cannot fill type 'int64'; expected one of float32, float64"),
         (aggregated("median", "int64"), "columns[2] (f).aggregation.function: found 'median'"),
         (aggregated("count", "int64", where={"a": []}), "columns (f).aggregation.where (a): found [], expected a value"),
+        (
+            aggregated("count", "int64", where={"a": {"gt": None}, "b": {"ge": 1, "lt": None}}),
+            "columns (f).aggregation.where (b): found {'ge': 1, 'lt': None}, expected a value, a list of values or bounds",
+        ),
         ({**aggregated("count", "int64"), "name": "f b"}, "columns[2] (f b).name: found 'f b', expected a name"),
     ],
 )

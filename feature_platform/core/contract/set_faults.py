@@ -187,6 +187,6 @@ def _aggregation_faults(where: str, kind: object, aggregation: dict[str, Any]) -
     for name, rule in aggregation.get("where", {}).items() if isinstance(aggregation.get("where"), dict) else ():
         if not re.fullmatch(documents.COLUMN_NAME, name):
             faults.append(f"{where}.aggregation.where: {name!r} is no column name")
-        if rule in ([], {}):
+        if rule in ([], {}) or (isinstance(rule, dict) and None in rule.values()):
             faults.append(f"{where}.aggregation.where ({name}): found {rule!r}, expected a value, a list of values or bounds")
     return faults
