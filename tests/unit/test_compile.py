@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from feature_platform.adapters.compute.spark.dialect import to_spark
 from feature_platform.core.compute.aggregates import DAY, POSITION
 from feature_platform.core.compute.features_sql import compile_features, compile_tile
 from feature_platform.core.contract.feature_set import Contract, load_contract
@@ -118,13 +119,19 @@ def test_derived_columns_have_a_type_and_an_answer_for_nothing_and_for_nought() 
     derived = [
         ("ratio", "float64", "b / a"), ("nought", "float64", "a / (a - a)"), ("nothing", "float64", "c + 1"),
         ("filled", "float32", "coalesce(c, 7) / 2"), ("lower", "int64", "-b"), ("stage", "int32", "bucket(b, 1, 2.5, 100)"),
-        ("huge", "float64", "1e308 * 10 - a"), ("least", "float64", "min(a, c)"),
+        ("huge", "float64", "1e308 * 10 - a"), ("least", "float64", "min(a, c)"), ("chain", "float64", "a - 2 - (3 - a) + a * 2 / 4 * 2"),
     ]  # fmt: skip
     wanted = contract([*AGGREGATED, *({"name": name, "type": kind, "expression": text} for name, kind, text in derived)])
     (row,) = compute(wanted, [event(n=2.5)]).to_pylist()
     assert {name: row[name] for name, _, _ in derived} == {
         "ratio": 2.5, "nought": None, "nothing": None, "filled": 3.5, "lower": -3, "stage": 2, "huge": None, "least": None,
+        "chain": -2.0,
     }  # fmt: skip
+
+
+def test_a_long_sum_is_translated_for_spark_on_a_small_stack() -> None:
+    wanted = contract([*AGGREGATED, {"name": "x", "type": "float64", "expression": " + ".join(["a"] * 100)}])
+    assert to_spark(compile_features(wanted, sources=[source_contract()], as_of=AS_OF)).count(" + ") >= 99
 
 
 def test_a_derived_integer_that_doubles_cannot_count_to_is_refused_by_name() -> None:

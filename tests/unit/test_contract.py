@@ -159,6 +159,17 @@ def test_a_column_that_cannot_be_computed_says_why(column: dict[str, Any], fault
         (derived("min(f_n)"), "columns (f).expression: min has 1 argument(s); expected 2 to 16"),
         (derived("bucket(f_n, 2, 1)"), "columns (f).expression: the bounds of 'bucket(f_n, 2, 1)' are not numbers that rise"),
         (derived("bucket(f_n, f_n, 1)"), "columns (f).expression: the bounds of 'bucket(f_n, f_n, 1)' are not numbers that rise"),
+        (derived("abs(" * 13 + "f_n" + ")" * 13), "columns (f).expression: nests 13 deep, expected at most 12"),
+        (
+            derived("min(" * 7 + "f_n" + ", 1)" * 7),
+            "columns (f).expression: computes with 382 values, expected at most 256: a value counts",
+        ),
+        (derived("f_n" + "+1" * 256), "columns (f).expression: computes with 257 values, expected at most 256"),
+        (derived("f_n / class"), "columns (f).expression: found 'f_n / class', expected an expression such as 'f_a / f_b' ('class' is a"),
+        (
+            derived("f_n /\n2"),
+            "columns (f).expression: found 'f_n /\\n2', expected an expression such as 'f_a / f_b' (it has a line break)",
+        ),
         (derived("(" * 300 + "f_n" + ")" * 300), "columns (f).expression: found"),
         (derived("f_n" + "+1" * 600), "columns (f).expression: found 1203 characters, expected at most 1000"),
         ({**derived("f_n"), "type": "string"}, "columns (f): an expression cannot fill type 'string'; expected one of float32"),
@@ -167,6 +178,12 @@ def test_a_column_that_cannot_be_computed_says_why(column: dict[str, Any], fault
 )
 def test_a_derived_column_that_cannot_be_computed_says_why(column: dict[str, Any], fault: str) -> None:
     assert any(found.startswith(fault) for found in faults_of(changed(columns=[*MINIMAL["columns"][:2], COUNT, column])))
+
+
+def test_long_sums_and_every_bound_of_a_bucket_can_be_computed() -> None:
+    bounds = ", ".join(map(str, range(64)))
+    for expression in (" + ".join(["f_n"] * 100), f"bucket(coalesce(f_n, 0), {bounds})", "min(max(min(max(f_n, 1), 2), 3), 4)"):
+        load(changed(columns=[*MINIMAL["columns"][:2], COUNT, derived(expression)]), sql=None)
 
 
 def test_a_derived_column_reads_aggregated_ones_and_no_other_derived_one() -> None:

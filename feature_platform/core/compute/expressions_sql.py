@@ -8,7 +8,7 @@ import ast
 from collections.abc import Mapping
 from typing import Final
 
-from feature_platform.core.contract.expressions import parsed
+from feature_platform.core.contract.expressions import is_chained, parsed
 
 _LARGEST: Final = "1.7976931348623157e308"
 _SIGNS: Final = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}
@@ -35,6 +35,8 @@ def _sql(node: ast.expr, columns: Mapping[str, str]) -> str:
         return f"(-{_sql(node.operand, columns)})"
     if isinstance(node, ast.BinOp):
         left, right = _sql(node.left, columns), _sql(node.right, columns)
+        # A pair of parentheses for each of 40 values would exhaust the stack of the translation to Spark's SQL.
+        left = left[1:-1] if is_chained(node) else left
         return f"({left} / nullif({right}, 0e0))" if isinstance(node.op, ast.Div) else f"({left} {_SIGNS[type(node.op)]} {right})"
     assert isinstance(node, ast.Call)
     assert isinstance(node.func, ast.Name)

@@ -5,7 +5,9 @@ expression to SQL does not belong here (``core.compute.expressions_sql``).
 """
 
 import ast
+import keyword
 import math
+import re
 from collections.abc import Collection, Iterator
 from itertools import pairwise
 from types import MappingProxyType
@@ -18,6 +20,10 @@ FUNCTIONS: Final = MappingProxyType(
 
 OPERATORS: Final = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _LONGEST: Final = 1000
+_DEEPEST: Final = 12
+"""Functions and parentheses within each other; at three times as many Python's stack is too small to translate the SQL for Spark."""
+_MOST_VALUES: Final = 256
+"""Columns and numbers in the SQL of an expression: some 25 KB of it, or 100 KB for a column of integers, whose range is compared too."""
 
 
 def parsed(text: str) -> ast.expr:
@@ -27,6 +33,11 @@ def parsed(text: str) -> ast.expr:
         SyntaxError: It is no expression.
     """
     return ast.parse(text.strip(), mode="eval").body
+
+
+def is_chained(node: ast.BinOp) -> bool:
+    """Whether the left operand needs no parentheses: sums go on from left to right, and so do products."""
+    return isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Add | ast.Sub) == isinstance(node.op, ast.Add | ast.Sub)
 
 
 def names_of(text: str) -> list[str]:
@@ -44,9 +55,38 @@ def expression_faults(text: str, *, numeric: Collection[str]) -> list[str]:
         return [f"found {len(text)} characters, expected at most {_LONGEST}"]
     try:
         tree = parsed(text)
-        return list(dict.fromkeys(_faults(tree, numeric)))
+        return _size_faults(tree) or list(dict.fromkeys(_faults(tree, numeric)))
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError) as error:
-        return [f"found {text!r}, expected an expression such as 'f_a / f_b' ({error.__class__.__name__})"]
+        words = [word for word in re.findall(r"[A-Za-z_]\w*", text) if keyword.iskeyword(word)]
+        cause = "it has a line break" if len(text.strip().splitlines()) > 1 else error.__class__.__name__
+        cause = f"{words[0]!r} is a keyword of Python; give a column of this name another one" if words else cause
+        return [f"found {text!r}, expected an expression such as 'f_a / f_b' ({cause})"]
+
+
+def _size_faults(tree: ast.expr) -> list[str]:
+    """Whether the SQL of an expression nests too deep or grows too long; without recursion, so that no expression exhausts the stack."""
+    deepest = values = 0
+    waiting = [(tree, 0, 1)]
+    while waiting:
+        node, depth, times = waiting.pop()
+        deepest = max(deepest, depth)
+        if isinstance(node, ast.BinOp):
+            waiting += [(node.left, depth if is_chained(node) else depth + 1, times), (node.right, depth + 1, times)]
+        elif isinstance(node, ast.UnaryOp):
+            waiting.append((node.operand, depth + 1, times))
+        elif isinstance(node, ast.Call):
+            waiting += [(argument, depth + 1, times * _repeats(node, place)) for place, argument in enumerate(node.args)]
+        else:
+            values += times
+    faults = [f"nests {deepest} deep, expected at most {_DEEPEST}"] if deepest > _DEEPEST else []
+    told = "a value counts twice for each min and max around it, and once for each bound of a bucket"
+    return faults + ([f"computes with {values} values, expected at most {_MOST_VALUES}: {told}"] if values > _MOST_VALUES else [])
+
+
+def _repeats(call: ast.Call, place: int) -> int:
+    """How often the SQL of a call has an argument."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    return 2 if name in {"min", "max"} else len(call.args) - 1 if name == "bucket" and place == 0 else 1
 
 
 def _faults(node: ast.expr, numeric: Collection[str]) -> Iterator[str]:
