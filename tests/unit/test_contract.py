@@ -210,6 +210,15 @@ def test_a_share_of_different_values_that_nobody_counts_is_refused(kind: str) ->
     )
 
 
+@pytest.mark.parametrize(("key", "entity"), [("_id", ""), ("_User", "_user")])
+def test_a_key_that_gives_no_name_of_an_entity_asks_for_one(key: str, entity: str) -> None:
+    document = {**MINIMAL, "primary_keys": [key], "columns": [{"name": key, "type": "int64"}]}
+    assert faults_of(document, sql="SELECT 1") == (
+        f"entity: missing, and key {key!r} gives {entity!r}; expected 'entity' to name it, beginning with a letter",
+    )
+    assert load({**document, "entity": "user"}).entity == "user"
+
+
 def test_an_aggregation_beside_a_sql_transform_is_refused() -> None:
     assert faults_of(changed(), sql="SELECT 1") == (
         "columns (f_n): has an aggregation although a SQL transform is delivered; expected one or the other",

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from feature_platform.core.contract import documents, types
-from feature_platform.core.contract.set_faults import document_faults
+from feature_platform.core.contract.set_faults import default_entity, document_faults
 from feature_platform.errors import ContractError
 
 Function = Literal["count", "sum", "mean", "min", "max", "stddev", "first", "last", "age_of_first", "age_of_last", "approx_distinct"]
@@ -259,6 +259,6 @@ def load_contract(text: str | bytes, *, file: str, expected_name: str | None = N
     document = documents.parse_object(text, file=file)
     faults = document_faults(document, has_sql=sql is not None)
     contract = read_document(Contract, document, file=file, key="feature_set", expected_name=expected_name, faults=faults)
-    contract = contract.model_copy(update={} if contract.entity else {"entity": contract.primary_keys[0].removesuffix("_id").lower()})
+    contract = contract.model_copy(update={} if contract.entity else {"entity": default_entity(contract.primary_keys[0])})
     contract._document, contract._sql = document, sql
     return contract

@@ -51,6 +51,15 @@ def name_faults(names: Sequence[str]) -> list[str]:
     ]
 
 
+def default_entity(key: str) -> str:
+    """The entity of a set that does not name it, by its first key.
+
+    >>> default_entity("User_id")
+    'user'
+    """
+    return key.removesuffix("_id").lower()
+
+
 def document_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]:
     """Faults between parts of a document, found even where single parts are wrong too."""
     columns = named(document.get("columns"))
@@ -67,6 +76,8 @@ def document_faults(document: Mapping[str, Any], *, has_sql: bool) -> list[str]:
         for key in keys
         if key in kinds and kinds[key] not in types.KEY_TYPES
     ]
+    if "entity" not in document and keys and not re.fullmatch(documents.SAFE_NAME, entity := default_entity(keys[0])):
+        faults.append(f"entity: missing, and key {keys[0]!r} gives {entity!r}; expected 'entity' to name it, beginning with a letter")
     if kinds.get(timestamp, "timestamp") != "timestamp":
         faults.append(f"timestamp_field: {timestamp!r} has type {kinds[timestamp]!r}; expected 'timestamp'")
     faults += [f"timestamp_field: {timestamp!r} is a primary key; expected another column" for key in keys if key == timestamp]
