@@ -32,7 +32,12 @@ KEY, A, B = DOCUMENT["columns"]
     ("changed", "kind", "said"),
     [
         ({}, "none", []),
-        ({"version": "v2"}, "none", []),
+        ({"version": "v2"}, "none", ["version: v1 became v2: what changes is intended"]),
+        (
+            {"missing_days": "refuse"},
+            "none",
+            ["missing_days: warn became refuse: whether a version of a window that lacks days is built"],
+        ),
         ({"description": "who they are"}, "none", ["owner, description: texts for people changed"]),
         ({"columns": [KEY, B, A]}, "none", ["columns: their order in the files changed; readers go by name"]),
         ({"checks": {"min_rows": 9}}, "none", ["checks: what a version must pass changed"]),
@@ -56,6 +61,24 @@ def test_a_change_has_a_kind_and_a_reason(changed: dict[str, Any], kind: str, sa
     assert found.kind == kind
     assert said is None or [str(change) for change in found.changes] == said
     assert set(found.effects) == ({"versions", "latest", "registry", "online", "readers"} if found.changes else set())
+
+
+def derived(expression: str) -> Contract:
+    return contract(columns=[KEY, A, {"name": "f_c", "type": "float64", "expression": expression}])
+
+
+@pytest.mark.parametrize(
+    ("expression", "said"),
+    [("(f_a+1) / 2.0", []), ("f_a + 1 / 2.0", ["column f_c: redefined from (f_a + 1) / 2.0 to f_a + 1 / 2.0"])],
+)
+def test_an_expression_is_another_one_by_its_meaning_and_not_by_its_spaces(expression: str, said: list[str]) -> None:
+    assert [str(change) for change in compare(derived("(f_a + 1) / 2.0"), derived(expression)).changes] == said
+
+
+def test_sources_in_another_order_are_named() -> None:
+    aggregated = [{**A, "name": f"f_{name}", "aggregation": COUNT | {"source": name}} for name in ("a", "b")]
+    old, new = (contract(columns=[KEY, *aggregated], sources=sources) for sources in (["a", "b"], ["b", "a"]))
+    assert [(change.kind, str(change)) for change in compare(old, new).changes] == [("none", "sources: their order changed")]
 
 
 def test_another_sql_transform_breaks_and_one_that_nobody_knows_says_nothing() -> None:

@@ -3,10 +3,12 @@
 Which contracts are compared, and which changes are refused, does not belong here (``use_cases.contracts``).
 """
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from feature_platform.core.contract.expressions import parsed
 from feature_platform.core.contract.feature_set import Column, Contract
 
 Kind = Literal["none", "additive", "breaking"]
@@ -80,11 +82,19 @@ def _of_the_set(old: Contract, new: Contract) -> Iterator[Change]:
     fixed = ("feature_set", "primary_keys", "entity", "timestamp_field", "feature_sets")
     for name in (name for name in fixed if getattr(old, name) != getattr(new, name)):
         yield Change(name, "breaking", f"{_spelled(getattr(old, name))} became {_spelled(getattr(new, name))}")
+    if old.version != new.version:
+        yield Change("version", "none", f"{old.version} became {new.version}: what changes is intended")
+    if old.missing_days != new.missing_days:
+        yield Change(
+            "missing_days", "none", f"{old.missing_days} became {new.missing_days}: whether a version of a window that lacks days is built"
+        )
     added = [name for name in new.source_names if name not in old.source_names]
     if set(old.source_names) - set(new.source_names):
         yield Change("source", "breaking", f"{', '.join(old.source_names)} became {', '.join(new.source_names)}")
     elif added:
         yield Change("source", "additive", f"{', '.join(added)} added: its keys become rows too")
+    elif old.source_names != new.source_names:
+        yield Change("sources", "none", "their order changed")
     is_declarative = any(column.aggregation for column in new.columns)
     if old.window != new.window and not is_declarative:
         yield Change("window", "breaking", f"the SQL transform reads {new.window} instead of {old.window}")
@@ -124,12 +134,17 @@ def _of_a_column(old: Column, new: Column) -> Iterator[Change]:
     where = f"column {new.name}"
     if old.type != new.type:
         yield Change(where, "breaking", f"retyped from {old.type} to {new.type}")
-    if (old.aggregation, old.expression) != (new.aggregation, new.expression):
+    if (old.aggregation, _meaning(old.expression)) != (new.aggregation, _meaning(new.expression)):
         yield Change(where, "breaking", f"redefined from {_formula(old)} to {_formula(new)}")
     if old.checks != new.checks:
         yield Change(where, "none", "its bounds changed")
     if old.description != new.description:
         yield Change(where, "none", "its description changed")
+
+
+def _meaning(expression: str | None) -> str | None:
+    """An expression without the author's spaces and needless parentheses."""
+    return expression and ast.dump(parsed(expression))
 
 
 def _formula(column: Column) -> str:
