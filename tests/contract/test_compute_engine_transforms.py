@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +16,7 @@ from feature_platform.adapters.compute.duckdb import transform_process
 from feature_platform.adapters.compute.duckdb.engine import DuckDBEngine
 from feature_platform.adapters.compute.duckdb.session import EngineLimits
 from feature_platform.core.compute.tiles import InputFile, Window
+from feature_platform.core.compute.transform_sql import transform_faults
 from feature_platform.core.contract.feature_set import load_contract
 from feature_platform.core.events.validated import DataFile
 from feature_platform.core.layout import as_of
@@ -233,6 +236,24 @@ def test_what_answers_differently_on_every_run_is_refused_by_name(day: RawDay) -
         f"{name} gives another result on every run, so no version could be reproduced; write as_of where you mean the as-of moment"
         for name in named
     )
+
+
+def test_no_macro_of_the_engine_hides_what_answers_differently() -> None:
+    """The engine declares nothing of its macros, so each that calls a refused function must be refused by its own name."""
+    with duckdb.connect() as connection:
+        declared = connection.execute("SELECT function_name FROM duckdb_functions() WHERE stability <> 'CONSISTENT'").fetchall()
+        macros = connection.execute(
+            "SELECT function_name, macro_definition FROM duckdb_functions() WHERE function_type LIKE '%macro%'"
+        ).fetchall()
+    inconstant = {name for (name,) in declared}
+
+    def is_refused(name: str) -> bool:
+        calls = [{"function_name": name}, {"type": "COLUMN_REF", "column_names": [name]}]
+        return any(transform_faults(call, inconstant=inconstant, columns=()) for call in calls)
+
+    hiding = {name for name, body in macros if any(map(is_refused, re.findall(r"\w+", body))) and not is_refused(name)}
+    assert macros
+    assert hiding == set()
 
 
 @pytest.mark.parametrize(

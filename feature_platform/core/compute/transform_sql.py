@@ -10,8 +10,13 @@ from typing import Any, Final
 MOMENT: Final = "as_of"
 """The name of the as-of moment in a transform: the plain name, or the function ``as_of()`` where a column has this name."""
 
-_INCONSTANT: Final = frozenset({"ago", "current_localtime", "current_localtimestamp", "reservoir_quantile"})
-"""Functions that depend on the clock or on chance although the engine does not declare it."""
+_INCONSTANT: Final = frozenset(
+    {
+        *("ago", "current_catalog", "current_localtime", "current_localtimestamp", "pg_conf_load_time", "pg_postmaster_start_time"),
+        *("pg_sleep", "reservoir_quantile"),
+    }
+)
+"""Functions that depend on the clock, on chance or on the engine's state although it does not declare it: of macros it declares nothing."""
 _INNOCENT: Final = frozenset({"getvariable", "error"})
 """Functions that the engine declares inconsistent and that a transform may call all the same."""
 _VALUES: Final = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
