@@ -63,6 +63,12 @@ def test_a_query_over_events_fills_the_contracts_columns_sorted_by_key(day: RawD
     ]
 
 
+@pytest.mark.parametrize("end", ["; -- fertig für heute", ";;", " -- a\n;\n/* b; */ -- c\n", "; /* é */ ;"])
+def test_a_query_may_end_in_semicolons_and_comments(day: RawDay, end: str) -> None:
+    sql = f"SELECT user_id, count(*) FILTER (WHERE event_type <> 'ä;') AS f_events FROM events GROUP BY user_id{end}"
+    assert transform(day, sql)["f_events"].to_pylist() == [2, 1]
+
+
 @pytest.mark.parametrize("moment", ["as_of", "as_of()", "getvariable('as_of')"])
 def test_the_moment_is_known_to_the_query(day: RawDay, moment: str) -> None:
     sql = f"SELECT user_id, max(date_diff('hour', event_time, {moment})) AS f_events FROM events GROUP BY ALL"
@@ -248,7 +254,7 @@ def test_no_macro_of_the_engine_hides_what_answers_differently() -> None:
     inconstant = {name for (name,) in declared}
 
     def is_refused(name: str) -> bool:
-        calls = [{"function_name": name}, {"type": "COLUMN_REF", "column_names": [name]}]
+        calls: list[dict[str, Any]] = [{"function_name": name}, {"type": "COLUMN_REF", "column_names": [name]}]
         return any(transform_faults(call, inconstant=inconstant, columns=()) for call in calls)
 
     hiding = {name for name, body in macros if any(map(is_refused, re.findall(r"\w+", body))) and not is_refused(name)}

@@ -130,12 +130,22 @@ def _one_select(connection: duckdb.DuckDBPyConnection, contract: Contract) -> tu
             f"SQL transform {contract.feature_set}.sql: expected one SELECT statement, found {', '.join(kinds) or 'none'}. "
             "Write it as one query."
         )
-    text = str(statements[0].query).strip().removesuffix(";")
+    text = _without_end(str(statements[0].query))
     ((serialized,),) = connection.execute("SELECT json_serialize_sql(?)", [text]).fetchall()
     tree = json.loads(serialized)
     if tree["error"]:
         raise ContractError(f"SQL transform {contract.feature_set}.sql is not one plain SELECT; rewrite it:", [tree["error_message"]])
     return text, tree
+
+
+def _without_end(statement: str) -> str:
+    """A statement without the semicolons and comments at its end, which cannot stand in a subquery."""
+    body = statement.encode()
+    for start, kind in reversed(duckdb.tokenize(statement)):
+        if kind != duckdb.token_type.comment and body[start:].strip() != b";":
+            break
+        body = body[:start]
+    return body.decode().strip()
 
 
 def _create_window(connection: duckdb.DuckDBPyConnection, as_of: datetime, contract: Contract) -> None:
