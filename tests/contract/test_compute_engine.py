@@ -146,13 +146,14 @@ class ComputeEngineContract:
             "2026-01-14T10:00:00",
             "2026-01-14",
             "2026-01-14T10:00:00.1234567+01",
+            "2026-01-14t10:00:00z",
         ]
         day.put_csv("a.csv", *(f"e{n},1,{text},view,1" for n, text in enumerate(written)))
         found = {row["event_id"]: row["event_time"] for row in day.rows(day.validate(SOURCE).files)}
         at = datetime(2026, 1, 14, 10, tzinfo=UTC)
         assert found == {
             "e0": at, "e1": at - timedelta(hours=5, minutes=30), "e2": at + timedelta(hours=8), "e3": at, "e4": START,
-            "e5": at - timedelta(hours=1) + timedelta(microseconds=123_456),
+            "e5": at - timedelta(hours=1) + timedelta(microseconds=123_456), "e6": at,
         }  # fmt: skip
 
     def test_a_number_is_a_timestamp_only_where_the_contract_names_its_unit(self, day: RawDay) -> None:

@@ -108,14 +108,14 @@ def _value(text: str, column: SourceColumn) -> tuple[str | None, Any]:
 
 def _moment(text: str) -> tuple[str | None, datetime | None]:
     shape = re.fullmatch(
-        r"([0-9]{4}-[0-9]{2}-[0-9]{2})([T ]([0-9]{2}):([0-9]{2})(:[0-9]{2}(\.[0-9]{1,9})?)?(Z| UTC|[+-][0-9]{2}(:?[0-9]{2})?)?)?", text
+        r"([0-9]{4}-[0-9]{2}-[0-9]{2})([Tt ]([0-9]{2}):([0-9]{2})(:[0-9]{2}(\.[0-9]{1,9})?)?([Zz]| UTC|[+-][0-9]{2}(:?[0-9]{2})?)?)?", text
     )
     if shape is None:
         return "wrong_type", None
     if text.startswith("0000"):
         return "out_of_range", None
     date, _, hour, minute, second, fraction, zone, _ = shape.groups()
-    offset = "+00:00" if zone in {None, "Z", " UTC"} else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
+    offset = "+00:00" if zone in {None, "Z", "z", " UTC"} else zone if ":" in zone else f"{zone[:3]}:{zone[3:] or '00'}"
     is_midnight = hour == "24" and f"{minute}{second or ''}{fraction or ''}".strip("0:.") == ""  # the end of the day, in ISO 8601
     time = f"{'00' if is_midnight else hour or '00'}:{minute or '00'}{(second or ':00')[:3]}{((fraction or '.') + '000000')[:7]}"
     try:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import duckdb
@@ -174,6 +174,13 @@ def test_a_window_holds_its_start_and_not_its_end() -> None:
     ]
     found = compute(wanted, [event(at=at) for at in edges])
     assert found.to_pylist() == [{"k": 1, "event_timestamp": AS_OF, "f_1d": 2, "f_2d": 4}]
+
+
+@pytest.mark.parametrize("text", ["2026-01-14 23:30:30+01:00:30", "2026-01-14T22:30:00,0Z", "2026-01-14T22:30Z"])
+def test_a_moment_in_a_rule_is_read_as_the_contract_was(text: str) -> None:
+    wanted = contract([column("f", "int64", "count", where={"m": {"ge": text}})])
+    moment = datetime(2026, 1, 14, 22, 30, tzinfo=UTC)
+    assert compute(wanted, [event(m=moment), event(m=moment - timedelta(microseconds=1))])["f"].to_pylist() == [1]
 
 
 @pytest.mark.parametrize(

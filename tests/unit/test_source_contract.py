@@ -98,6 +98,15 @@ def test_what_a_source_cannot_give_is_refused(column: dict[str, Any], fault: str
     assert cross(column) == [fault]
 
 
+def test_the_least_integers_and_any_spelling_of_a_moment_may_be_asked_for() -> None:
+    assert cross(aggregated("count", None, "int64", user_id=[-(2**63), 2**63 - 1])) == []
+    assert cross(aggregated("count", None, "int64", event_time={"ge": "2026-01-01T00:00Z", "lt": "2026-01-02 00:00:00,5+01:00:30"})) == []
+    [beyond] = cross(aggregated("count", None, "int64", event_time={"ge": "0001-01-01T00:00:00+05:00"}))
+    assert "expected a moment with its offset" in beyond
+    [greater] = cross(aggregated("count", None, "int64", user_id=2**63))
+    assert "expected a whole number that fits (int64)" in greater
+
+
 def test_a_key_has_the_type_of_its_source_column_and_is_never_null() -> None:
     count = aggregated("count", None, "int64")
     assert cross(count, key={"name": "user_id", "type": "string"}) == [

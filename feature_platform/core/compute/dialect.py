@@ -77,7 +77,7 @@ def moment_literal(moment: datetime) -> str:
     "TIMESTAMPTZ '2026-01-15 00:00:00.000000+00'"
     """
     # With its offset, so that the session's time zone cannot move it.
-    return f"TIMESTAMPTZ '{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}+00'"
+    return f"TIMESTAMPTZ '{moment.astimezone(UTC).replace(tzinfo=None).isoformat(sep=' ', timespec='microseconds')}+00'"
 
 
 def outside_calendar(value: str, *, kind: str) -> str:
@@ -103,7 +103,11 @@ def value_literal(value: object, *, kind: str) -> str:
 
     >>> value_literal("2026-01-01", kind="date")
     "CAST('2026-01-01' AS DATE)"
+    >>> value_literal("2026-01-01T00:00:00+01:00", kind="timestamp")
+    "TIMESTAMPTZ '2025-12-31 23:00:00.000000+00'"
     """
+    if kind == "timestamp":  # engines read other spellings than Python, by which the contract was checked
+        return moment_literal(datetime.fromisoformat(str(value)))
     # Through text and a cast, so that a value has the column's type and not the one that the parser would give a bare number.
     text = str(value).lower() if isinstance(value, bool) else str(value)
     return text_literal(text) if kind == "string" else f"CAST({text_literal(text)} AS {sql_type(kind)})"

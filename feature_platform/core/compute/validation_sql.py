@@ -35,7 +35,7 @@ _WHITE: Final = " \t\n\f\r"
 _INTEGER: Final = r"\s*[+-]?\d+(\.0*)?\s*"
 _FLOAT: Final = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"
 _NON_FINITE: Final = r"(?i)\s*[+-]?(nan|inf|infinity)\s*"
-_MOMENT: Final = r"\s*\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?\s?(Z|z|UTC|[+-]\d{2}(:?\d{2})?)?)?\s*"
+_MOMENT: Final = r"\s*\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?([Zz]| UTC|[+-]\d{2}(:?\d{2})?)?)?\s*"
 _SHAPES: Final = {
     "bool": r"(?i)\s*(true|false|t|f|1|0)\s*",
     "date": r"\s*\d{4}-\d{2}-\d{2}\s*",
@@ -293,7 +293,7 @@ def _trimmed(x: str) -> str:
 
 
 def _moment_cell(x: str, column: SourceColumn) -> _Cell:
-    iso = f"TRY_CAST({_trimmed(x)} AS {sql_type('timestamp')})"
+    iso = f"TRY_CAST(upper({_trimmed(x)}) AS {sql_type('timestamp')})"  # RFC 3339 also writes t and z, which DuckDB does not read
     shaped = f"regexp_full_match({x}, {text_literal(_MOMENT)})"
     if column.epoch_unit is None:
         return _Cell(

@@ -5,7 +5,7 @@ Applying it to rows does not belong here (``core.compute.validation_sql`` and th
 
 import re
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal
 
@@ -243,7 +243,8 @@ def _fits(value: object, kind: str) -> bool:
     if kind == "bool":
         return isinstance(value, bool)
     if kind in {"int32", "int64"}:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2 ** (31 if kind == "int32" else 63)
+        greatest = 2 ** (31 if kind == "int32" else 63) - 1
+        return isinstance(value, int) and not isinstance(value, bool) and -greatest - 1 <= value <= greatest
     if kind in _GREATEST:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _GREATEST[kind]
     return isinstance(value, str) and kind in {"string", "date", "timestamp"} and _is_moment(value, kind)
@@ -256,6 +257,9 @@ def _is_moment(text: str, kind: str) -> bool:
     if not _CALENDAR.match(text):
         return False  # Python also reads weeks and dates without hyphens, which SQL does not
     try:
-        return bool(date.fromisoformat(text)) if kind == "date" else datetime.fromisoformat(text).tzinfo is not None
-    except ValueError:
+        if kind == "date":
+            return bool(date.fromisoformat(text))
+        moment = datetime.fromisoformat(text)
+        return moment.tzinfo is not None and bool(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
         return False
