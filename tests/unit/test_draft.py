@@ -70,6 +70,32 @@ def test_a_parquet_file_brings_its_types_and_choices_may_be_given(tmp_path: Path
     assert [column["type"] for column in found.source["columns"]] == ["timestamp", "timestamp", "int64", "float64"]
 
 
+@pytest.mark.parametrize(("key", "entity"), [("_user", "user"), ("_id", "entity"), ("_1", "entity")])
+def test_a_draft_passes_a_check_whatever_the_sample_is_called_and_holds(key: str, entity: str) -> None:
+    table = pa.table(
+        {
+            key: [1, 1],
+            "ts": ["2026-01-14T00:00:00Z"] * 2,
+            "A": [1, 2],
+            "a": [1, 2],
+            "week": ["2026-W03-1T00:00:00"] * 2,
+            "w": ["2026-W03-1"] * 2,
+        }
+    )
+    found = draft(table, source="clicks", key=key)
+    contract, source = load_contract(json.dumps(found.feature_set), file="a"), load_source_contract(json.dumps(found.source), file="b")
+    assert cross_faults(contract, source) == []
+    assert (contract.feature_set, contract.entity) == (f"{entity}_features", entity)
+    assert {column.name: column.type for column in source.columns} == {
+        key: "int64",
+        "ts": "timestamp",
+        "A": "int64",
+        "week": "string",
+        "w": "string",
+    }
+    assert "column 'a' is left out: its name differs from 'A' in case alone" in found.to_check
+
+
 @pytest.mark.parametrize(
     ("body", "chosen", "said"),
     [

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from feature_platform.core.contract import documents, types
+from feature_platform.core.contract.source import CALENDAR
 from feature_platform.errors import InvalidDataError
 
 _EPOCHS: Final = {"s": (10**9, 10**10), "ms": (10**12, 10**13), "us": (10**15, 10**16)}
@@ -92,6 +93,9 @@ def _columns(sample: pa.Table) -> tuple[list[_Guess], list[str]]:
     for name in sample.column_names:
         values = sample.column(name)
         kind, unit = _type_of(values, name)
+        if same := next((column.name for column in found if column.name.casefold() == name.casefold()), None):
+            notes.append(f"column {name!r} is left out: its name differs from {same!r} in case alone")
+            continue
         if not re.fullmatch(documents.COLUMN_NAME, name) or kind is None:
             notes.append(f"column {name!r} ({values.type}) is left out: " + ("its name" if kind else "its type") + " fits no contract")
             continue
@@ -137,9 +141,11 @@ def _epoch_unit(values: pa.ChunkedArray) -> str | None:
 
 def _text_type(values: pa.ChunkedArray) -> str:
     texts = [text for text in values.to_pylist() if text is not None]
-    if texts and all(_reads(date.fromisoformat, text) and len(text) == 10 for text in texts):
+    if not texts or not all(CALENDAR.match(text) for text in texts):
+        return "string"
+    if all(_reads(date.fromisoformat, text) for text in texts):
         return "date"
-    return "timestamp" if texts and all(_reads(datetime.fromisoformat, text) and ":" in text for text in texts) else "string"
+    return "timestamp" if all(_reads(datetime.fromisoformat, text) and ":" in text for text in texts) else "string"
 
 
 def _reads(read: Callable[[str], object], text: str) -> bool:
@@ -176,7 +182,7 @@ def _column(column: _Guess, *, is_required: bool) -> dict[str, Any]:
 
 
 def _feature_set(source: str, entity: _Guess, others: Sequence[_Guess]) -> dict[str, Any]:
-    name = re.sub(r"[^a-z0-9_]", "_", entity.name.lower().removesuffix("_id")) or "entity"
+    name = entity.name.lower().removesuffix("_id").lstrip("_0123456789") or "entity"
     features: list[dict[str, Any]] = [
         {"name": "f_events_7d", "type": "int64", "description": "Events in the last 7 days", "aggregation": _aggregation("count")},
         {

@@ -55,7 +55,8 @@ _VALUE_FORMS: Final = MappingProxyType(
 
 
 _GREATEST: Final = MappingProxyType({"float32": 3.4028234e38, "float64": 1.7976931348623157e308})
-_CALENDAR: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\Z|[T ][0-9]{2}:[0-9]{2})")
+CALENDAR: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(\Z|[T ][0-9]{2}:[0-9]{2})")
+"""How dates and moments begin; Python also reads weeks and dates without hyphens, which SQL does not."""
 
 
 def _day(text: str) -> str:
@@ -254,8 +255,8 @@ def _is_moment(text: str, kind: str) -> bool:
     """Whether a text is a value of a string, date or timestamp column; every text is a string."""
     if kind == "string":
         return True
-    if not _CALENDAR.match(text):
-        return False  # Python also reads weeks and dates without hyphens, which SQL does not
+    if not CALENDAR.match(text):
+        return False
     try:
         if kind == "date":
             return bool(date.fromisoformat(text))
