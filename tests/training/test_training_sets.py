@@ -232,3 +232,5 @@ def test_features_that_do_not_exist_say_which_there_are(published: Published) ->
         published.make(labels((1, DAY)), "no_such_set")
     with pytest.raises(InvalidDataError, match="is named twice"):
         published.make(labels((1, DAY)), "user_features:f_count", "user_features:f_count")
+    with pytest.raises(InvalidDataError, match="'user_features' alone stands for all of its features"):
+        published.make(labels((1, DAY)), "user_features", "user_features:f_count")

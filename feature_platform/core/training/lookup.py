@@ -78,9 +78,12 @@ def parse_features(listed: Sequence[str]) -> dict[str, list[str]]:
     faults = [] if listed else ["no feature is named; expected <feature_set>:<feature>, or <feature_set> for all of its features"]
     for text in listed:
         feature_set, _, feature = text.partition(":")
-        if (feature or "*") in found.setdefault(feature_set, []):
+        feature, named = feature or "*", found.setdefault(feature_set, [])
+        if feature in named:
             faults.append(f"{text!r} is named twice")
-        found[feature_set].append(feature or "*")
+        elif named and "*" in {feature, *named}:
+            faults.append(f"{text!r} is named twice: {feature_set!r} alone stands for all of its features; expected it or single ones")
+        named.append(feature)
     if faults:
         raise InvalidDataError("The features of the training set cannot be used:", faults)
     return found
