@@ -40,7 +40,6 @@ _SHAPES: Final = {
     "bool": r"(?i)\s*(true|false|t|f|1|0)\s*",
     "date": r"\s*\d{4}-\d{2}-\d{2}\s*",
     "bytes": r"\s*[A-Za-z0-9+/]*={0,2}\s*",
-    "string": r"(?s).*",
 }
 _QUICK_SHAPES: Final = {
     "float32": r"-?\d+(\.\d+)?",
@@ -70,9 +69,9 @@ class _Cell:
     """Expressions over one raw cell: its value, and a condition for each way in which it can be wrong."""
 
     value: str
-    wrong: str
-    non_finite: str
-    out_of_range: str
+    wrong: str = "false"
+    non_finite: str = "false"
+    out_of_range: str = "false"
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,14 +231,14 @@ def _cell(column: SourceColumn, raw: RawCells) -> _Cell:
     if raw.sql_type == "VARCHAR":
         cell = _text_cell(x, column.type, column)
     elif raw.sql_type == sql_type(column.type):
-        cell = _Cell(value=x, wrong="false", non_finite=_any_non_finite(x, column.type), out_of_range="false")
+        cell = _Cell(value=x, non_finite=_any_non_finite(x, column.type))
     elif column.type == "timestamp" and raw.sql_type in _NAIVE_TYPES:
-        cell = _Cell(value=f"timezone('UTC', CAST({x} AS TIMESTAMP))", wrong="false", non_finite="false", out_of_range="false")
+        cell = _Cell(value=f"timezone('UTC', CAST({x} AS TIMESTAMP))")
     elif (column.type, raw.sql_type) == ("float64", "FLOAT"):
-        cell = _Cell(value=f"CAST({x} AS DOUBLE)", wrong="false", non_finite=f"NOT isfinite({x})", out_of_range="false")
+        cell = _Cell(value=f"CAST({x} AS DOUBLE)", non_finite=f"NOT isfinite({x})")
     elif column.type in {"int32", "int64"} and raw.sql_type in _INTEGER_TYPES:
         cast = f"TRY_CAST({x} AS {sql_type(column.type)})"
-        cell = _Cell(value=cast, wrong="false", non_finite="false", out_of_range=f"{x} IS NOT NULL AND {cast} IS NULL")
+        cell = _Cell(value=cast, out_of_range=f"{x} IS NOT NULL AND {cast} IS NULL")
     elif raw.sql_type in _DECODED:
         text = f"TRY({_DECODED[raw.sql_type].format(x)})"
         cell = _text_cell(text, column.type, column)
@@ -254,7 +253,7 @@ def _bounded(cell: _Cell, column: SourceColumn) -> _Cell:
     if (beyond := _beyond(cell.value, column)) == "false":
         return cell
     beyond = f"NOT coalesce({cell.non_finite}, false) AND ({beyond})"
-    return _Cell(value=cell.value, wrong=cell.wrong, non_finite=cell.non_finite, out_of_range=f"({cell.out_of_range}) OR ({beyond})")
+    return replace(cell, out_of_range=f"({cell.out_of_range}) OR ({beyond})")
 
 
 def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
@@ -264,7 +263,12 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
     if kind in {"int32", "int64"}:
         # The digits before the point, as text: through a double an integer above 2^53 would change.
         fits = f"TRY_CAST(split_part({_trimmed(x)}, '.', 1) AS {sql_type(kind)})"
-        return _shaped(x, [_INTEGER], fits)
+        shaped = f"regexp_full_match({x}, {text_literal(_INTEGER)})"
+        return _Cell(
+            value=f"CASE WHEN {shaped} THEN {fits} END",
+            wrong=f"{x} IS NOT NULL AND NOT {shaped}",
+            out_of_range=f"{shaped} AND {fits} IS NULL",
+        )
     if kind in {"float32", "float64"}:
         value = f"TRY_CAST({_trimmed(x)} AS {sql_type(kind)})"
         special = f"regexp_full_match({x}, {text_literal(_NON_FINITE)})"
@@ -277,13 +281,10 @@ def _text_cell(x: str, kind: str, column: SourceColumn) -> _Cell:
         )
     if kind == "timestamp":
         return _moment_cell(x, column)
-    value = {"string": x, "bytes": f"TRY(from_base64({_trimmed(x)}))"}.get(kind, f"TRY_CAST({_trimmed(x)} AS {sql_type(kind)})")
-    shaped = "true" if kind == "string" else f"regexp_full_match({x}, {text_literal(_SHAPES[kind])})"
-    return _Cell(
-        value=value if kind == "string" else f"CASE WHEN {shaped} THEN {value} END",
-        wrong="false" if kind == "string" else f"{x} IS NOT NULL AND (NOT {shaped} OR {value} IS NULL)",
-        non_finite="false",
-        out_of_range="false",
+    if kind == "string":
+        return _Cell(value=x)
+    return _shaped(
+        x, _SHAPES[kind], f"TRY(from_base64({_trimmed(x)}))" if kind == "bytes" else f"TRY_CAST({_trimmed(x)} AS {sql_type(kind)})"
     )
 
 
@@ -296,31 +297,21 @@ def _moment_cell(x: str, column: SourceColumn) -> _Cell:
     iso = f"TRY_CAST(upper({_trimmed(x)}) AS {sql_type('timestamp')})"  # RFC 3339 also writes t and z, which DuckDB does not read
     shaped = f"regexp_full_match({x}, {text_literal(_MOMENT)})"
     if column.epoch_unit is None:
-        return _Cell(
-            value=f"CASE WHEN {shaped} THEN {iso} END",
-            wrong=f"{x} IS NOT NULL AND (NOT {shaped} OR {iso} IS NULL)",
-            non_finite="false",
-            out_of_range="false",
-        )
+        return _shaped(x, _MOMENT, iso)
     whole = f"regexp_full_match({x}, {text_literal(_INTEGER)})"
     count = f"TRY_CAST(split_part({_trimmed(x)}, '.', 1) AS BIGINT)"
     epoch = f"TRY(make_timestamptz({count} * {_EPOCH_MICROSECONDS[column.epoch_unit]}))"
     return _Cell(
         value=f"CASE WHEN {whole} THEN {epoch} WHEN {shaped} THEN {iso} END",
         wrong=f"{x} IS NOT NULL AND NOT {whole} AND (NOT {shaped} OR {iso} IS NULL)",
-        non_finite="false",
         out_of_range=f"{whole} AND {epoch} IS NULL",
     )
 
 
-def _shaped(x: str, patterns: Sequence[str], value: str) -> _Cell:
-    shaped = " OR ".join(f"regexp_full_match({x}, {text_literal(pattern)})" for pattern in patterns)
-    return _Cell(
-        value=f"CASE WHEN {shaped} THEN {value} END",
-        wrong=f"{x} IS NOT NULL AND NOT ({shaped})",
-        non_finite="false",
-        out_of_range=f"({shaped}) AND {value} IS NULL",
-    )
+def _shaped(x: str, shape: str, value: str) -> _Cell:
+    """A cell of a shape whose value is null where it is wrong all the same."""
+    shaped = f"regexp_full_match({x}, {text_literal(shape)})"
+    return _Cell(value=f"CASE WHEN {shaped} THEN {value} END", wrong=f"{x} IS NOT NULL AND (NOT {shaped} OR {value} IS NULL)")
 
 
 def _list_cell(x: str, element: str, column: SourceColumn) -> _Cell:

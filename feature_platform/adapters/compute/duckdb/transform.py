@@ -15,6 +15,7 @@ import duckdb
 
 from feature_platform.core.compute.dialect import identifier, identifiers, moment_literal, outside_calendar, sql_type
 from feature_platform.core.compute.transform_sql import MOMENT, place_moment, transform_faults
+from feature_platform.core.contract import types
 from feature_platform.core.contract.feature_set import Contract
 from feature_platform.errors import ContractError, InvalidDataError
 
@@ -22,17 +23,6 @@ RESULT: Final = "transform_result"
 
 _INTEGERS: Final = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
 _NUMBERS: Final = (*_INTEGERS, "FLOAT", "DOUBLE", "DECIMAL")
-_ACCEPTED: Final = {
-    "int32": _NUMBERS,
-    "int64": _NUMBERS,
-    "float32": _NUMBERS,
-    "float64": _NUMBERS,
-    "bool": ("BOOLEAN",),
-    "string": ("VARCHAR",),
-    "bytes": ("BLOB",),
-    "timestamp": ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP"),
-    "date": ("DATE",),
-}
 
 
 def prepare_transform(connection: duckdb.DuckDBPyConnection, contract: Contract, columns: Collection[str], *, as_of: datetime) -> str:
@@ -172,8 +162,8 @@ def _column_faults(contract: Contract, found: dict[str, str]) -> list[str]:
 
 
 def _accepts(kind: str, found: str) -> bool:
-    bare = found.split("(", 1)[0]
-    return found == sql_type(kind) or bare in _ACCEPTED.get(kind, ())
+    cast = _NUMBERS if kind in types.NUMERIC else ("TIMESTAMP",) if kind == "timestamp" else ()
+    return found == sql_type(kind) or found.split("(", 1)[0] in cast
 
 
 def _key_faults(connection: duckdb.DuckDBPyConnection, contract: Contract, found: dict[str, str]) -> list[str]:
