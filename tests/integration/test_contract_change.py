@@ -139,6 +139,7 @@ def test_a_change_against_what_is_published_is_said_before_and_when_it_is_deploy
     before = f"user_features@{OLDER}"
     said = answered("contract", "diff", before, f"user_features@{NEWER}", code=1)
     assert [(change["where"], change["kind"]) for change in said["changes"]] == [
+        ("version", "none"),
         ("column f_last_country", "breaking"),
         ("column f_views_1d", "additive"),
     ]
