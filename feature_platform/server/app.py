@@ -4,7 +4,6 @@ Any ASGI server runs it (``uvicorn --factory feature_platform.server.assembly:ap
 """
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -229,15 +228,23 @@ class ServerApp:
         while True:
             await asyncio.sleep(TICK_S)
             for tick in self._parts.ticks:
-                await asyncio.to_thread(tick)
+                await _tried(tick)
 
     async def _end(self) -> None:
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        self._parts.board.publish()
+        for error in await asyncio.gather(*self._tasks, return_exceptions=True):
+            if isinstance(error, Exception):
+                _log.error("A background task of this worker had ended: %r", error)
+        await _tried(self._parts.board.publish)
         await self._parts.server.close()
+
+
+async def _tried(tick: Callable[[], object]) -> None:
+    try:
+        await asyncio.to_thread(tick)
+    except Exception as error:  # noqa: BLE001  a full disk must not end the reading of tokens, nor the next try, nor an orderly end
+        _log.error("A regular task of this worker failed and is tried again: %r", error)
 
 
 def _no_such(route: _Route | None) -> Answer:

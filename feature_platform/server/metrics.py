@@ -95,9 +95,13 @@ class Counts:
 
     def dump(self) -> bytes:
         """The numbers as bytes, for :func:`added_up`."""
-        counters = [(name, labels, number.value) for (name, labels), number in self._numbers.items()]
+        # Lists, because this runs in a thread while the event loop adds labels.
+        numbers, histograms = list(self._numbers.items()), list(self._histograms.items())
         return msgspec.json.encode(
-            _Dump(counters, [(name, labels, value.bounds, value.counts, value.total) for (name, labels), value in self._histograms.items()])
+            _Dump(
+                [(name, labels, number.value) for (name, labels), number in numbers],
+                [(name, labels, value.bounds, value.counts, value.total) for (name, labels), value in histograms],
+            )
         )
 
 

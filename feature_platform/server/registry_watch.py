@@ -91,6 +91,8 @@ class RegistryWatch:
                 await self.read()
             except FeaturePlatformError as error:
                 _log.error("The Feast registry could not be read again; the last one stays in use. %s", error)
+            except Exception:  # noqa: BLE001  whatever it was, nobody would read the registry again
+                _log.exception("The Feast registry could not be read again; the last one stays in use.")
 
 
 def stored_registry(objects: ObjectStore, uri: str) -> Callable[[], bytes]:

@@ -12,6 +12,7 @@ from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.errors import ConfigurationError
 from feature_platform.server.app import ServerApp
 from feature_platform.server.catalogue import WAITING, Catalogue
+from feature_platform.server.feature_server import FeatureServer
 from feature_platform.server.options import Limits, ServeOptions, require_closed
 from feature_platform.server.tokens import Tokens
 from tests.server.conftest import FIRST, NoFeast, feature_server, open_stores, parts_of
@@ -72,6 +73,49 @@ def test_without_a_known_token_nothing_is_said_but_health_and_readiness(site: Si
         file.write_text("scoring\n")
         tokens.refresh()
         assert client.post(PATH, ASK, headers=bearer(THREE)).status == 200, "a file that cannot be used changes nothing"
+
+
+def test_a_regular_task_that_fails_ends_neither_the_others_nor_an_orderly_end(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("feature_platform.server.app.TICK_S", 0.01)
+    file = tmp_path / "tokens"
+    file.write_text(f"scoring {ONE}\n")
+    tokens, server = Tokens(file), feature_server(site.objects, site.valkey, NoFeast())
+    closed: list[bool] = []
+    failed = asyncio.Event()
+
+    def full_disk() -> None:
+        if failed.is_set():
+            return
+        failed.set()
+        raise OSError("No space left on device")
+
+    async def close() -> None:
+        closed.append(True)
+        await FeatureServer.close(server)
+
+    async def died() -> None:
+        raise OSError("nobody foresaw this")
+
+    monkeypatch.setattr(server, "close", close)
+    monkeypatch.setattr(server.registry, "keep_reading", died)
+    parts = parts_of(server, tokens=tokens, ticks=(full_disk, tokens.refresh))
+    monkeypatch.setattr(parts.board, "publish", full_disk)
+    with AsgiClient(ServerApp(lambda: parts)) as client:
+        client.run(failed.wait())
+        file.write_text(f"scoring {THREE}\n")
+        os.utime(file, ns=(1, 1))
+
+        async def revoked() -> None:
+            async with asyncio.timeout(5):
+                while tokens.holder([(b"authorization", f"Bearer {ONE}".encode())]):
+                    await asyncio.sleep(0.01)
+
+        client.run(revoked())
+        assert client.post(PATH, ASK, headers=bearer(THREE)).status == 200
+        failed.clear()
+    assert closed == [True]
 
 
 def test_a_token_file_that_lets_nobody_or_anybody_in_is_refused(tmp_path: Path) -> None:
