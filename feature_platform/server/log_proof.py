@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from feature_platform.errors import InvalidDataError
 from feature_platform.server.log_rows import FORMAT, IDENTITY, OWN_TYPES, PREFIX
 
 Mask = npt.NDArray[np.bool_]
-_MICROS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +66,14 @@ def log_table(name: str, table: pa.Table) -> LogTable:
     wrong = [column for column, kind in expected.items() if column not in table.column_names or table.schema.field(column).type != kind]
     if wrong or set(table.column_names) != set(expected):
         raise InvalidDataError(f"{name} lacks columns of a response log, or has them of another type: {', '.join(wrong) or 'too many'}.")
+    nulls = [column for column in OWN_TYPES if table.column(column).null_count and column != PREFIX + "event_timestamp"]
+    if nulls or pc.list_flatten(table.column(PREFIX + "versions")).null_count:
+        raise InvalidDataError(f"{name} was changed: every row says how it was served, found nulls in {', '.join(nulls or ['@versions'])}.")
     return LogTable(name, table.combine_chunks(), layout, ttl_s)
 
 
 def claims(log: LogTable) -> dict[tuple[str, tuple[str, ...]], npt.NDArray[np.int64]]:
-    """(state, versions) → the places of the rows that say they were served from these versions in this state."""
+    """(state, versions) → the places of the rows that say they were served from these versions in this state; each row is in one."""
     texts = pc.binary_join_element_wise(log.column("state"), pc.binary_join(log.column("versions"), " "), "|")
     encoded = texts.combine_chunks().dictionary_encode()
     codes = encoded.indices.to_numpy(zero_copy_only=False)
@@ -89,7 +91,7 @@ def proven(log: LogTable, places: npt.NDArray[np.int64], version: pa.Table, *, t
         version: The version's keys, event timestamp and features of the log.
     """
     rows = log.table.take(pa.array(places))
-    at = _places_in(rows, version, log.layout)
+    at = places_in(rows, version, log.layout)
     known = at.is_valid().to_numpy(zero_copy_only=False)
     there = rows.column(PREFIX + "event_timestamp").is_valid().to_numpy()
     late = rows.column(PREFIX + "late").to_numpy()
@@ -99,13 +101,16 @@ def proven(log: LogTable, places: npt.NDArray[np.int64], version: pa.Table, *, t
     same_moment = _equal(rows.column(PREFIX + "event_timestamp"), matching.column(timestamp_field))
     served = np.ones(len(places), np.bool_)
     for name, kind in log.layout.features:
-        served &= _same_values(rows.column(name), matching.column(name), kind)
+        published = matching.column(name) if name in matching.column_names else _never_written(rows, kind)
+        served &= _same_values(rows.column(name), published, kind)
     withheld = _withheld(rows, log) & _was_late(rows, log)
     return np.asarray(np.where(there, known & same_moment & np.where(late, withheld, served), ~known & _withheld(rows, log)))
 
 
-def _places_in(rows: pa.Table, version: pa.Table, layout: ViewLayout) -> pa.Array:
+def places_in(rows: pa.Table, version: pa.Table, layout: ViewLayout) -> pa.Array:
     """Where each row's entity stands in the version; null where it does not."""
+    if any(name not in version.column_names for name, _ in layout.keys):
+        return pa.nulls(rows.num_rows, pa.int64())  # the registry has the keys of a contract that is not online yet
     first, _ = layout.keys[0]
     wanted = pc.unique(rows.column(first))
     near = np.flatnonzero(pc.is_in(version.column(first), value_set=wanted).to_numpy())
@@ -122,6 +127,11 @@ def _entity_keys(table: pa.Table, layout: ViewLayout) -> pa.Array:
 def _same_values(logged: pa.ChunkedArray, published: pa.ChunkedArray, kind: str) -> Mask:
     left, right = encode_values(_whole(logged), kind), encode_values(_whole(published), _stored(published, kind))
     return _equal(left, right)
+
+
+def _never_written(rows: pa.Table, kind: str) -> pa.ChunkedArray:
+    """A feature that the registry has and the version that is online lacks yet."""
+    return pa.chunked_array([pa.nulls(rows.num_rows, types.arrow_type(kind))])
 
 
 def _stored(published: pa.ChunkedArray, kind: str) -> str:
@@ -156,5 +166,5 @@ def described_row(log: LogTable, place: int, *, versions: Sequence[str], publish
     """One unexplained row in a sentence: the entity, what was served, and what the last version that was compared has."""
     row = {name: log.table.column(name)[place].as_py() for name in log.table.column_names if not name.startswith(PREFIX)}
     keys = ", ".join(f"{name}={row.pop(name)!r}" for name, _ in log.layout.keys)
-    expected = "the version lacks it" if published is None else f"expected { ({name: published[name] for name in row})!r}"
+    expected = "the version lacks it" if published is None else f"expected { ({name: published.get(name) for name in row})!r}"
     return f"{log.layout.view} {keys}: served {row!r}, {expected} ({', '.join(versions) or 'no version'})"

@@ -12,16 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
 
 from feature_platform.core.layout import PARQUET, SCHEMA
 from feature_platform.core.parquet import read_whole
 from feature_platform.core.versions.proof import contract_of
-from feature_platform.errors import FeaturePlatformError, InvalidDataError, NotFoundError, UnknownNameError
+from feature_platform.errors import InvalidDataError, NotFoundError, UnknownNameError
 from feature_platform.ports.feature_set_store import FeatureSetStore
 from feature_platform.ports.object_store import ObjectStore
-from feature_platform.server.log_proof import Fault, LogTable, claims, described_row, log_table, proven
+from feature_platform.server.log_proof import Fault, LogTable, claims, described_row, log_table, places_in, proven
 
 FAULTS_SHOWN: Final = 20
 _VERSIONS_HELD: Final = 4
@@ -88,15 +87,20 @@ class Prover:
                     open_places = open_places[~explained]
                     if not len(open_places):
                         break
-            except (NotFoundError, InvalidDataError) as error:
+            except (NotFoundError, InvalidDataError) as error:  # said once for all rows that it leaves unproven
                 report.blame(Fault(log.name, str(error)))
+            else:
+                shown = open_places[: FAULTS_SHOWN - len(report.faults)]
+                for place in shown:
+                    report.blame(Fault(log.name, self._described(log, int(place), candidates), int(place)))
+                report.more_faults += len(open_places) - len(shown)
             report.rows["proven"] += len(places) - len(open_places)
             report.rows["wrong"] += len(open_places)
-            for place in open_places:
-                report.blame(Fault(log.name, self._described(log, int(place), candidates), int(place)))
 
     def _between(self, log: LogTable, versions: Sequence[str]) -> tuple[str, ...]:
         """Every version that was the head from the first of two to the last."""
+        if not versions:
+            return ()
         history = self._feature_sets.history(log.layout.view)
         moves = [record.version for record in history.records if record.op in {"promote", "rollback"}]
         if not {versions[0], versions[-1]} <= set(moves):
@@ -124,15 +128,9 @@ class Prover:
     def _described(self, log: LogTable, place: int, versions: Sequence[str]) -> str:
         if not versions:
             return described_row(log, place, versions=(), published=None)
-        try:
-            published, _ = self._published(log.layout.view, versions[-1])
-        except FeaturePlatformError as error:
-            return str(error)
-        same = np.ones(published.num_rows, np.bool_)
-        for name, _ in log.layout.keys:
-            same &= np.asarray(published.column(name).to_numpy() == log.table.column(name)[place].as_py())
-        found = np.flatnonzero(same)
-        row: dict[str, Any] | None = published.slice(int(found[0]), 1).to_pylist()[0] if len(found) else None
+        published, _ = self._published(log.layout.view, versions[-1])
+        at = places_in(log.table.slice(place, 1), published, log.layout)[0].as_py()
+        row: dict[str, Any] | None = None if at is None else published.slice(at, 1).to_pylist()[0]
         return described_row(log, place, versions=versions, published=row)
 
 

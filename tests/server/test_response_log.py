@@ -1,6 +1,7 @@
 """Answers that were logged are proven against the published files; a log or a file that was changed afterwards is named."""
 
 import io
+import json
 import math
 import random
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from feature_platform.errors import NotFoundError, StorageError
 from feature_platform.local.services import SHIPPED_CONTRACTS
 from feature_platform.server import metrics
 from feature_platform.server.app import ServerApp
+from feature_platform.server.log_rows import IDENTITY
 from feature_platform.server.metrics import Counts
 from feature_platform.server.prove import ProofReport, Prover, log_files
 from feature_platform.server.response_log import ResponseLog, stored_at
@@ -184,6 +186,63 @@ def test_a_changed_log_is_named_with_its_row(site: Site, column: str, value: Any
     (fault,) = report.faults
     assert (fault.file, fault.row) == (name, 2)
     assert repr(value) in fault.said
+
+
+@pytest.mark.parametrize(("column", "value"), [("@state", None), ("@versions", None), ("@versions", [None]), ("@late", None)])
+def test_a_row_that_does_not_say_how_it_was_served_is_refused(site: Site, column: str, value: Any) -> None:
+    site.publish(user_rows(range(1, 50), as_of=today()))
+    site.load()
+    with site.client() as client:
+        ask(client, [1, 3, 5, 7])
+    ((name, table),) = site.tables().items()
+    site.replace(name, changed(changed(table, "f_purchases_1d", 77), column, value))
+    report = site.prove()
+    assert not report.is_whole
+    assert f"found nulls in {column}" in report.faults[0].said
+
+
+def test_a_state_of_several_versions_that_names_none_proves_nothing(site: Site) -> None:
+    site.publish(user_rows(range(1, 50), as_of=today()))
+    site.load()
+    with site.client() as client:
+        ask(client, [1, 3, 5, 7])
+    ((name, table),) = site.tables().items()
+    site.replace(name, changed(changed(table, "@state", "changed"), "@versions", []))
+    assert site.prove().rows == {"proven": 3, "wrong": 1}
+
+
+def test_a_feature_that_the_registry_has_before_the_version_is_proven_as_null(site: Site) -> None:
+    site.publish(user_rows(range(1, 50), as_of=today()))
+    site.load()
+    with site.client() as client:
+        ask(client, [1, 3])
+    ((name, table),) = site.tables().items()
+    identity = json.loads(table.schema.metadata[IDENTITY.encode()])
+    identity["features"].append(["f_new", "int64"])
+    for values, rows in (([None, None], {"proven": 2, "wrong": 0}), ([None, 1], {"proven": 1, "wrong": 1})):
+        wider = table.append_column("f_new", pa.array(values, pa.int64()))
+        site.replace(name, wider.replace_schema_metadata({IDENTITY: json.dumps(identity)}))
+        assert site.prove().rows == rows
+
+
+def test_what_proves_no_row_is_looked_for_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = site.publish(user_rows(range(1, 100), as_of=today()))
+    site.load()
+    with site.client() as client:
+        ask(client, list(range(1, 100)))
+    asked: list[str] = []
+
+    def expired(_store: ObjectFeatureSetStore, _view: str, version: str) -> Any:
+        asked.append(version)
+        raise NotFoundError(f"{version} was expired")
+
+    monkeypatch.setattr(ObjectFeatureSetStore, "readable", expired)
+    report = site.prove()
+    assert (asked, report.rows, [fault.said for fault in report.faults]) == (
+        [version],
+        {"proven": 0, "wrong": 99},
+        [f"{version} was expired"],
+    )
 
 
 def test_a_row_that_claims_another_version_is_named(site: Site) -> None:
