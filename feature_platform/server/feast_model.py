@@ -6,10 +6,10 @@ Feast's own. Plain bodies do not belong here (``requests``).
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from feature_platform.server.plans import Refusal, RequestShape
 from feature_platform.server.requests import OnlineRequest
@@ -27,13 +27,19 @@ class GetOnlineFeaturesRequest(BaseModel):
     include_feature_view_version_metadata: bool = False
 
 
+class _PinnedRequest(GetOnlineFeaturesRequest):
+    """The same with our own field, so that no pin is lost with a body that only this model takes."""
+
+    pinned_versions: dict[str, Annotated[str, Field(min_length=1)]] | None = None
+
+
 async def judged_request(body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> OnlineRequest:
     """The request that Feast's server makes of a body.
 
     Raises:
-        Refusal: Feast's server would refuse the body; status and document are FastAPI's.
+        Refusal: Feast's server would refuse the body, or ``pinned_versions`` names no versions; status and document are FastAPI's.
     """
-    judged: list[GetOnlineFeaturesRequest] = []
+    judged: list[_PinnedRequest] = []
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -57,7 +63,7 @@ async def judged_request(body: bytes, headers: Sequence[tuple[bytes, bytes]]) ->
         request.full_feature_names,
         request.include_feature_view_version_metadata,
     )
-    return OnlineRequest(shape, request.entities)
+    return OnlineRequest(shape, request.entities, request.pinned_versions or {})
 
 
 _SCOPE: Final[dict[str, Any]] = {
@@ -80,7 +86,7 @@ def _app() -> Any:
     app = FastAPI(openapi_url=None)
 
     @app.post("/")
-    async def judge(request: Request, body: GetOnlineFeaturesRequest) -> Response:
+    async def judge(request: Request, body: _PinnedRequest) -> Response:
         request.scope[_JUDGED].append(body)
         return Response()
 

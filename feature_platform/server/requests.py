@@ -5,12 +5,12 @@ here, but to Feast's own model (``feast_model``).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from feature_platform.core.online.reads import UnplannedRequestError
-from feature_platform.server.plans import RequestPlan, RequestShape
+from feature_platform.server.plans import Refusal, RequestPlan, RequestShape
 
 PIN_HEADER: Final = b"feature-pin"
 EVERY_VIEW: Final = "*"
@@ -37,7 +37,7 @@ class _Body(msgspec.Struct):
     features: tuple[str, ...] = ()
     full_feature_names: bool = False
     include_feature_view_version_metadata: bool = False
-    pinned_versions: dict[str, str] | None = None
+    pinned_versions: dict[str, Annotated[str, msgspec.Meta(min_length=1)]] | None = None
 
 
 _DECODE: Final = msgspec.json.Decoder(_Body).decode
@@ -60,16 +60,26 @@ def parse_request(body: bytes) -> OnlineRequest:
 
 
 def header_pins(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """The versions that a ``feature-pin`` header asks for: ``version`` for every view, or ``view=version, view=version``.
+    """The versions that ``feature-pin`` headers ask for: ``version`` for every view, or ``view=version, view=version``.
 
     >>> header_pins([(b"feature-pin", b"user_features=v_20260115T000000, shops=v_20260116T000000")])
     {'user_features': 'v_20260115T000000', 'shops': 'v_20260116T000000'}
+
+    Raises:
+        Refusal: 422 for a pin that is empty or malformed, or a view that is pinned to two versions.
     """
-    for name, value in headers:
-        if name == PIN_HEADER:
-            items = [item.strip().rpartition("=") for item in value.decode("latin-1").split(",")]
-            return {view.strip() or EVERY_VIEW: version.strip() for view, _, version in items}
-    return {}
+    given = [value for name, value in headers if name == PIN_HEADER]
+    return _pins(b",".join(given).decode("latin-1")) if given else {}
+
+
+def _pins(given: str) -> dict[str, str]:
+    pins: dict[str, str] = {}
+    for item in given.split(","):
+        view, equals, version = map(str.strip, item.rpartition("="))
+        if not version or bool(view) != bool(equals) or pins.setdefault(view or EVERY_VIEW, version) != version:
+            text = f"feature-pin: expected a version, or view=version with each view once and a comma between, found {given!r}."
+            raise Refusal(422, {"detail": text})
+    return pins
 
 
 def key_columns(plan: RequestPlan, entities: Mapping[str, list[Any]]) -> dict[str, list[Any]]:

@@ -12,6 +12,8 @@ from feature_platform.core.online.marker import encode_marker, marker_key
 from feature_platform.server import metrics
 from feature_platform.server.app import ServerApp
 from feature_platform.server.feature_server import FeatureServer
+from feature_platform.server.plans import Refusal
+from feature_platform.server.requests import header_pins
 from tests.server.conftest import NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiAnswer, AsgiClient
 from tests.support.online import Publications, contract_of, table_of
@@ -184,6 +186,34 @@ def test_a_pinned_version_that_is_online_answers_and_another_gets_what_is(shop: 
         assert answer.document["detail"] == f"visits: {B} was asked for, {A} is online"
         assert answer.document["online"]["visits"]["version"] == A
     assert ask(shop.plain, [1], pinned_versions={"other": A}).status == 422
+
+
+@pytest.mark.parametrize("pin", ["", f"{A},", "visits=", f"={A}", f"visits={A}, visits={B}"])
+def test_a_malformed_pin_is_refused(shop: Shop, pin: str) -> None:
+    shop.load(shop.log.publish(A, rows(range(10), shift=0)))
+    with pytest.raises(Refusal) as refusal:
+        header_pins([(b"feature-pin", pin.encode())])
+    assert refusal.value.status == 422
+    assert pin == "" or ask(shop.plain, [1], headers={"feature-pin": pin}).status == 422
+
+
+@pytest.mark.parametrize("pins", [A, {"visits": None}, {"visits": ""}, {"*": ""}, [A]])
+def test_malformed_pins_in_a_body_are_refused(shop: Shop, pins: object) -> None:
+    shop.load(shop.log.publish(A, rows(range(10), shift=0)))
+    answer = ask(shop.plain, [1], pinned_versions=pins)
+    assert answer.status == 422
+    assert answer.document["detail"][0]["loc"][1] == "pinned_versions"
+    assert ask(shop.plain, [1], pinned_versions=None).status == 200
+
+
+def test_no_pin_is_lost_by_the_form_of_a_request(shop: Shop) -> None:
+    """A second header, a body that only Feast's model takes, another content type that means JSON."""
+    assert header_pins([(b"feature-pin", b"visits=v_1"), (b"feature-pin", b"other=v_2")]) == {"visits": "v_1", "other": "v_2"}
+    shop.load(shop.log.publish(A, rows(range(10), shift=0)))
+    for content_type in ("application/json", "Application/JSON", "application/vnd.features+json"):
+        for pin, status in ((A, 200), (B, 409)):
+            pinned = {"pinned_versions": {"visits": pin}, "full_feature_names": "false", "headers": {"content-type": content_type}}
+            assert ask(shop.plain, [1], **pinned).status == status
 
 
 def test_a_service_with_a_pin_serves_that_version_or_nothing(shop: Shop) -> None:
