@@ -105,7 +105,7 @@ class FeatureServer:
             try:
                 return await self._answered(request, pins)
             except UnplannedRequestError:
-                return await self._by_feast(body, pins)
+                return await self._by_feast(body, request, pins)
         except Refusal as refusal:
             return document(refusal.body, status=refusal.status)
         except FeaturePlatformError as error:
@@ -166,7 +166,8 @@ class FeatureServer:
         if found > most:
             raise Refusal(422, {"detail": f"A request may ask for at most {most} {what}; found {found}. Ask in several requests."})
 
-    async def _by_feast(self, body: bytes, pins: Mapping[str, str]) -> Answer:
+    async def _by_feast(self, body: bytes, request: OnlineRequest, pins: Mapping[str, str]) -> Answer:
+        self._require_at_most(self.limits.entities, max(map(len, request.entities.values()), default=0), "entities")
         if pins:
             text = "Only Feast's own server can answer this request, and it cannot prove a version. Ask without a pin."
             raise Refusal(409, {"detail": text})

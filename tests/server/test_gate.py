@@ -149,6 +149,8 @@ def test_what_is_too_much_for_one_request_is_refused(site: Site) -> None:
             422,
             "A request may ask for at most 3 entities; found 4. Ask in several requests.",
         )
+        by_feast = client.post(PATH, {**ASK, "entities": {"user": [1, 2, 3, 4]}})
+        assert (by_feast.status, by_feast.document) == (422, many.document), "by the entity's name, which only Feast would answer"
         wide = client.post(PATH, {**ASK, "features": ["first:f_count", "first:f_mean"]})
         assert wide.status == 422
         for body in (b" " * 2_001, b'{"entities": ' + b"[" * 2_000):
