@@ -8,10 +8,12 @@ Bounded by an estimate of bytes. Two generations approximate least-recent use wi
 the young one, and when that holds half of the budget, the old one is dropped.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Final
 
-from feature_platform.server.answers import Reply, Row, decoded_rows
+import msgspec
+
+from feature_platform.server.answers import Row, decoded_rows
 from feature_platform.server.metrics import CACHE_HITS, CACHE_MISSES, Counts, Number
 from feature_platform.server.online_reader import OnlineReader, Rows, Wanted
 from feature_platform.server.plans import ViewPlan
@@ -19,18 +21,20 @@ from feature_platform.server.proof import proof_of
 
 _ROW_BYTES: Final = 200
 _VALUE_BYTES: Final = 40
-"""Estimated memory of a row, and of each value in it, besides the stored bytes: tuple, objects, dictionary entry."""
+"""Estimated memory of a row, and of each value in it, besides their bytes as JSON: tuple, objects, dictionary entry."""
+
+_encode: Final = msgspec.json.Encoder().encode
 
 _Name = tuple[str, tuple[str, ...]]
 
 
 class _Generations:
-    """The rows of one view and one list of features, under one token."""
+    """The rows of one view and one list of features, under one token; ``grown`` is called when the young ones have become more."""
 
-    __slots__ = ("hits", "misses", "old", "token", "young", "young_bytes")
+    __slots__ = ("grown", "hits", "misses", "old", "token", "young", "young_bytes")
 
-    def __init__(self, hits: Number, misses: Number) -> None:
-        self.hits, self.misses = hits, misses
+    def __init__(self, hits: Number, misses: Number, grown: Callable[[], None]) -> None:
+        self.hits, self.misses, self.grown = hits, misses, grown
         self.token: bytes | None = None
         self.young: dict[Hashable, Row] = {}
         self.old: dict[Hashable, Row] = {}
@@ -45,13 +49,19 @@ class _Generations:
         if self.old and not all(found):
             for place, key in enumerate(keys):
                 if found[place] is None and (row := self.old.pop(key, None)) is not None:
-                    found[place] = self.young[key] = row
-                    self.young_bytes += _ROW_BYTES + _VALUE_BYTES * len(row)
+                    found[place] = row
+                    self._add(key, row)
+            self.grown()
         return found
 
-    def put(self, key: Hashable, row: Row, size: int) -> None:
+    def put(self, keys: Sequence[Hashable], rows: Sequence[Row]) -> None:
+        for key, row in zip(keys, rows, strict=True):
+            self._add(key, row)
+        self.grown()
+
+    def _add(self, key: Hashable, row: Row) -> None:
         self.young[key] = row
-        self.young_bytes += size
+        self.young_bytes += _ROW_BYTES + _VALUE_BYTES * len(row) + len(_encode(row))
 
 
 class RowCache:
@@ -94,17 +104,18 @@ class RowCache:
         found.generations.misses.value += missed
         fresh = decoded_rows(view, read.replies)
         if read.before and proof_of(view.view.name, read.before, read.after).is_exact:
-            self._keep(found, read.before, fresh, read.replies)
+            self._keep(found, read.before, fresh)
         following = iter(fresh)
         return Rows(read.before, [next(following) if row is None else row for row in found.rows], read.after)
 
-    def _keep(self, found: "_Found", token: bytes, fresh: Sequence[Row], replies: Sequence[Reply]) -> None:
+    def _keep(self, found: "_Found", token: bytes, fresh: Sequence[Row]) -> None:
         generations = self._generations(found.item.view)
         if generations.token != token:
             generations.restart(token)
-        missing = [key for key, row in zip(found.keys, found.rows, strict=True) if row is None]
-        for key, row, reply in zip(missing, fresh, replies, strict=True):
-            generations.put(key, row, _ROW_BYTES + _VALUE_BYTES * len(row) + sum(map(len, filter(None, reply))))
+        generations.put([key for key, row in zip(found.keys, found.rows, strict=True) if row is None], fresh)
+
+    def _bound(self) -> None:
+        """Drop every old generation where the young ones hold half of the budget."""
         if sum(item.young_bytes for item in self._known.values()) > self._budget // 2:
             self._known = {name: item for name, item in self._known.items() if item.young}
             for item in self._known.values():
@@ -115,7 +126,7 @@ class RowCache:
         known = self._known.get(name)
         if known is None:
             hits, misses = (self._counts.number(metric, view.view.name) for metric in (CACHE_HITS, CACHE_MISSES))
-            known = self._known[name] = _Generations(hits, misses)
+            known = self._known[name] = _Generations(hits, misses, self._bound)
         return known
 
 

@@ -14,6 +14,7 @@ from feature_platform.server.app import ServerApp
 from feature_platform.server.feature_server import FeatureServer
 from feature_platform.server.plans import Refusal
 from feature_platform.server.requests import header_pins
+from feature_platform.server.row_cache import RowCache
 from tests.server.conftest import NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiAnswer, AsgiClient
 from tests.support.online import Publications, contract_of, table_of
@@ -173,6 +174,18 @@ def test_kept_rows_stay_within_their_budget(shop: Shop) -> None:
     for start in range(19_500, -500, -500):  # from the newest, since kept rows give way to older ones that are read again
         ask(shop.cached, list(range(start, start + 500)))
     assert 1_000 < shop.cached_server.counts.value(metrics.CACHE_HITS, "visits") < 5_000
+
+
+def test_wide_rows_that_are_asked_for_again_stay_within_the_budget(shop: Shop) -> None:
+    """What moves from the old rows to the young ones counts with its text, and drops the old ones when it is too much."""
+    cache = shop.cached_server._source
+    assert isinstance(cache, RowCache)
+    texts = table_of(VISITS, {"user_id": list(range(1_000)), "f_count": [1] * 1_000, "f_name": ["x" * 5_000] * 1_000})
+    shop.load(shop.log.publish(A, texts))
+    for start in (start for end in range(100, 1_000, 100) for start in range(0, end, 10)):  # all who were ever seen ask again
+        assert values(ask(shop.cached, list(range(start, start + 10)))) == [1] * 10
+        kept = [row for item in cache._known.values() for rows in (item.young, item.old) for row in rows.values()]
+        assert sum(len(row[1]) for row in kept) < 1 << 20
 
 
 def test_a_pinned_version_that_is_online_answers_and_another_gets_what_is(shop: Shop) -> None:
