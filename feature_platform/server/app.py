@@ -268,23 +268,19 @@ def _declared_bytes(scope: Scope) -> int:
 
 
 async def _received(receive: Receive, *, most: int) -> bytes:
-    """A body as ASGI's messages bring it; see :func:`_rest`. Raises ``TimeoutError`` where the rest takes too long."""
-    message = await receive()
-    body = _part(message)
-    if message.get("more_body"):
-        async with asyncio.timeout(BODY_S):
-            body = await _rest(body, receive, most=most)
-    return body
+    """The whole body; of one that is larger than ``most`` bytes only the beginning, just long enough to show that.
 
-
-async def _rest(body: bytes, receive: Receive, *, most: int) -> bytes:
-    """The whole body; of one that is larger than ``most`` bytes only the beginning, just long enough to show that."""
-    parts, size, more = [body], len(body), True
-    while more and size <= most:
-        message = await receive()
-        parts.append(_part(message))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
+    Raises:
+        TimeoutError: It takes too long.
+    """
+    parts: list[bytes] = []
+    size, more = 0, True
+    async with asyncio.timeout(BODY_S):
+        while more and size <= most:
+            message = await receive()
+            parts.append(_part(message))
+            size += len(parts[-1])
+            more = message.get("more_body", False)
     return b"".join(parts)
 
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -157,6 +158,21 @@ def test_what_is_too_much_for_one_request_is_refused(site: Site) -> None:
             large = client.post(PATH, body)
             assert (large.status, large.headers["connection"]) == (413, "close")
             assert client.post(PATH, body, headers={"content-length": ""}).status == 413
+
+
+def test_a_body_that_never_begins_is_given_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("feature_platform.server.app.BODY_S", 0.05)
+    app = ServerApp(lambda: parts_of(feature_server(site.objects, site.valkey, NoFeast())))
+
+    async def never() -> Any:
+        await asyncio.Event().wait()
+
+    async def asked() -> int:
+        async with asyncio.timeout(5):
+            return (await app.answer({"method": "POST", "path": PATH, "headers": [(b"content-length", b"40")]}, never)).status
+
+    with AsgiClient(app) as client:
+        assert client.run(asked()) == 408
 
 
 def test_more_requests_than_it_takes_at_once_are_refused_at_once(site: Site) -> None:
