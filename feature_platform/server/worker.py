@@ -102,6 +102,8 @@ async def _renew(context: ssl.SSLContext, options: ServeOptions) -> None:
         try:
             found = options.tls_cert.stat().st_mtime_ns
             if found != known:
+                # Into another context first: when a certificate without its key is refused, it already stands in the context.
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(options.tls_cert, options.tls_key)
                 context.load_cert_chain(options.tls_cert, options.tls_key)
                 known = found
                 _log.info("Took over the renewed certificate %s.", options.tls_cert)

@@ -325,7 +325,9 @@ def test_a_wrong_option_is_said_in_a_sentence(deployment: Deployment, tmp_path: 
             assert "Serving on" not in result.stderr
 
 
-def test_tls_with_tokens_and_a_renewed_certificate_is_taken_over_for_new_connections(deployment: Deployment, tmp_path: Path) -> None:
+def test_tls_with_tokens_and_a_renewed_certificate_is_taken_over_for_new_connections(
+    deployment: Deployment, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     certificate, key = make_certificate(tmp_path)
     tokens = tmp_path / "tokens"
     tokens.write_text("reader 0123456789abcdef\n")
@@ -347,7 +349,10 @@ def test_tls_with_tokens_and_a_renewed_certificate_is_taken_over_for_new_connect
         wait_until(lambda: shown() == certificate.read_text(), within_s=60, what="the renewed certificate")
         renewed = shown()
         assert server.ask(PATH, ASK, headers=reader)[0] == 200
-        certificate.write_text("no certificate")
-        wait_until(lambda: b"cannot be taken over yet" in server.log.read_bytes(), within_s=60, what="a word on the broken certificate")
+        other, _ = make_certificate(tmp_path_factory.mktemp("next"))
+        certificate.write_bytes(other.read_bytes())  # its key is still to come
+        wait_until(
+            lambda: b"cannot be taken over yet" in server.log.read_bytes(), within_s=60, what="a word on the certificate without its key"
+        )
         assert shown() == renewed
         assert server.stop() == 0
