@@ -12,8 +12,9 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from feature_platform.errors import ConfigurationError
@@ -51,65 +52,85 @@ def supervise(options: ServeOptions, run: RunWorker, *, said: Callable[[], None]
         ConfigurationError: The address cannot be listened on.
     """
     listeners = listening_sockets(options)
+    own = _inode(options.uds) if options.uds else None
     said()
     ending: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _frame: ending.append(received))
     gc.freeze()
-    workers = [_start(run, listener) for listener in listeners]
+    workers: list[_Worker] = []
+    for place in range(len(listeners)):
+        workers.append(_start(run, listeners, place, workers))
     while not ending:
         _hear(workers)
-        for place, listener in enumerate(listeners):
-            if _is_lost(workers[place]):
-                workers[place] = _start(run, listener, after_s=workers[place].started_s + _PAUSE_S)
+        for place, worker in enumerate(workers):
+            if _is_lost(worker):
+                workers[place] = _start(run, listeners, place, workers, after_s=worker.started_s + _PAUSE_S)
     _stop(workers, grace_s=options.drain_s + STOP_S)
+    if options.uds and _inode(options.uds) == own:
+        options.uds.unlink()
     for listener in listeners:
         listener.close()
-    if options.uds:
-        options.uds.unlink(missing_ok=True)
 
 
 def listening_sockets(options: ServeOptions) -> list[socket.socket]:
     """One listening socket for each worker; on a Unix socket, which cannot be shared so, the same one for all.
 
     Raises:
-        ConfigurationError: The address cannot be listened on.
+        ConfigurationError: The address cannot be listened on, or another server does.
     """
     try:
         if options.uds:
-            return [_unix_socket(options)] * options.workers
-        return [_tcp_socket(options) for _ in range(options.workers)]
-    except OSError as error:
+            return [_unix_socket(options.uds)] * options.workers
+        _tcp_socket(options).close()  # shared ones alone would take some of another server's connections without an error
+        return [_tcp_socket(options, is_shared=True) for _ in range(options.workers)]
+    except (OSError, OverflowError) as error:  # of a port that is none
         where = str(options.uds) if options.uds else f"{options.host}:{options.port}"
-        raise ConfigurationError(f"Cannot listen on {where}: {error.strerror}.", ["free it, or choose another --port or --uds"]) from error
+        said = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"Cannot listen on {where}: {said}.", ["free it, or choose another --port or --uds"]) from error
 
 
-def _tcp_socket(options: ServeOptions) -> socket.socket:
+def _tcp_socket(options: ServeOptions, *, is_shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listener.bind((options.host, options.port))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
+    _bind(listener, (options.host, options.port))
     listener.listen(1024)
     return listener
 
 
-def _unix_socket(options: ServeOptions) -> socket.socket:
-    path = options.uds
-    assert path is not None
+def _unix_socket(path: Path) -> socket.socket:
     if path.is_socket():
-        path.unlink()  # left by a server that was killed
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+                client.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()  # left by a server that was killed
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(str(path))
+    _bind(listener, str(path))
     path.chmod(0o660)
     listener.listen(1024)
     return listener
 
 
-def _start(run: RunWorker, listener: socket.socket, *, after_s: float = 0.0) -> _Worker:
+def _bind(listener: socket.socket, address: Any) -> None:
+    try:
+        listener.bind(address)
+    except BaseException:
+        listener.close()
+        raise
+
+
+def _inode(path: Path) -> int | None:
+    return path.stat().st_ino if path.exists() else None
+
+
+def _start(run: RunWorker, listeners: Sequence[socket.socket], place: int, workers: Sequence[_Worker], *, after_s: float = 0.0) -> _Worker:
     time.sleep(max(0.0, after_s - time.monotonic()))
     hears, says = os.pipe()
-    process = multiprocessing.get_context("fork").Process(target=_child, args=(run, listener, hears, says))
+    foreign = [hears, *(worker.heartbeat for other, worker in enumerate(workers) if other != place)]
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(run, listeners, place, foreign, says))
     process.start()
     os.close(says)
     os.set_blocking(hears, False)
@@ -117,9 +138,15 @@ def _start(run: RunWorker, listener: socket.socket, *, after_s: float = 0.0) -> 
     return _Worker(process, hears, now_s, now_s)
 
 
-def _child(run: RunWorker, listener: socket.socket, hears: int, says: int) -> None:
-    os.close(hears)
-    run(listener, says)
+def _child(run: RunWorker, listeners: Sequence[socket.socket], place: int, foreign: Sequence[int], says: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the supervisor's handler would keep it from a worker that is still starting
+    # A pipe that lived on here would keep another worker from learning that the supervisor is gone; a socket, its clients waiting.
+    for descriptor in foreign:
+        os.close(descriptor)
+    for listener in listeners:
+        if listener is not listeners[place]:
+            listener.close()
+    run(listeners[place], says)
 
 
 def _hear(workers: list[_Worker]) -> None:
