@@ -50,8 +50,8 @@ class _Part:
     view: ViewPlan
     project: str
     own: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in _OWN})
-    keys: list[list[Any]] = field(default_factory=list)
-    features: list[list[Any]] = field(default_factory=list)
+    values: list[list[Any]] = field(default_factory=list)
+    """Of the join keys, then of the features, in the plan's order."""
 
 
 class LogRows:
@@ -64,7 +64,7 @@ class LogRows:
 
     def __init__(self, worker: str, *, rate: float) -> None:
         self._worker, self._rate = worker, rate
-        self._parts: dict[tuple[str, tuple[str, ...]], _Part] = {}
+        self._parts: dict[tuple[int, tuple[str, ...]], _Part] = {}
         self.count = 0
 
     def add(self, answer: LoggedAnswer) -> None:
@@ -73,7 +73,8 @@ class LogRows:
             keys = [answer.keys[name] for name in plan.join_keys]
             places = self._sampled(keys)
             if places:
-                part = self._parts.setdefault((plan.view.name, plan.features), _Part(plan, answer.project))
+                # Not by name: a registry that was read meanwhile may have other keys or types under it.
+                part = self._parts.setdefault((id(plan.view), plan.features), _Part(plan, answer.project))
                 self._append(part, answer, columns, proof, keys, places)
                 self.count += len(places)
 
@@ -87,17 +88,20 @@ class LogRows:
     def _append(
         self, part: _Part, answer: LoggedAnswer, columns: ViewColumns, proof: Proof, keys: Sequence[Sequence[Any]], places: Sequence[int]
     ) -> None:
-        count, own = len(places), part.own
-        own["at"] += [_EPOCH + timedelta(seconds=answer.at_s)] * count
-        own["answer"] += [f"{self._worker}-{answer.number}"] * count
-        own["state"] += [proof.state] * count
-        own["versions"] += [[version.version for version in proof.versions]] * count
-        own["event_timestamp"] += [_moment(columns.stamps[place]) for place in places]
-        own["late"] += [bool(columns.late and columns.late[place]) for place in places]
-        part.keys = part.keys or [[] for _ in keys]
-        part.features = part.features or [[] for _ in columns.columns]
-        for into, column in zip([*part.keys, *part.features], [*keys, *columns.columns], strict=True):
-            into += [column[place] for place in places]
+        count = len(places)
+        own: dict[str, list[Any]] = {
+            "at": [_EPOCH + timedelta(seconds=answer.at_s)] * count,
+            "answer": [f"{self._worker}-{answer.number}"] * count,
+            "state": [proof.state] * count,
+            "versions": [[version.version for version in proof.versions]] * count,
+            "event_timestamp": [_moment(columns.stamps[place]) for place in places],
+            "late": [bool(columns.late and columns.late[place]) for place in places],
+        }
+        values = [[column[place] for place in places] for column in (*keys, *columns.columns)]
+        # Only now, so that an answer that cannot be logged leaves nothing of it behind.
+        part.values = part.values or [[] for _ in values]
+        for into, fresh in zip((*part.own.values(), *part.values), (*own.values(), *values), strict=True):
+            into.extend(fresh)
 
     def files(self) -> Iterator[tuple[str, bytes, int]]:
         """View, Parquet bytes and rows of each file."""
@@ -112,7 +116,7 @@ def _table(part: _Part) -> pa.Table:
     view = part.view.view
     columns = {PREFIX + name: pa.array(values, OWN_TYPES[PREFIX + name]) for name, values in part.own.items()}
     kinds = {**dict(view.keys), **dict(view.features)}
-    for name, values in zip((*part.view.join_keys, *part.view.features), (*part.keys, *part.features), strict=True):
+    for name, values in zip((*part.view.join_keys, *part.view.features), part.values, strict=True):
         columns[name] = served_array(values, kinds[name])
     known = {name: kinds[name] for name in (*part.view.join_keys, *part.view.features)}
     identity = {

@@ -53,10 +53,11 @@ class ResponseLog:
     def add(self, project: str, keys: Mapping[str, Sequence[Any]], views: Sequence[ViewColumns], proofs: Sequence[Proof]) -> None:
         """Queue an answer, or count its rows as dropped where too many wait."""
         self._numbers += 1
+        answer = LoggedAnswer(time.time(), self._numbers, project, keys, views, proofs)
         if len(self._queue) < QUEUED:
-            self._queue.append(LoggedAnswer(time.time(), self._numbers, project, keys, views, proofs))
+            self._queue.append(answer)
         else:
-            self._counts.add(LOGGED, "dropped", count=len(next(iter(keys.values()))) * len(views))
+            self._counts.add(LOGGED, "dropped", count=_rows(answer))
 
     def close(self) -> None:
         """Write what is left; waits a few seconds at most."""
@@ -71,12 +72,19 @@ class ResponseLog:
         while True:
             ending = self._ended.wait(_PAUSE_S)
             while self._queue:
-                rows.add(self._queue.popleft())
+                self._add(rows, self._queue.popleft())
             if rows.count and (ending or rows.count >= FILE_ROWS or time.monotonic() - begun_s > FILE_S):
                 self._write(rows)
                 rows, begun_s = LogRows(self._name, rate=self._rate), time.monotonic()
             if ending:
                 return
+
+    def _add(self, rows: Any, answer: LoggedAnswer) -> None:
+        try:
+            rows.add(answer)
+        except Exception:  # noqa: BLE001  one answer that nobody foresaw must not end the log of all others
+            self._counts.add(LOGGED, "failed", count=_rows(answer))
+            _log.exception("An answer could not be logged.")
 
     def _write(self, rows: Any) -> None:
         try:
@@ -94,6 +102,10 @@ class ResponseLog:
             except (FeaturePlatformError, OSError) as error:
                 self._counts.add(LOGGED, "failed", count=count)
                 _log.error("%d rows of the response log are lost: %s could not be written. %s", count, name, error)
+
+
+def _rows(answer: LoggedAnswer) -> int:
+    return len(next(iter(answer.keys.values()))) * len(answer.views)
 
 
 def stored_at(target: str, objects: ObjectStore) -> Put:

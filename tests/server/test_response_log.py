@@ -33,7 +33,7 @@ from feature_platform.use_cases.serve import published_head
 from tests.server.conftest import TYPED, TYPED_IDS, TYPED_VALUES, NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiClient
 from tests.support.feature_set_samples import PROVENANCE
-from tests.support.online import table_of
+from tests.support.online import contract_of, table_of
 from tests.support.platforms import memory_platform
 from tests.support.shipped_features import FEATURE_SET, publish_users, shipped_contract, today, user_rows
 from tests.support.valkey_server import ValkeyServer, valkey_server
@@ -312,6 +312,46 @@ def test_a_log_that_cannot_be_written_fails_no_request(site: Site) -> None:
     with AsgiClient(ServerApp(lambda: parts_of(server))) as client:
         ask(client, [1, 2])
     assert counts.value(metrics.LOGGED, "failed") == 2
+
+
+def test_an_answer_that_cannot_be_logged_ends_no_log(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from feature_platform.server import log_rows
+
+    site.publish(user_rows(range(1, 50), as_of=today()))
+    site.load()
+    counts, files = Counts(), dict[str, bytes]()
+    server = feature_server(
+        site.objects, site.valkey, NoFeast(), log=ResponseLog(files.__setitem__, rate=1.0, counts=counts), counts=counts
+    )
+    real, moments = log_rows._moment, iter([ValueError("no event timestamp")])
+
+    def refused_once(raw: bytes | None) -> Any:
+        for error in moments:
+            raise error
+        return real(raw)
+
+    monkeypatch.setattr(log_rows, "_moment", refused_once)
+    with AsgiClient(ServerApp(lambda: parts_of(server))) as client:
+        ask(client, [1, 2])
+        ask(client, [3])
+    assert (counts.value(metrics.LOGGED, "failed"), counts.value(metrics.LOGGED, "written")) == (2, 1)
+
+
+def test_a_contract_with_other_keys_has_a_file_of_its_own(site: Site) -> None:
+    """Answers by the old and by the new registry lie in one log."""
+    counts, files = Counts(), dict[str, bytes]()
+    log = ResponseLog(files.__setitem__, rate=1.0, counts=counts)
+    for keys in ({"user_id": "int64"}, {"shop_id": "int64", "user_id": "int64"}):
+        objects = MemoryObjectStore()
+        contract = contract_of({**keys, "f_count": "int64"}, name="counted", ttl="36500d", keys=tuple(keys))
+        open_stores(objects, site.valkey, (contract,)).close()
+        server = feature_server(objects, site.valkey, NoFeast(), log=log, counts=counts)
+        with AsgiClient(ServerApp(lambda server=server: parts_of(server))) as client:  # type: ignore[misc]
+            body = {"features": ["counted:f_count"], "entities": {name: [1] for name in keys}}
+            assert client.post(PATH, body).status == 200
+            server._log = None  # it is closed with the second
+    log.close()
+    assert sorted(pq.read_table(io.BytesIO(body)).num_columns for body in files.values()) == [8, 9]
 
 
 def test_logs_lie_in_directories_and_on_s3_alike(tmp_path: Any, site: Site) -> None:
