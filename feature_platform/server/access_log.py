@@ -24,6 +24,7 @@ class AccessLog:
     def __init__(self) -> None:
         self._lines: list[bytes] = []
         self._dropped = 0
+        self._is_broken = False
 
     def add(self, scope: dict[str, Any], *, status: int, size: int, took_s: float, caller: str) -> None:
         """Queue one request's line. Of its headers the line has only ``x-request-id``, and nothing of its body."""
@@ -55,10 +56,19 @@ class AccessLog:
             self.write()
 
     def write(self) -> None:
+        """Write queued lines; where that fails, which is logged once until it succeeds, they are dropped."""
         lines, self._lines = self._lines, []
-        if self._dropped:
-            lines.append(msgspec.json.encode({"at": round(time.time(), 3), "dropped_lines": self._dropped}))
-            self._dropped = 0
-        if lines:
-            sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
-            sys.stdout.buffer.flush()
+        dropped, self._dropped = self._dropped, 0
+        count = len(lines)
+        if dropped:
+            lines.append(msgspec.json.encode({"at": round(time.time(), 3), "dropped_lines": dropped}))
+        try:
+            if lines:
+                sys.stdout.buffer.write(b"\n".join(lines) + b"\n")
+                sys.stdout.buffer.flush()
+                self._is_broken = False
+        except OSError as error:  # a full disk, a reader that is gone
+            if not self._is_broken:
+                _log.error("The access log cannot be written; its lines are dropped until it can. %s", error)
+            self._is_broken = True
+            self._dropped += dropped + count

@@ -1,16 +1,20 @@
 """Who may ask, how much, and what is answered when it is too much."""
 
 import asyncio
+import io
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.errors import ConfigurationError
+from feature_platform.server.access_log import AccessLog
 from feature_platform.server.app import ServerApp
 from feature_platform.server.catalogue import WAITING, Catalogue
 from feature_platform.server.feature_server import FeatureServer
@@ -179,7 +183,6 @@ def test_more_requests_than_it_takes_at_once_are_refused_at_once(site: Site) -> 
     limits = Limits(concurrency=4)
     server = feature_server(site.objects, site.valkey, NoFeast(), limits=limits)
     with AsgiClient(ServerApp(lambda: parts_of(server))) as client:
-        import json
 
         async def together() -> list[int]:
             body = json.dumps(ASK).encode()
@@ -221,6 +224,26 @@ def test_what_is_not_there_is_said_as_feast_says_it(site: Site) -> None:
         assert (client.get(PATH).status, client.get(PATH).document) == (405, {"detail": "Method Not Allowed"})
         for path in ("/push", "/write-to-online-store", "/materialize", "/materialize-incremental"):
             assert client.post(path, {}).status == 404, "no way to write is offered"
+
+
+def test_an_access_log_that_cannot_be_written_goes_on_when_it_can(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Output(io.BytesIO):
+        is_full = True
+
+        def write(self, data: Any) -> int:
+            if self.is_full:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    output, log = Output(), AccessLog()
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(buffer=output))
+    for output.is_full in (True, True, False):
+        log.add({"headers": [], "method": "GET", "path": PATH}, status=200, size=0, took_s=0.0, caller="")
+        log.write()
+    assert [json.loads(line).get("dropped_lines") for line in output.getvalue().splitlines()] == [None, 2]
+    assert caplog.text.count("cannot be written") == 1
 
 
 def test_numbers_of_all_workers_are_added_up(tmp_path: Path) -> None:
