@@ -15,7 +15,7 @@ from feature_platform.core.online.resp import command
 from feature_platform.core.online.slots import SLOTS, key_slot
 from feature_platform.errors import StorageError
 from feature_platform.server.online_reader import Rows, Wanted, get_command, refuse_errors
-from feature_platform.server.redis_link import Connect, RedisLink
+from feature_platform.server.redis_link import Connect, DeadlineMissedError, RedisLink, retrieve
 
 ATTEMPTS: Final = 3
 _SLOTS_QUESTION: Final = command(b"CLUSTER", b"SLOTS")
@@ -48,10 +48,10 @@ class ClusterReader:
         keys = [item.view.reads.keys(item.keys) if item.keys[0] else [] for item in wanted]
         rows = [(key, item.view.reads.command(key)) for item, each in zip(wanted, keys, strict=True) for key in each]
 
-        async def attempt() -> list[Rows]:
-            before = await self._ask(markers)
-            replies = await self._ask(rows)
-            after = await self._ask(markers)
+        async def attempt(expires_s: float) -> list[Rows]:
+            before = await self._ask(markers, expires_s)
+            replies = await self._ask(rows, expires_s)
+            after = await self._ask(markers, expires_s)
             found, start = [], 0
             for place, each in enumerate(keys):
                 found.append(Rows(before[place], replies[start : start + len(each)], after[place]))
@@ -63,7 +63,7 @@ class ClusterReader:
 
     async def markers(self, keys: Sequence[bytes]) -> list[bytes | None]:
         commands = [(key, get_command(key)) for key in keys]
-        found: list[bytes | None] = await self._repeated(lambda: self._ask(commands))
+        found: list[bytes | None] = await self._repeated(lambda expires_s: self._ask(commands, expires_s))
         return found
 
     async def ping(self) -> None:
@@ -76,32 +76,32 @@ class ClusterReader:
         for link in self._links.values():
             await link.close()
 
-    async def _ping(self) -> None:
+    async def _ping(self, expires_s: float) -> None:
         links = dict.fromkeys(self._owners)
-        for replies in await asyncio.gather(*(link.read(command(b"PING"), 1) for link in links)):
+        for replies in await asyncio.gather(*(link.read(command(b"PING"), 1, expires_s=expires_s) for link in links)):
             refuse_errors(replies, "the cluster")
 
-    async def _repeated(self, attempt: Callable[[], Any]) -> Any:
+    async def _repeated(self, attempt: Callable[[float], Any]) -> Any:
         """Try within the deadline, learning the slots before each further attempt."""
         expires_s = time.monotonic() + self._deadline_s
         for number in range(1, ATTEMPTS + 1):
             try:
                 if not self._owners or number > 1:
-                    await self._learn()
-                return await attempt()
+                    await self._learn(expires_s)
+                return await attempt(expires_s)
             except StorageError:
                 if number == ATTEMPTS or time.monotonic() > expires_s:
                     raise
         raise AssertionError
 
-    async def _ask(self, commands: Sequence[Command]) -> list[Any]:
+    async def _ask(self, commands: Sequence[Command], expires_s: float) -> list[Any]:
         """The reply to each command, in order, from whichever server owns its key."""
         places: dict[RedisLink, list[int]] = {}
         for place, (key, _) in enumerate(commands):
             places.setdefault(self._owners[key_slot(key)], []).append(place)
         payloads = [(link, b"".join([commands[place][1] for place in owned]), len(owned)) for link, owned in places.items()]
         replies: list[Any] = [None] * len(commands)
-        found = await asyncio.gather(*(link.read(payload, count) for link, payload, count in payloads))
+        found = await asyncio.gather(*(link.read(payload, count, expires_s=expires_s) for link, payload, count in payloads))
         for owned, each in zip(places.values(), found, strict=True):
             _refuse_moved(each)
             refuse_errors(each, "the cluster")
@@ -109,17 +109,27 @@ class ClusterReader:
                 replies[place] = reply
         return replies
 
-    async def _learn(self) -> None:
-        """Learn which server owns which slot; requests that need it at the same time share one answer."""
+    async def _learn(self, expires_s: float) -> None:
+        """Learn which server owns which slot; requests that need it at the same time share one answer, which may come after a deadline."""
         if self._learning is None:
             self._learning = asyncio.create_task(self._learned())
+            self._learning.add_done_callback(retrieve)
         try:
-            await asyncio.shield(self._learning)
-        finally:
-            if self._learning is not None and self._learning.done():
-                self._learning = None
+            async with asyncio.timeout(expires_s - time.monotonic()):
+                await asyncio.shield(self._learning)
+        except TimeoutError as error:
+            raise DeadlineMissedError("The Redis Cluster did not say in time which server owns which slot.") from error
 
     async def _learned(self) -> None:
+        try:
+            await self._ask_for_slots()
+        finally:
+            self._learning = None
+        owners = set(self._owners)
+        for address in [address for address, link in self._links.items() if link not in owners and not link.waiting]:
+            await self._links.pop(address).close()  # a server that left, or one that was only asked this
+
+    async def _ask_for_slots(self) -> None:
         faults = []
         for address in dict.fromkeys([*self._links, *self._seeds]):
             try:

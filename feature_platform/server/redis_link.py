@@ -89,8 +89,8 @@ class _Protocol(asyncio.Protocol):
         self._lost(self)
 
 
-def _retrieve(task: "asyncio.Task[_Protocol]") -> None:
-    """Read the error of a connection that nobody waits for any more; asyncio would log it as never retrieved."""
+def retrieve(task: "asyncio.Task[Any]") -> None:
+    """Read the error of a task that nobody waits for any more; asyncio would log it as never retrieved."""
     if not task.cancelled():
         task.exception()
 
@@ -116,17 +116,20 @@ class RedisLink:
         """Requests that wait for replies."""
         return len(self._protocol.pending) if self._protocol else 0
 
-    async def read(self, payload: bytes, count: int) -> list[Any]:
+    async def read(self, payload: bytes, count: int, *, expires_s: float = 0.0) -> list[Any]:
         """Send commands and return their ``count`` replies, in order.
 
         A connection that ends meanwhile is replaced once: reading twice harms nobody.
+
+        Args:
+            expires_s: When it must have happened, by the monotonic clock; after the link's own deadline where left out.
 
         Raises:
             DeadlineMissedError: The deadline passed.
             StorageError: The server cannot be reached, or it refused a command.
             ConfigurationError: It refuses this user.
         """
-        expires_s = time.monotonic() + self.deadline_s
+        expires_s = expires_s or time.monotonic() + self.deadline_s
         for attempt in (1, 2):
             protocol = self._protocol or await self._open(expires_s)
             future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
@@ -143,7 +146,7 @@ class RedisLink:
             if time.monotonic() - self._refused_s < BACKOFF_S:
                 raise StorageError(f"Redis at {self._address} cannot be reached: {self._refusal}")
             self._opening = asyncio.create_task(self._opened())
-            self._opening.add_done_callback(_retrieve)
+            self._opening.add_done_callback(retrieve)
         try:
             async with asyncio.timeout(expires_s - time.monotonic()):
                 return await asyncio.shield(self._opening)

@@ -6,17 +6,24 @@ import os
 import signal
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
+import hiredis
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
 from feature_platform.adapters.online_store.redis_connection import parse_address
 from feature_platform.errors import ConfigurationError, StorageError
 from feature_platform.server.app import ServerApp
+from feature_platform.server.cluster_reader import ClusterReader
+from feature_platform.server.online_reader import Wanted
+from feature_platform.server.plans import RequestShape
 from feature_platform.server.redis_connect import connector
 from feature_platform.server.redis_link import DeadlineMissedError, RedisLink
+from feature_platform.server.store_reader import StoreReader
 from tests.server.conftest import FIRST, NoFeast, feature_server, open_stores, parts_of
 from tests.support.asgi import AsgiAnswer, AsgiClient
 from tests.support.online import table_of
@@ -148,6 +155,92 @@ def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
             await link.close()
 
         asyncio.run(ask())
+
+
+class FakeRedis:
+    """Replies by a function of the command's words; counts connections."""
+
+    def __init__(self, reply: Callable[["FakeRedis", list[bytes]], bytes], *, pause_s: float = 0.0) -> None:
+        self._reply, self._pause_s = reply, pause_s
+        self.port = 0
+        self._clients: list[tuple[asyncio.Task[Any], asyncio.StreamWriter]] = []
+
+    @property
+    def connections(self) -> int:
+        return len(self._clients)
+
+    async def __aenter__(self) -> "FakeRedis":
+        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task, writer in self._clients:
+            writer.transport.abort()
+            await task
+
+    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.append((task, writer))
+        parser = hiredis.Reader()
+        while data := await reader.read(65_536):
+            parser.feed(data)
+            while (words := parser.gets()) is not False:
+                if words[0] == b"GET":
+                    await asyncio.sleep(self._pause_s)
+                writer.write(self._reply(self, words))
+
+
+def one_server_cluster(server: FakeRedis, words: list[bytes]) -> bytes:
+    slots = b"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:%d\r\n" % server.port
+    return {b"CLUSTER": slots, b"GET": b"$-1\r\n"}.get(words[0], b"+OK\r\n")
+
+
+def test_a_cluster_that_is_busy_at_first_is_a_cluster_afterwards() -> None:
+    async def ask() -> None:
+        busy = [b"-LOADING Valkey is loading the dataset in memory\r\n"]
+
+        def reply(server: FakeRedis, words: list[bytes]) -> bytes:
+            return busy.pop() if busy and words[0] == b"CLUSTER" else one_server_cluster(server, words)
+
+        async with FakeRedis(reply) as server:
+            reader = StoreReader(parse_address(f"127.0.0.1:{server.port}"), deadline_s=2)
+            with pytest.raises(StorageError, match="LOADING"):
+                await reader.markers([b"x"])
+            assert await reader.markers([b"x"]) == [None]
+            assert isinstance(reader._known, ClusterReader)
+            await reader.close()
+
+    asyncio.run(ask())
+
+
+def test_first_requests_at_once_share_their_connections_to_a_cluster() -> None:
+    async def ask() -> None:
+        async with FakeRedis(one_server_cluster) as server:
+            reader = StoreReader(parse_address(f"127.0.0.1:{server.port}"), deadline_s=2)
+            await asyncio.gather(*(reader.markers([b"x"]) for _ in range(50)))
+            assert server.connections <= 2, "one asked what it is, one reads"
+            await reader.close()
+
+    asyncio.run(ask())
+
+
+def test_a_deadline_is_that_of_all_rounds_of_a_cluster_together(database: tuple[MemoryObjectStore, ValkeyServer]) -> None:
+    async def ask() -> None:
+        async with FakeRedis(one_server_cluster, pause_s=0.2) as server:
+            reader = ClusterReader([("127.0.0.1", server.port)], partial(connector, parse_address("127.0.0.1:1")), deadline_s=0.3)
+            plans = feature_server(*database, NoFeast()).registry
+            await plans.read()
+            view = plans.plan(RequestShape(None, ("first:f_count",))).views[0]
+            begun_s = asyncio.get_running_loop().time()
+            with pytest.raises(DeadlineMissedError):
+                await reader.read([Wanted(view, [[]])])
+            assert asyncio.get_running_loop().time() - begun_s < 0.39, "two rounds of 0.2 s"
+            await reader.close()
+
+    asyncio.run(ask())
 
 
 def test_a_user_that_may_only_read_serves_and_one_that_may_not_is_said(database: tuple[MemoryObjectStore, ValkeyServer]) -> None:
