@@ -1,14 +1,17 @@
 """What every online store promises, held on memory and on a real server alike: the same hashes, markers, reports and refusals."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from feature_platform.adapters.online_store import redis_scan
 from feature_platform.adapters.online_store.memory import MemoryOnlineStore
 from feature_platform.adapters.online_store.redis_store import RedisOnlineStore
 from feature_platform.core.online.layout import feature_key
+from feature_platform.core.online.marker import lease_key
 from feature_platform.errors import ConflictError, InvalidDataError
 from feature_platform.ports.online_store import OnlineStore
 from tests.support.online import AS_OF_US, PROJECT, Publications, contract_of, table_of, users
@@ -185,3 +188,21 @@ class TestRedisOnlineStore(OnlineStoreContract):
         with server.client() as client:
             client.flushall()
             yield Subject(RedisOnlineStore(server.connection_string, wait_s=0), lambda: features_only(contents(client)), client.hset)
+
+    def test_a_scan_that_finds_nothing_for_long_keeps_its_lease(self, server: ValkeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Another project's hashes fill the keyspace."""
+        with server.client() as client:
+            client.flushall()
+            RedisOnlineStore(server.connection_string).load(Publications(project="elsewhere").publish(A, users(range(500))))
+            left: list[int] = []
+
+            def slow(*_: object) -> list[bytes]:
+                left.append(client.pttl(lease_key(PROJECT, "user_features")))
+                time.sleep(0.1)
+                return []
+
+            monkeypatch.setattr(redis_scan, "SCAN_COUNT", 20)
+            monkeypatch.setattr(redis_scan, "_with_field", slow)
+            RedisOnlineStore(server.connection_string, lease_s=0.6).load(Publications().publish(A, users(range(10))))
+        assert len(left) > 10
+        assert min(left) > 0, "a key that is gone has -2 ms"

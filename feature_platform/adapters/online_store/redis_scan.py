@@ -4,7 +4,6 @@ Used where it is not known what Redis holds (after a flush, for a repair) and to
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
 import pyarrow as pa
@@ -24,33 +23,30 @@ CANDIDATES: Final = 200_000
 READ_ROWS: Final = 1_000
 """Entities per pipeline: bounds what both sides buffer."""
 
-
-@dataclass(slots=True)
-class ScanProgress:
-    """How many hashes of the project a scan has seen."""
-
-    scanned: int = 0
+_NONE: Final = pa.array([], pa.binary())
 
 
-def strays(
-    topology: RedisTopology, layout: ViewLayout, version_keys: Callable[[], Iterator[KeyBatch]], progress: ScanProgress
-) -> Iterator[pa.Array]:
-    """Redis keys of entities that have this view but are not in the version, in batches, found by a scan of every node.
+def strays(topology: RedisTopology, layout: ViewLayout, version_keys: Callable[[], Iterator[KeyBatch]]) -> Iterator[tuple[int, pa.Array]]:
+    """Redis keys of entities that have this view but are not in the version, found by a scan of every node.
+
+    Yields, after each step of the scan, how many hashes of the project the step saw and which strays are known by now, mostly none: whoever
+    holds a lease can renew it meanwhile.
 
     Args:
         layout: The view. Entities stored under other join keys count as strays too.
         version_keys: Reads the version's keys; called once per :data:`CANDIDATES` keys found.
-        progress: Updated as the scan goes on.
     """
     waiting: list[bytes] = []
     for node in topology.nodes:
-        for found in _having_view(node, layout, progress):
+        for scanned, found in _having_view(node, layout):
             waiting += found
-            if len(waiting) >= CANDIDATES:
-                yield _not_in(waiting, version_keys)
+            if len(waiting) < CANDIDATES:
+                yield scanned, _NONE
+            else:
+                yield scanned, _not_in(waiting, version_keys)
                 waiting = []
     if waiting:
-        yield _not_in(waiting, version_keys)
+        yield 0, _not_in(waiting, version_keys)
 
 
 def stored_rows(topology: RedisTopology, layout: ViewLayout, keys: pa.Array) -> OnlineRows:
@@ -64,15 +60,14 @@ def stored_rows(topology: RedisTopology, layout: ViewLayout, keys: pa.Array) -> 
     return OnlineRows(columns, present)
 
 
-def _having_view(node: RedisNode, layout: ViewLayout, progress: ScanProgress) -> Iterator[list[bytes]]:
+def _having_view(node: RedisNode, layout: ViewLayout) -> Iterator[tuple[int, list[bytes]]]:
     project, cursor = layout.key_suffix, 0
     with redis_errors(node.address):
         while True:
             cursor, page = node.client.scan(cursor, count=SCAN_COUNT, _type="hash")
             # First the cheap comparison of the ending, then the whole key. Not MATCH, which would read some bytes of a key as a pattern.
             ours = [key for key in page if key.endswith(project) and project_of_key(key) == project]
-            progress.scanned += len(ours)
-            yield _with_field(node, ours, layout.timestamp_key)
+            yield len(ours), _with_field(node, ours, layout.timestamp_key)
             if cursor == 0:
                 return
 

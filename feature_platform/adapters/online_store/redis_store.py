@@ -30,10 +30,10 @@ from feature_platform.adapters.online_store.published_file import (
 from feature_platform.adapters.online_store.redis_channel import Channels
 from feature_platform.adapters.online_store.redis_connection import RedisTopology, connect, parse_address, redis_errors
 from feature_platform.adapters.online_store.redis_lease import LEASE_S, Lease, doubt_marker, hold_lease, read_marker
-from feature_platform.adapters.online_store.redis_scan import ScanProgress, stored_rows, strays
+from feature_platform.adapters.online_store.redis_scan import stored_rows, strays
 from feature_platform.core.online.commands import Frames, removals, upserts
 from feature_platform.core.online.difference import differences
-from feature_platform.core.online.keys import vanished
+from feature_platform.core.online.keys import KeyBatch, vanished
 from feature_platform.core.online.layout import ViewLayout, refuse_unknown_feast, view_layout
 from feature_platform.core.online.load import (
     FULL_EVERY_S,
@@ -113,7 +113,7 @@ class RedisOnlineStore:
             lease.write_marker(plan.marker)
             marker, swept = plan.marker, 0
             if plan.sweep:
-                swept = _remove_strays(session, plan.stale_fields, ScanProgress())
+                _, swept = _remove_strays(session, plan.stale_fields)
                 marker = replace(plan.marker, swept=True)
                 lease.write_marker(marker)
             expire_at_ms = now_ms + 1000 * _retention_s(session) if self._expire else None
@@ -130,9 +130,8 @@ class RedisOnlineStore:
     def repair(self, request: OnlineLoad) -> RepairReport:
         with self._session(request) as session:
             marker = require_repairable(session.lease.marker(), request)
-            seen = ScanProgress()
-            removed = _remove_strays(session, session.layout.fields, seen)
-            return RepairReport(seen.scanned, removed, marker)
+            scanned, removed = _remove_strays(session, session.layout.fields)
+            return RepairReport(scanned, removed, marker)
 
     def marker(self, *, project: str, view: str) -> Marker | None:
         with closing(connect(self._address)) as topology:
@@ -151,8 +150,8 @@ class RedisOnlineStore:
         with closing(connect(self._address)) as topology:
             report = compare_rows(file, layout, read or partial(_stored, topology, layout), limit=limit, now_us=now_us)
             chosen = partial(sampled, rows=file.row_count, limit=limit)
-            lost = strays(topology, layout, partial(read_keys, request.open_features, layout, batch_rows=KEY_ROWS), ScanProgress())
-            return _doubted(replace(report, extra=sum(int(chosen(keys).sum()) for keys in lost)), request, topology)
+            lost = strays(topology, layout, partial(read_keys, request.open_features, layout, batch_rows=KEY_ROWS))
+            return _doubted(replace(report, extra=sum(int(chosen(keys).sum()) for _, keys in lost if len(keys))), request, topology)
 
     def glance(self, request: OnlineLoad, *, rows: int) -> ParityReport:
         layout = view_layout(request.contract, project=request.project)
@@ -269,19 +268,30 @@ def _remove_vanished(session: _Session, plan: LoadPlan) -> int:
                 removed += _remove(session, keys, plan.stale_fields)
         except NotFoundError:
             # Retention has deleted the file that names them; only a scan can find them.
-            return removed + _remove_strays(session, plan.stale_fields, ScanProgress())
+            return removed + _remove_strays(session, plan.stale_fields)[1]
     return removed
 
 
-def _remove_strays(session: _Session, fields: tuple[bytes, ...], progress: ScanProgress) -> int:
-    version_keys = partial(read_keys, session.request.open_features, session.layout, batch_rows=KEY_ROWS)
-    return sum(_remove(session, keys, fields) for keys in strays(session.topology, session.layout, version_keys, progress))
+def _remove_strays(session: _Session, fields: tuple[bytes, ...]) -> tuple[int, int]:
+    """Remove the view's fields of entities that the version lacks; how many hashes were seen, and how many were removed from."""
+
+    def version_keys() -> Iterator[KeyBatch]:
+        for batch in read_keys(session.request.open_features, session.layout, batch_rows=KEY_ROWS):
+            session.lease.renew()
+            yield batch
+
+    scanned = removed = 0
+    for seen, keys in strays(session.topology, session.layout, version_keys):
+        scanned += seen
+        removed += _remove(session, keys, fields)
+    return scanned, removed
 
 
 def _remove(session: _Session, keys: pa.Array, fields: tuple[bytes, ...]) -> int:
     session.lease.renew()
-    session.channels.send(removals(keys, fields, framing=session.channels.framing))
-    session.channels.settle()
+    if len(keys):
+        session.channels.send(removals(keys, fields, framing=session.channels.framing))
+        session.channels.settle()
     return len(keys)
 
 
