@@ -245,7 +245,10 @@ def _join_view(rows: pa.Table, view: Any, features: list[str], repo_path: Path |
 
     source, names = view.batch_source, view.projection.join_key_map
     keys = [column.name for column in view.entity_columns]
-    values = _read(source, repo_path, columns=_columns(keys, features, source.timestamp_field, None))
+    created = source.created_timestamp_column or None
+    values = _read(source, repo_path, columns=_columns(keys, features, source.timestamp_field, created))
+    if created:  # of a key's rows of one moment, the join would pick any
+        values = _newest_per_key(values, [*keys, source.timestamp_field], [created])
     moment, clock = _quoted(DEFAULT_ENTITY_DF_EVENT_TIMESTAMP_COL), _quoted(source.timestamp_field)
     matches = " AND ".join(f"e.{_quoted(names.get(key, key))} = f.{_quoted(key)}" for key in keys)
     fresh = f"f.{clock} >= e.{moment} - to_microseconds({int(view.ttl.total_seconds() * 1e6)})" if view.ttl else "true"

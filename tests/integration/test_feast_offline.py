@@ -121,6 +121,22 @@ def test_pulling_rows_for_another_engine_keeps_types_and_takes_the_newest(store:
     assert earlier.column("v").to_pylist() == [BIG, None]
 
 
+def test_of_rows_of_one_moment_the_one_that_was_created_last_is_joined(store: Any, tmp_path: Path) -> None:
+    from feast import Entity, FeatureView, Field, FileSource
+    from feast.types import Int64
+
+    created = [AS_OF + timedelta(hours=hour) for hour in (1, 3, 2)]
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"user_id": [1, 1, 1], "f_new": [11, 33, 22], "at": [AS_OF] * 3, "created": created}), path)
+    source = FileSource(path=str(path), timestamp_field="at", created_timestamp_column="created")
+    user = Entity(name="visitor", join_keys=["user_id"])
+    store.apply(
+        [user, FeatureView(name="corrected", entities=[user], schema=[Field(name="f_new", dtype=Int64)], source=source)], partial=True
+    )
+    table = store.get_historical_features(entities((1, AS_OF)), features=["corrected:f_new"]).to_arrow()
+    assert table.column("f_new").to_pylist() == [33]
+
+
 def test_feasts_dask_store_drops_entity_rows(local_env: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Why the default offline store is not used; should Feast mend it, this test says so."""
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig
