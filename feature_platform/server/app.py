@@ -1,6 +1,6 @@
 """The ASGI application: paths, methods, bodies, tokens and the limit of requests at once. Answers belong to ``feature_server``.
 
-Any ASGI server runs it (``uvicorn --factory feature_platform.server.assembly:app``); ``feature-platform serve`` adds workers and signals.
+What listens, and where it may without tokens, does not belong here (``supervisor``, ``options``).
 """
 
 import asyncio

@@ -52,10 +52,3 @@ def server_app(settings: Settings, options: ServeOptions) -> ServerApp:
         )
 
     return ServerApp(make)
-
-
-def app() -> ServerApp:
-    """The application by the process environment, for any ASGI server: ``uvicorn --factory feature_platform.server.assembly:app``."""
-    from feature_platform.settings import load_settings
-
-    return server_app(load_settings(), ServeOptions())
