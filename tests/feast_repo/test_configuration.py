@@ -113,6 +113,11 @@ def test_refuses_options_of_the_online_store_that_it_would_ignore(option: dict[s
     BoundedRedisOnlineStoreConfig(connection_string="sentinel.example:26379,sentinel_master=features", redis_type="redis_sentinel")
 
 
+def test_a_timeout_of_the_connection_string_that_is_no_number_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="socket_timeout: expected seconds, found 'abc'"):
+        parse_address("localhost:6379,socket_timeout=abc")
+
+
 def test_options_of_the_connection_string_that_the_platform_decides_are_refused_by_name() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_address("localhost:6379,password=secret,decode_responses=true,protocol=3")

@@ -137,6 +137,9 @@ def parse_address(connection_string: str) -> RedisAddress:
             options[name] = str(options[name])
     master = str(options.pop(SENTINEL_OPTION, ""))
     given = {name: value for name, value in options.items() if name not in _CLUSTER_ONLY}
+    wrong = [f"{name}: expected seconds, found {given[name]!r}" for name in _BOUNDS if not isinstance(given.get(name), int | float | None)]
+    if wrong:
+        raise ConfigurationError("The Redis connection string has options of another type:", wrong)
     bounds = {name: max(least, given.get(name) or least) for name, least in _BOUNDS.items()}
     return RedisAddress(tuple((node[1], int(node[2])) for node in nodes if node), MappingProxyType({**given, **bounds}), master)
 
