@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from feature_platform.errors import StorageError
+from feature_platform.server.answer_counts import FEATURES_PATH
 
 START_S: Final = 120.0
 """How long the child may take until it answers; ten seconds on two idle cores, more on busy ones."""
@@ -64,7 +65,9 @@ class FeastProcess:
                     return await self._asked(path, body)
                 except TimeoutError:
                     raise
-                except (OSError, EOFError):
+                except (OSError, EOFError) as error:
+                    if path != FEATURES_PATH and not isinstance(error, ConnectionRefusedError):
+                        raise  # what the child wrote before it died must not be written twice
                     await self._restarted(asked)
                     return await self._asked(path, body)
             except (TimeoutError, OSError, EOFError, ValueError) as error:
@@ -78,7 +81,7 @@ class FeastProcess:
     async def _restarted(self, asked: asyncio.subprocess.Process | None) -> None:
         """Start the child again where the one that was asked refused or closed the connection: it has died, noticed or not.
 
-        A request only reads, so it can be asked twice. A child that another request has started meanwhile is kept.
+        A child that another request has started meanwhile is kept.
         """
         if self._process is not None and self._process is asked and self._starting is None:
             with contextlib.suppress(ProcessLookupError):

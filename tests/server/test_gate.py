@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from feature_platform.adapters.object_store.memory import MemoryObjectStore
-from feature_platform.errors import ConfigurationError
+from feature_platform.errors import ConfigurationError, StorageError
 from feature_platform.server.access_log import AccessLog
 from feature_platform.server.app import ServerApp
 from feature_platform.server.catalogue import WAITING, Catalogue
+from feature_platform.server.feast_process import FeastProcess
 from feature_platform.server.feature_server import FeatureServer
 from feature_platform.server.options import Limits, ServeOptions, require_closed
 from feature_platform.server.tokens import Tokens
@@ -244,6 +245,29 @@ def test_an_access_log_that_cannot_be_written_goes_on_when_it_can(
         log.write()
     assert [json.loads(line).get("dropped_lines") for line in output.getvalue().splitlines()] == [None, 2]
     assert caplog.text.count("cannot be written") == 1
+
+
+def test_what_writes_is_not_passed_on_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def started(*_: object) -> None:
+        return None
+
+    async def lost(_feast: FeastProcess, path: str, _body: bytes) -> Any:
+        asked.append(path)
+        raise ConnectionResetError
+
+    async def ask() -> None:
+        feast = FeastProcess()
+        for path in ("/push", PATH):
+            with pytest.raises(StorageError, match="did not answer"):
+                await feast.post(path, b"{}")
+        await feast.close()
+
+    for name, double in (("_started", started), ("_restarted", started), ("_asked", lost)):
+        monkeypatch.setattr(FeastProcess, name, double)
+    asyncio.run(ask())
+    assert asked == ["/push", PATH, PATH]
 
 
 def test_numbers_of_all_workers_are_added_up(tmp_path: Path) -> None:
