@@ -6,7 +6,7 @@ What listens, and where it may without tokens, does not belong here (``superviso
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -50,7 +50,6 @@ class Parts:
         access_log: Where requests are logged; nowhere where left out.
         allow_push: Whether ``POST /push`` is passed on to Feast.
         ticks: Functions that are called every second, in a thread.
-        tasks: Coroutines that run as long as the application does.
     """
 
     server: FeatureServer
@@ -61,7 +60,6 @@ class Parts:
     access_log: AccessLog | None = None
     allow_push: bool = False
     ticks: tuple[Callable[[], object], ...] = ()
-    tasks: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +217,7 @@ class ServerApp:
             await parts.server.registry.read()
         except FeaturePlatformError as error:
             _log.error("Nothing is served before the Feast registry can be read. %s", error)
-        running = [parts.server.registry.keep_reading, self._tick, *parts.tasks]
+        running = [parts.server.registry.keep_reading, self._tick]
         if parts.access_log:
             running.append(parts.access_log.keep_writing)
         self._tasks = [asyncio.create_task(run()) for run in running]

@@ -50,9 +50,9 @@ def document(body: object, *, status: int = 200, headers: Headers | None = None)
     return Answer(status, msgspec.json.encode(body), headers or [])
 
 
-def unavailable(text: str, *, retry_after_s: int = 1) -> Answer:
+def unavailable(text: str) -> Answer:
     """The answer to a request that may succeed later: 503 with ``retry-after``."""
-    return document({"detail": text}, status=503, headers=[(b"retry-after", b"%d" % retry_after_s)])
+    return document({"detail": text}, status=503, headers=[(b"retry-after", b"1")])
 
 
 class Feast(Protocol):

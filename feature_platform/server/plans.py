@@ -57,7 +57,6 @@ class ViewPlan:
 class RequestPlan:
     """How requests of one shape are answered. ``metadata`` is the part of the answer's metadata after the feature names."""
 
-    shape: RequestShape
     views: tuple[ViewPlan, ...]
     join_keys: frozenset[str]
     known_keys: frozenset[str]
@@ -81,7 +80,6 @@ def plan_request(shape: RequestShape, registry: ServedRegistry) -> RequestPlan:
     numbers = [{"name": view.name, **({"version": view.number} if view.number else {})} for view in views]
     metadata = b',"feature_view_metadata":' + json.dumps(numbers, separators=(",", ":")).encode() if shape.version_metadata else b""
     return RequestPlan(
-        shape=shape,
         views=tuple(parts),
         join_keys=frozenset(key for part in parts for key in part.join_keys),
         known_keys=frozenset([*registry.entities, *registry.entities.values()]),

@@ -45,7 +45,6 @@ class ServedService:
     """One feature service: (view, features) in its order. ``is_plain`` is False where a view is renamed, its keys are, or it is pinned to
     one of Feast's own versions. ``pinned_version`` is one of the platform's versions, or empty."""
 
-    name: str
     is_plain: bool
     parts: tuple[tuple[str, tuple[str, ...]], ...]
     pinned_version: str = ""
@@ -102,4 +101,4 @@ def _view(item: Any, entities: Mapping[str, str]) -> ServedView:
 def _service(spec: Any) -> ServedService:
     renamed = any(part.feature_view_name_alias or part.join_key_map or part.HasField("version_tag") for part in spec.features)
     parts = tuple((part.feature_view_name, tuple(column.name for column in part.feature_columns)) for part in spec.features)
-    return ServedService(spec.name, not renamed and not spec.precompute_online, parts, spec.tags.get(PIN_TAG, ""))
+    return ServedService(not renamed and not spec.precompute_online, parts, spec.tags.get(PIN_TAG, ""))

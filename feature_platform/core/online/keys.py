@@ -5,7 +5,7 @@ Both work on encoded keys in bulk and in bounded memory. Reading files and sendi
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from feature_platform.core.online.encoding import encode_keys
 from feature_platform.core.online.layout import ViewLayout
-from feature_platform.core.online.slots import SLOTS, hash_tag
+from feature_platform.core.online.slots import key_slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +58,5 @@ def absent(keys: pa.Array, present: list[pa.Array]) -> pa.Array:
 
 
 def key_slots(keys: pa.Array) -> npt.NDArray[np.uint16]:
-    """The cluster slot of each key: CRC16 (XMODEM) modulo 16384 of its hash tag, or of the whole key where it has none.
-
-    Source: Redis Cluster specification, "Hash tags". Binary keys may hold braces by accident, and Redis honours them.
-    """
-    hashed = _with_tags_cut(keys)
-    lengths = pc.binary_length(hashed).to_numpy(zero_copy_only=False)
-    offsets = np.frombuffer(hashed.buffers()[1], np.int32)[hashed.offset : hashed.offset + len(hashed)]
-    data = np.frombuffer(hashed.buffers()[2] or b"", np.uint8)
-    # One pass for each byte position over all keys; keys of one view have nearly one length.
-    crc = np.zeros(len(hashed), np.uint16)
-    for place in range(int(lengths.max(initial=0))):
-        longer = np.flatnonzero(lengths > place)
-        byte = data[offsets[longer] + place]
-        crc[longer] = (crc[longer] << np.uint16(8)) ^ _CRC16[(crc[longer] >> np.uint16(8)) ^ byte]
-    return crc & np.uint16(SLOTS - 1)
-
-
-def _with_tags_cut(keys: pa.Array) -> pa.Array:
-    braced = pc.match_substring(keys, b"{")
-    if not pc.any(braced).as_py():
-        return keys
-    return pa.array([hash_tag(key) if has else key for key, has in zip(keys.to_pylist(), braced.to_pylist(), strict=True)], pa.binary())
-
-
-def _crc16_table() -> npt.NDArray[np.uint16]:
-    table = []
-    for byte in range(256):
-        crc = byte << 8
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-        table.append(crc)
-    return np.array(table, np.uint16)
-
-
-_CRC16: Final = _crc16_table()
+    """The cluster slot of each key; see :func:`key_slot`. One by one: passes of numpy over all keys, byte by byte, take as long."""
+    return np.fromiter(map(key_slot, keys.to_pylist()), np.uint16, len(keys))
