@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections import Counter
@@ -323,6 +324,19 @@ def test_a_wrong_option_is_said_in_a_sentence(deployment: Deployment, tmp_path: 
             assert (result.returncode, said in result.stderr) == (2, True), result.stderr
             assert "Traceback" not in result.stderr
             assert "Serving on" not in result.stderr
+
+
+def test_another_asgi_server_runs_it_as_the_page_says(deployment: Deployment, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
+    module = page.split("```python\n# features.py\n")[1].split("```")[0]
+    (tmp_path / "features.py").write_text(module.replace("/etc/features/tokens", str(tmp_path / "tokens")))
+    (tmp_path / "tokens").write_text("reader 0123456789abcdef\n")
+    program = (sys.executable, "-m", "uvicorn", "--app-dir", str(tmp_path), "features:app")
+    with serving(deployment.env, tmp_path / "log", program=program) as server:
+        reader = {"authorization": "Bearer 0123456789abcdef"}
+        assert (server.ask(PATH, ASK)[0], server.ask(PATH, ASK, headers=reader)[0]) == (401, 200)
+        server.stop()
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_tls_with_tokens_and_a_renewed_certificate_is_taken_over_for_new_connections(

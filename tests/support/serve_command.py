@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPSConnection
@@ -65,11 +65,18 @@ class Serving:
 
 
 @contextmanager
-def serving(env: Mapping[str, str], log: Path, *options: str, until: str = "/health", certificate: Path | None = None) -> Iterator[Serving]:
+def serving(
+    env: Mapping[str, str],
+    log: Path,
+    *options: str,
+    until: str = "/health",
+    certificate: Path | None = None,
+    # A busy machine must not fail a test that is not about deadlines.
+    program: Sequence[str] = (str(COMMAND), "serve", "--deadline-ms", "5000"),
+) -> Iterator[Serving]:
     """A server on a free port that has answered ``until`` (a path) once; it ends with the block. With a certificate it is asked by TLS."""
     port = free_port()
-    # A busy machine must not fail a test that is not about deadlines.
-    command = [str(COMMAND), "serve", "--port", str(port), "--deadline-ms", "5000", *options]
+    command = [*program, "--port", str(port), *options]
     started_s = time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(command, env={**os.environ, **env}, stdout=output, stderr=output)
