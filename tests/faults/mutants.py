@@ -62,10 +62,7 @@ def _patch_everywhere(name: str, value: Any) -> Iterator[None]:
 
 
 def _no_idempotency_key() -> Any:
-    def existing(history: log.History, *, moment: Any, idempotency_key: str, schema_hash: str, content_hash: str) -> Any:
-        del history, moment, idempotency_key, schema_hash, content_hash
-
-    return patch.object(decisions, "existing_version", existing)
+    return patch.object(decisions, "existing_version", lambda _history, **_facts: None)
 
 
 def _head_before_etags() -> Any:
