@@ -3,10 +3,12 @@
 import ast
 import doctest
 import importlib
+import io
 import pkgutil
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterable, Iterator
 from importlib.metadata import packages_distributions
@@ -17,6 +19,7 @@ import pytest
 import feature_platform.core
 
 ROOT = Path(__file__).resolve().parents[2]
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 REFUSED_NAMES = {"utils", "util", "helpers", "helper", "common", "base", "misc", "manager"}
 
 
@@ -38,6 +41,28 @@ def named(paths: Iterable[Path]) -> list[str]:
 
 def test_a_file_stays_under_four_hundred_lines():
     assert named(path for path in SOURCES if len(path.read_text(encoding="utf-8").splitlines()) >= 400) == []
+
+
+def lines_of_code(path: Path) -> int:
+    """Lines that hold code: not those that are blank, or hold a comment or a docstring alone."""
+    text = path.read_text(encoding="utf-8")
+    documented = {
+        line
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node) is not None
+        for line in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1)
+    }
+    code = {
+        line
+        for token in tokenize.generate_tokens(io.StringIO(text).readline)
+        if token.type not in NO_CODE
+        for line in range(token.start[0], token.end[0] + 1)
+    }
+    return len(code - documented)
+
+
+def test_the_platform_stays_under_twenty_two_thousand_lines_of_code():
+    assert 10_000 < sum(lines_of_code(path) for path in SOURCES if path.is_relative_to(ROOT / "feature_platform")) < 22_000
 
 
 def test_no_module_reads_parquet_in_a_way_that_aborts_processes_which_end_soon():
