@@ -94,6 +94,12 @@ def _evaluated(node: Any, row: Mapping[str, Any]) -> float | None:
     return float(functions[node.func.id](*known))
 
 
+def to_twelve_digits(rows: Sequence[Mapping[str, Any]], contract: Contract) -> list[dict[str, Any]]:
+    """The rows, with standard deviations as far as they are held to: their last step is a square root of a rounded quotient."""
+    names = {column.name for column in contract.columns if column.aggregation and column.aggregation.function == "stddev"}
+    return [{name: float(f"{v:.12g}") if name in names and v is not None else v for name, v in row.items()} for row in rows]
+
+
 def within(events: Sequence[Event], source: SourceContract, as_of: datetime, days: int) -> list[Event]:
     return [event for event in events if as_of - timedelta(days=days) <= event[source.event_time] < as_of]
 
