@@ -163,6 +163,16 @@ def test_values_that_were_withheld_for_age_are_proven_too(site: Site) -> None:
     assert (report.faults, report.rows["proven"]) == ([], 3)
 
 
+def logged(site: Site) -> tuple[str, pa.Table]:
+    """The one file of a log of four rows, by its name."""
+    site.publish(user_rows(range(1, 50), as_of=today()))
+    site.load()
+    with site.client() as client:
+        ask(client, [1, 3, 5, 7])
+    ((name, table),) = site.tables().items()
+    return name, table
+
+
 def changed(table: pa.Table, name: str, value: Any) -> pa.Table:
     values = table.column(name).to_pylist()
     values[2] = value
@@ -175,11 +185,7 @@ CHANGES = [("f_purchases_1d", 77), ("f_last_country", "Atlantis"), ("user_id", 4
 
 @pytest.mark.parametrize(("column", "value"), CHANGES)
 def test_a_changed_log_is_named_with_its_row(site: Site, column: str, value: Any) -> None:
-    site.publish(user_rows(range(1, 50), as_of=today()))
-    site.load()
-    with site.client() as client:
-        ask(client, [1, 3, 5, 7])
-    ((name, table),) = site.tables().items()
+    name, table = logged(site)
     site.replace(name, changed(table, column, value))
     report = site.prove()
     assert report.rows == {"proven": 3, "wrong": 1}
@@ -190,11 +196,7 @@ def test_a_changed_log_is_named_with_its_row(site: Site, column: str, value: Any
 
 @pytest.mark.parametrize(("column", "value"), [("@state", None), ("@versions", None), ("@versions", [None]), ("@late", None)])
 def test_a_row_that_does_not_say_how_it_was_served_is_refused(site: Site, column: str, value: Any) -> None:
-    site.publish(user_rows(range(1, 50), as_of=today()))
-    site.load()
-    with site.client() as client:
-        ask(client, [1, 3, 5, 7])
-    ((name, table),) = site.tables().items()
+    name, table = logged(site)
     site.replace(name, changed(changed(table, "f_purchases_1d", 77), column, value))
     report = site.prove()
     assert not report.is_whole
@@ -202,11 +204,7 @@ def test_a_row_that_does_not_say_how_it_was_served_is_refused(site: Site, column
 
 
 def test_a_state_of_several_versions_that_names_none_proves_nothing(site: Site) -> None:
-    site.publish(user_rows(range(1, 50), as_of=today()))
-    site.load()
-    with site.client() as client:
-        ask(client, [1, 3, 5, 7])
-    ((name, table),) = site.tables().items()
+    name, table = logged(site)
     site.replace(name, changed(changed(table, "@state", "changed"), "@versions", []))
     assert site.prove().rows == {"proven": 3, "wrong": 1}
 
